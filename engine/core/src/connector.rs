@@ -1,0 +1,245 @@
+//! The four contracts a system has to keep to be moved from or to.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryPool;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::name::{CommitKey, TableName};
+use crate::secret::Resolve;
+use crate::tree::{Node, Problem};
+use crate::types::LogicalType;
+use crate::value::{Committed, Pin, Split, Staged};
+
+/// Field metadata of a text column whose values are meant as another type (CSV): the type's text form.
+/// The planner casts such a column; a connector never does.
+pub const DECLARED_TYPE: &str = "transload:declared";
+
+/// Name of a hidden text column with which a source marks a row it could not read, and why. NULL for good rows.
+pub const FAULT_COLUMN: &str = "_transload_fault";
+
+/// What a connector claims to be able to do. The conformance suite tests every claim.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Capability {
+    /// Can be read.
+    pub source: bool,
+    /// Can be written.
+    pub sink: bool,
+    /// Can add rows to a table.
+    pub append: bool,
+    /// Can replace a table's content in one step.
+    pub overwrite: bool,
+    /// Can lay a table out by partition.
+    pub partitions: bool,
+    /// Can list its tables.
+    pub discover: bool,
+}
+
+/// A kind of system: the word before the colon in `lake: { … }`.
+pub trait Connector: Send + Sync {
+    /// The word.
+    fn kind(&self) -> &'static str;
+
+    /// What it claims.
+    fn capability(&self) -> Capability;
+
+    /// The JSON Schema of its options.
+    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema;
+
+    /// Checks the options and makes an endpoint of them. Pure: nothing is opened, read or resolved.
+    ///
+    /// # Errors
+    /// Every problem with the options, each at its place.
+    fn parse(&self, options: &Node, resolver: Arc<dyn Resolve>) -> Result<Arc<dyn Endpoint>, Vec<Problem>>;
+}
+
+/// One configured system.
+#[async_trait]
+pub trait Endpoint: Send + Sync {
+    /// Whether `table` can be a name here. Pure.
+    ///
+    /// # Errors
+    /// A sentence that says why not.
+    fn check_name(&self, table: &TableName) -> Result<(), String>;
+
+    /// Whether tables can be written with `spec`. Pure.
+    ///
+    /// # Errors
+    /// A sentence that says why not.
+    fn check_write(&self, spec: &WriteSpec) -> Result<(), String>;
+
+    /// The tables that are there, sorted by name.
+    async fn discover(&self) -> Result<Vec<TableInfo>>;
+
+    /// Pins a table and opens it for reading.
+    ///
+    /// # Behavior
+    /// With [`ReadSpec::pin`] the source is that point in time or an error, never a later one.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) if there is no such table or a pin is lost.
+    async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>>;
+
+    /// Prepares a table for writing. Nothing is changed until the first stage.
+    async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>>;
+}
+
+/// A table that was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct TableInfo {
+    /// Its name.
+    pub name: TableName,
+    /// Its format, where that means something.
+    pub format: String,
+    /// Column names, types and whether NULL is possible.
+    pub columns: Vec<(String, LogicalType, bool)>,
+    /// Number of rows, if known without reading.
+    pub rows: Option<u64>,
+    /// Size in bytes, if known.
+    pub bytes: Option<u64>,
+    /// Number of files, if it has any.
+    pub files: Option<u64>,
+}
+
+/// How to read a table: plain data, so that a source can be made again elsewhere.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ReadSpec {
+    /// The point in time to read; `None` pins now.
+    pub pin: Option<Pin>,
+    /// Leave faulty rows to the reader of [`FAULT_COLUMN`] instead of failing.
+    pub keep_faults: bool,
+}
+
+/// How to write a table: plain data, so that a sink can be made again elsewhere.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WriteSpec {
+    /// The key of the commit to come.
+    pub commit: CommitKey,
+    /// Replace the content, or add to it.
+    pub mode: WriteMode,
+    /// Layout by partition.
+    pub partition_by: Vec<Partition>,
+}
+
+/// What a commit does with the rows that were there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteMode {
+    /// They go, in the same step.
+    Replace,
+    /// They stay.
+    Append,
+}
+
+/// One level of a partitioned layout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    /// The column, by its name in the target.
+    pub column: String,
+    /// What is done to its value.
+    pub transform: Transform,
+}
+
+/// What a partition does to a column's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transform {
+    /// The value itself.
+    Identity,
+    /// `2024`
+    Year,
+    /// `2024-01`
+    Month,
+    /// `2024-01-31`
+    Day,
+    /// `2024-01-31-23`
+    Hour,
+    /// Hash of the value, modulo this number.
+    Bucket(u32),
+    /// Whole numbers rounded down to a multiple; text cut to a number of characters.
+    Truncate(u32),
+}
+
+impl Partition {
+    /// The name of the level in a layout: the column's for identity, `column_month` and so on otherwise.
+    pub fn name(&self) -> String {
+        let suffix = match self.transform {
+            Transform::Identity => return self.column.clone(),
+            Transform::Year => "year",
+            Transform::Month => "month",
+            Transform::Day => "day",
+            Transform::Hour => "hour",
+            Transform::Bucket(_) => "bucket",
+            Transform::Truncate(_) => "trunc",
+        };
+        format!("{}_{suffix}", self.column)
+    }
+}
+
+/// A pinned table, open for reading.
+pub trait Source: Send + Sync {
+    /// Its columns. Field metadata may hold [`DECLARED_TYPE`]; the last may be [`FAULT_COLUMN`].
+    fn schema(&self) -> SchemaRef;
+
+    /// The point in time it is fixed at.
+    fn pin(&self) -> &Pin;
+
+    /// Its parts. Deterministic for one pin.
+    fn splits(&self) -> &[Split];
+
+    /// The table for the query engine.
+    ///
+    /// # Behavior
+    /// A scan has exactly one partition per split, in their order. Filters and projections may be
+    /// pushed down; filters need not be applied exactly.
+    ///
+    /// # Errors
+    /// Reading fails with [`Config`](crate::ErrorKind::Config) if the source is no longer what was pinned.
+    fn provider(&self) -> Arc<dyn TableProvider>;
+}
+
+/// A table being written, in two phases: stage where nobody sees it, then commit.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// What the target keeps from the last commit of this table, such as a cursor's highest value.
+    async fn state(&self) -> Result<Option<TableState>>;
+
+    /// Writes the rows of one unit of work where no reader sees them.
+    ///
+    /// # Behavior
+    /// Staging a unit again replaces what an earlier, unfinished attempt left. Units may be staged at the same time.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves only staged data, which [`abort`](Sink::abort) or the next attempt removes.
+    async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged>;
+
+    /// Publishes everything in `staged`, exactly once.
+    ///
+    /// # Behavior
+    /// - The rows become visible together, or not at all.
+    /// - Calling again with the same key changes nothing and returns the first result with
+    ///   `already_done = true`, also from another process and after a crash.
+    ///
+    /// # Errors
+    /// [`Transient`](crate::ErrorKind::Transient) if another writer moved the table; nothing was published.
+    /// [`CommitUnknown`](crate::ErrorKind::CommitUnknown) if the outcome cannot be known: call again with the same key.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the table either unchanged or fully published, never between.
+    async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed>;
+
+    /// Removes everything that was staged under this sink's key and not committed. Idempotent.
+    async fn abort(&self) -> Result<()>;
+}
+
+/// What a target remembers about a table beside its rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableState {
+    /// The cursor column's highest value that was written, as text.
+    pub cursor: Option<String>,
+}

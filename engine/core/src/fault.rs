@@ -1,0 +1,57 @@
+//! Named points where a test can make the program fail.
+//!
+//! A point costs nothing unless the `faults` feature is on (tests only). Then the variable
+//! `FAILPOINTS` arms it: `FAILPOINTS='stage.written=2*off->return(kill)'` kills the process with
+//! SIGKILL the third time the point is passed; `return(transient)`, `return(permanent)` and
+//! `return(full)` make it fail instead.
+
+use crate::error::Result;
+
+/// Every point, in the order a run passes them. A test holds this list against the code.
+pub const POINTS: [&str; 14] = [
+    "run.begun",
+    "unit.begun",
+    "stage.opened",
+    "stage.batch",
+    "stage.written",
+    "unit.journaled",
+    "commit.begun",
+    "commit.renamed",
+    "commit.manifest",
+    "commit.published",
+    "commit.cleaned",
+    "run.receipt",
+    "reconcile.begun",
+    "reconcile.verdict",
+];
+
+/// Passes the point `name`, which is one of [`POINTS`].
+#[cfg(feature = "faults")]
+pub fn point(name: &'static str) -> Result<()> {
+    fail::fail_point!(name, |action| act(name, action.as_deref().unwrap_or("permanent")));
+    Ok(())
+}
+
+/// Passes the point `name`, which is one of [`POINTS`].
+#[cfg(not(feature = "faults"))]
+#[inline(always)]
+pub fn point(_name: &'static str) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(feature = "faults")]
+fn act(name: &'static str, action: &str) -> Result<()> {
+    use crate::error::Error;
+    match action {
+        "kill" => {
+            let me = std::process::id().to_string();
+            let _ = std::process::Command::new("kill").args(["-9", &me]).status();
+            loop {
+                std::thread::park();
+            }
+        }
+        "transient" => Err(Error::transient("a fault was injected").with("point", name)),
+        "full" => Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into()),
+        _ => Err(Error::config("a fault was injected").with("point", name)),
+    }
+}

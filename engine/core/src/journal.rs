@@ -1,0 +1,106 @@
+//! What a running load remembers, and what it tells.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::name::TableName;
+use crate::value::{Counts, Loss, Receipt, Staged};
+
+/// A unit of work that is staged and need not be done again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StagedUnit {
+    /// The target table.
+    pub table: TableName,
+    /// The number of the split.
+    pub split: usize,
+    /// What was staged for the target.
+    pub staged: Staged,
+    /// What was staged for quarantine.
+    pub quarantined: Option<Staged>,
+    /// The rows.
+    pub counts: Counts,
+    /// What the casts lost.
+    pub losses: Vec<Loss>,
+    /// The digest of what was staged, in its mergeable form.
+    pub digest: String,
+    /// Highest value of an incremental table's cursor column, as text.
+    pub cursor: Option<String>,
+    /// How often a transient error was tried again.
+    pub retries: u64,
+}
+
+/// Remembers staged units of one run.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Remembers a unit, durably, before it returns.
+    async fn record(&self, unit: &StagedUnit) -> Result<()>;
+    /// Every unit remembered so far.
+    async fn recorded(&self) -> Result<Vec<StagedUnit>>;
+    /// Remembers the receipt of a committed table.
+    async fn record_receipt(&self, receipt: &Receipt) -> Result<()>;
+    /// Every receipt remembered so far.
+    async fn receipts(&self) -> Result<Vec<Receipt>>;
+}
+
+/// Something a watcher may want to know.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A table's load begins.
+    TableBegun {
+        /// The target table.
+        table: TableName,
+        /// Expected rows, if known.
+        rows: Option<u64>,
+        /// Units of work.
+        units: usize,
+    },
+    /// Rows were read.
+    RowsRead {
+        /// The target table.
+        table: TableName,
+        /// How many more.
+        rows: u64,
+    },
+    /// A transient error is about to be tried again.
+    Retrying {
+        /// The target table.
+        table: TableName,
+        /// What failed.
+        error: String,
+    },
+    /// A table is published.
+    TableCommitted {
+        /// The target table.
+        table: TableName,
+        /// Rows written.
+        rows: u64,
+    },
+    /// A table is being compared.
+    Comparing {
+        /// The target table.
+        table: TableName,
+    },
+    /// A table was compared.
+    Compared {
+        /// The target table.
+        table: TableName,
+        /// The result.
+        outcome: crate::value::Outcome,
+    },
+}
+
+/// Hears events. Must not block.
+pub trait Progress: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: Event);
+}
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn event(&self, _: Event) {}
+}

@@ -1,0 +1,265 @@
+//! Plain values that cross the contracts: what was pinned, staged, committed, promised and found.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::error::{Error, Result};
+use crate::name::{CommitKey, TableName};
+
+/// A source fixed at one readable point in time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pin {
+    /// The source is a formula; its parameters say everything.
+    Formula(String),
+    /// The source is these files, each as it was then.
+    Files(Vec<PinnedFile>),
+}
+
+impl Pin {
+    /// A short text for a person.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Formula(text) => text.clone(),
+            Self::Files(files) => {
+                let bytes: u64 = files.iter().map(|f| f.size).sum();
+                format!("{} file{}, {bytes} bytes", files.len(), if files.len() == 1 { "" } else { "s" })
+            }
+        }
+    }
+}
+
+/// One file as it was when it was pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedFile {
+    /// Path below the connection's url.
+    pub path: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Last change, RFC 3339.
+    pub modified: String,
+    /// The store's version mark. For local files it holds inode, time in µs and size.
+    pub etag: Option<String>,
+}
+
+/// A part of a pinned table that one task reads. Splits of one source are disjoint and together are the table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    /// For a person: `orders.parquet rows 0–122880`.
+    pub label: String,
+    /// Number of rows, if known.
+    pub rows: Option<u64>,
+    /// Size in the source, in bytes, if known.
+    pub bytes: Option<u64>,
+    /// What the connector needs to read it again.
+    pub detail: Json,
+}
+
+/// Rows that were written where no reader sees them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Staged {
+    /// The unit of work that wrote them.
+    pub unit: String,
+    /// Number of rows.
+    pub rows: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// What the connector needs to commit or remove them.
+    pub detail: Json,
+}
+
+/// Rows that became visible, all at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The key they were committed under.
+    pub key: CommitKey,
+    /// The target's own name for the new state.
+    pub version: String,
+    /// Whether an earlier call had done it.
+    pub already_done: bool,
+    /// Number of rows.
+    pub rows: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Number of files or parts.
+    pub parts: u64,
+    /// Reads exactly the rows of this commit, and no others.
+    pub pin: Pin,
+}
+
+/// What happened to every row that was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Rows the source delivered.
+    pub read: u64,
+    /// Rows written to the target.
+    pub written: u64,
+    /// Rows put aside with a reason.
+    pub quarantined: u64,
+    /// Rows the pipeline's filter left out.
+    pub filtered: u64,
+}
+
+impl Counts {
+    /// Adds another part's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.read += other.read;
+        self.written += other.written;
+        self.quarantined += other.quarantined;
+        self.filtered += other.filtered;
+    }
+
+    /// Law 5: read = written + quarantined + filtered.
+    ///
+    /// # Errors
+    /// [`Internal`](crate::ErrorKind::Internal), with the four counts.
+    pub fn balance(&self) -> Result<()> {
+        if self.read == self.written + self.quarantined + self.filtered {
+            return Ok(());
+        }
+        Err(Error::internal(format!(
+            "the counts do not balance: read {} ≠ written {} + quarantined {} + filtered {}",
+            self.read, self.written, self.quarantined, self.filtered
+        )))
+    }
+}
+
+/// What a cast did to the values of one column.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The column, by its name in the source.
+    pub column: String,
+    /// Source type.
+    pub from: String,
+    /// Target type.
+    pub to: String,
+    /// Values that were changed (rounded, cut) as the rulebook allows.
+    pub changed: u64,
+    /// Values that did not fit and became NULL.
+    pub nulled: u64,
+    /// Values that did not fit and sent their row to quarantine.
+    pub quarantined: u64,
+}
+
+/// What a committed run says it did with one table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The source table.
+    pub from: TableName,
+    /// The target table.
+    pub to: TableName,
+    /// The point in time that was read.
+    pub pin: Pin,
+    /// The rows.
+    pub counts: Counts,
+    /// The casts that could lose something, with what they did lose.
+    pub losses: Vec<Loss>,
+    /// The table digest of what was written; see `docs/row-hash.md`.
+    pub digest: String,
+    /// What became visible.
+    pub committed: Committed,
+    /// Rows put aside, and where.
+    pub quarantine: Option<Committed>,
+    /// Units of work, and how many of them an earlier process had staged.
+    pub units: u64,
+    /// Units taken over from the journal.
+    pub resumed_units: u64,
+    /// How often a transient error was tried again.
+    pub retries: u64,
+    /// Start, RFC 3339.
+    pub started: String,
+    /// End, RFC 3339.
+    pub ended: String,
+}
+
+/// How a comparison ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything that was to be compared was, and is equal.
+    Match,
+    /// Differences were found.
+    Mismatch,
+    /// Too little could be compared to say so.
+    NotCompared,
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Match => "match",
+            Self::Mismatch => "mismatch",
+            Self::NotCompared => "not_compared",
+        })
+    }
+}
+
+/// What an independent second reading of source and target found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The source table.
+    pub from: TableName,
+    /// The target table.
+    pub to: TableName,
+    /// `schema`, `count` or `row`.
+    pub level: String,
+    /// The result.
+    pub outcome: Outcome,
+    /// One sentence for a person.
+    pub summary: String,
+    /// Where source and target were read.
+    pub source_pin: Pin,
+    /// Where source and target were read.
+    pub target_pin: Pin,
+    /// Rows that the source should have led to.
+    pub source_rows: Option<u64>,
+    /// Rows found in the target.
+    pub target_rows: Option<u64>,
+    /// Table digest of the source side, casts applied.
+    pub source_digest: Option<String>,
+    /// Table digest of the target side.
+    pub target_digest: Option<String>,
+    /// Differences, by kind.
+    pub differences: Differences,
+    /// Differences of the schemas, one sentence each.
+    pub schema: Vec<String>,
+    /// What was compared and what was not.
+    pub coverage: Coverage,
+    /// Where every differing key is written, if there are any.
+    pub evidence: Option<String>,
+}
+
+/// How many keys differ, by kind. The kinds are disjoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Differences {
+    /// Keys the source has and the target has not.
+    pub missing_in_target: u64,
+    /// Keys the target has and the source has not.
+    pub extra_in_target: u64,
+    /// Keys on both sides whose rows differ.
+    pub changed: u64,
+    /// Keys that occur a different number of times.
+    pub multiplicity: u64,
+    /// Changed values per column.
+    pub columns: Vec<(String, u64)>,
+}
+
+impl Differences {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.missing_in_target + self.extra_in_target + self.changed + self.multiplicity
+    }
+}
+
+/// What a comparison looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Columns whose values were compared.
+    pub columns: Vec<String>,
+    /// Columns whose values were not, each with the reason.
+    pub not_compared: Vec<(String, String)>,
+    /// Rows left out on the source side, each with the reason.
+    pub rows_left_out: Vec<(u64, String)>,
+    /// Columns that match only because masking was applied to the source side first.
+    pub masked: Vec<String>,
+}
