@@ -110,6 +110,17 @@ impl serde::Serialize for Kinded {
     }
 }
 
+impl schemars::JsonSchema for Kinded {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Connection".into()
+    }
+
+    /// One kind with its settings; whoever knows the kinds replaces this definition.
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "object", "minProperties": 1, "maxProperties": 1 })
+    }
+}
+
 /// A whole subtree, spans included.
 struct TreeNode(Node);
 

@@ -232,6 +232,53 @@ impl LogicalType {
         ))
     }
 
+    /// The smallest type in which every value of both types is exactly itself, if there is one.
+    pub fn supertype(&self, other: &Self) -> Option<Self> {
+        use LogicalType as T;
+        if self == other {
+            return Some(self.clone());
+        }
+        Some(match (self, other) {
+            (T::Int(a), T::Int(b)) => T::Int(*a.max(b)),
+            (T::UInt(a), T::UInt(b)) => T::UInt(*a.max(b)),
+            (T::Int(i), T::UInt(u)) | (T::UInt(u), T::Int(i)) => match (2 * u).max(*i) {
+                bits if bits <= 64 => T::Int(bits),
+                _ => T::Decimal(20, 0),
+            },
+            (T::Float(a), T::Float(b)) => T::Float(*a.max(b)),
+            (T::Int(i) | T::UInt(i), T::Float(f)) | (T::Float(f), T::Int(i) | T::UInt(i)) => match (i, f) {
+                (8 | 16, 32) => T::Float(32),
+                (8 | 16 | 32, _) => T::Float(64),
+                _ => return None,
+            },
+            (T::Decimal(p, s), T::Decimal(q, t)) => {
+                let scale = *s.max(t);
+                let whole = (*p as i8 - s).max(*q as i8 - t);
+                let precision = u8::try_from(whole.checked_add(scale)?).ok()?;
+                (precision <= 76).then_some(T::Decimal(precision.max(1), scale))?
+            }
+            (T::Decimal(..), T::Int(_) | T::UInt(_)) => self.supertype(&other.as_decimal()?)?,
+            (T::Int(_) | T::UInt(_), T::Decimal(..)) => self.as_decimal()?.supertype(other)?,
+            (T::Time(a), T::Time(b)) => T::Time(*a.max(b)),
+            (T::Timestamp(a, x), T::Timestamp(b, y)) if x == y => T::Timestamp(*a.max(b), x.clone()),
+            (T::List(a), T::List(b)) => T::List(Box::new(a.supertype(b)?)),
+            _ => return None,
+        })
+    }
+
+    /// The decimal without fraction that holds every value of an integer type.
+    pub fn as_decimal(&self) -> Option<Self> {
+        let digits = match self {
+            Self::Int(8) | Self::UInt(8) => 3,
+            Self::Int(16) | Self::UInt(16) => 5,
+            Self::Int(32) | Self::UInt(32) => 10,
+            Self::Int(_) => 19,
+            Self::UInt(_) => 20,
+            _ => return None,
+        };
+        Some(Self::Decimal(digits, 0))
+    }
+
     /// The family name a rulebook uses: the text form without its parameters.
     pub fn family(&self) -> &'static str {
         match self {
@@ -262,7 +309,7 @@ impl LogicalType {
     }
 }
 
-/// The unscaled integer of every family name, for messages and completions.
+/// Every family name, for messages and completions.
 pub const FAMILIES: [&str; 23] = [
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
     "decimal", "text", "binary", "date", "time", "timestamp", "interval", "uuid", "json", "list", "struct", "map",

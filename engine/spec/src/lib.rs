@@ -1,1 +1,31 @@
-//! transload-spec
+//! From YAML text to a [`Spec`]: what a person wrote, checked as far as that is possible without
+//! looking at any data.
+//!
+//! The way: [`yaml`] turns text into a spanned tree under tight budgets; the decoder in
+//! `transload_core` turns the tree into the structs of [`file`]; [`resolve`] layers archetype, pipeline,
+//! environment, table and command line over each other and checks what only makes sense together.
+//! Every problem found on the way is kept, and [`Problems`] shows them all with file, line and column.
+
+pub mod archetype;
+pub mod file;
+mod problems;
+pub mod resolve;
+pub mod schema;
+mod yaml;
+
+pub use file::{ColumnSettings, Mask, Mode, PartitionBy, ReconcileLevel, ReconcileSettings, Settings};
+pub use problems::{Files, Problems};
+pub use resolve::{Overrides, Spec, TableSpec, load};
+
+/// Reads any YAML document as a spanned tree, under the budgets of a pipeline.
+///
+/// # Errors
+/// What is wrong with it, at its place.
+pub fn parse_document(name: &str, text: &str) -> Result<(transload_core::Node, Files), Problems> {
+    let mut files = Files::default();
+    let file = files.add(name, text);
+    match yaml::parse(text, file) {
+        Ok(node) => Ok((node, files)),
+        Err(list) => Err(Problems::new(files, list)),
+    }
+}

@@ -1,0 +1,350 @@
+//! What may stand in a pipeline and in an archetype. The JSON Schema for editors is derived from these types,
+//! so the comments here are what an editor shows.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use transload_core::LogicalType;
+use transload_core::decode::{Entries, Kinded};
+use transload_core::tree::Spanned;
+
+/// A pipeline: which tables move from where to where, and how it is proven that they arrived.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PipelineFile {
+    /// Version of the file format: 1.
+    pub(crate) version: Spanned<u32>,
+    /// Name of the pipeline: letters, digits, `_` and `-`.
+    pub(crate) pipeline: Spanned<String>,
+    /// The archetype to build on: a built-in one, or a path to your own. Default: table_copy.
+    #[serde(default)]
+    pub(crate) archetype: Option<Spanned<String>>,
+    /// Where the tables come from.
+    pub(crate) source: Kinded,
+    /// Where the tables go to.
+    pub(crate) target: Kinded,
+    /// Settings for all tables.
+    #[serde(default)]
+    pub(crate) defaults: Option<Settings>,
+    /// The tables.
+    pub(crate) tables: Spanned<Vec<TableEntry>>,
+    /// What differs in other environments, chosen with `--env NAME`.
+    #[serde(default)]
+    pub(crate) environments: Option<Entries<Environment>>,
+}
+
+/// What differs in one environment.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Environment {
+    /// Replaces `source`.
+    #[serde(default)]
+    pub(crate) source: Option<Kinded>,
+    /// Replaces `target`.
+    #[serde(default)]
+    pub(crate) target: Option<Kinded>,
+    /// Goes over `defaults`, setting by setting.
+    #[serde(default)]
+    pub(crate) defaults: Option<Settings>,
+}
+
+/// An archetype: a template of a migration.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArchetypeFile {
+    /// Version of the file format: 1.
+    pub(crate) version: Spanned<u32>,
+    /// Name of the archetype.
+    pub(crate) archetype: Spanned<String>,
+    /// What it is for.
+    pub(crate) description: String,
+    /// The rulebook for casts: `standard`, or a path to your own.
+    pub(crate) rulebook: Spanned<String>,
+    /// Settings for all tables.
+    #[serde(default)]
+    pub(crate) defaults: Option<Settings>,
+}
+
+/// Defines a struct that has every table setting, after some fields of its own. (`#[serde(flatten)]` would
+/// lose places and the names of unknown keys.)
+macro_rules! with_settings {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident { $($own:tt)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        $vis struct $name {
+            $($own)*
+            /// Columns that identify a row.
+            #[serde(default)]
+            pub key: Option<Spanned<Vec<Spanned<String>>>>,
+            /// Which rows move: all, replacing the target's (full); all, added to the target's (append); or those with a new cursor value.
+            #[serde(default)]
+            pub mode: Option<Spanned<Mode>>,
+            /// What happens to single columns, by their name in the source.
+            #[serde(default)]
+            pub columns: Option<Entries<ColumnSettings>>,
+            /// New columns, each an SQL expression over the source's columns as they are after casts.
+            #[serde(default)]
+            pub derive: Option<Entries<Spanned<String>>>,
+            /// An SQL condition over the source's columns as they are after casts; only rows for which it is true move.
+            #[serde(default)]
+            pub filter: Option<Spanned<String>>,
+            /// Layout of the target by partition, outermost first.
+            #[serde(default)]
+            pub partition_by: Option<Spanned<Vec<Spanned<PartitionBy>>>>,
+            /// How arrival is proven.
+            #[serde(default)]
+            pub reconcile: Option<Spanned<ReconcileSettings>>,
+            /// Columns that say where a row came from.
+            #[serde(default)]
+            pub metadata_columns: Option<Spanned<Vec<Spanned<MetadataColumn>>>>,
+        }
+    };
+}
+
+with_settings! {
+    /// Settings for tables.
+    #[derive(Default)]
+    pub struct Settings {}
+}
+
+with_settings! {
+    /// A table, or several by a name with `*`.
+    pub(crate) struct TableEntry {
+        /// Name in the source. `*` stands for any characters: `public.*`, `2024/*.csv`.
+        pub(crate) from: Spanned<String>,
+        /// Name in the target. Default: as in the source. With a `*` in `from`, a `*` here stands for what it matched.
+        #[serde(default)]
+        pub(crate) to: Option<Spanned<String>>,
+        /// Names that a `*` in `from` shall not match; `*` is allowed.
+        #[serde(default)]
+        pub(crate) except: Option<Spanned<Vec<Spanned<String>>>>,
+    }
+}
+
+/// Which rows move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Mode {
+    /// All rows; they replace what the target holds, in one step.
+    Full,
+    /// All rows; they are added to what the target holds.
+    Append,
+    /// Rows whose cursor value is above the highest one that arrived before; they are added.
+    Incremental {
+        /// A column whose values only grow: a serial number or a time of change.
+        cursor: String,
+        /// Reads this much again behind the highest value, for rows that came late. Needs a target that can merge by key.
+        #[serde(default)]
+        lookback_secs: Option<u64>,
+    },
+}
+
+/// What happens to one column.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnSettings {
+    /// Name in the target.
+    #[serde(default)]
+    pub rename: Option<Spanned<String>>,
+    /// Type in the target.
+    #[serde(default)]
+    pub cast: Option<Spanned<LogicalType>>,
+    /// What happens to values that do not fit. Default: the rulebook's, which is `error` unless it says otherwise.
+    #[serde(default)]
+    pub on_misfit: Option<Spanned<Misfit>>,
+    /// Hides values from the target.
+    #[serde(default)]
+    pub mask: Option<Spanned<Mask>>,
+    /// Leaves the column out.
+    #[serde(default)]
+    pub drop: Option<Spanned<bool>>,
+}
+
+/// What happens to a value that does not fit the type it is cast to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Misfit {
+    /// The load stops; nothing is published.
+    Error,
+    /// It becomes NULL and is counted.
+    NullCounted,
+    /// Its row is put aside with the reason.
+    Quarantine,
+    /// The column becomes text in the target, so that every value fits.
+    Text,
+    /// The column keeps the smallest type that fits both sides.
+    Widen,
+}
+
+/// How values are hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mask {
+    /// Every value becomes `***`.
+    Redact,
+    /// Every value becomes the SHA-256 of its text, so that equal values stay equal. Short values can be guessed from it.
+    Hash,
+    /// Text keeps its last four characters; shorter text becomes `***`.
+    Partial,
+}
+
+/// One level of a partitioned layout.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PartitionBy {
+    /// By the value of a column.
+    Identity(String),
+    /// By the year of a date or timestamp.
+    Year(String),
+    /// By its month.
+    Month(String),
+    /// By its day.
+    Day(String),
+    /// By its hour.
+    Hour(String),
+    /// By a hash of the value, modulo a number of buckets.
+    Bucket {
+        /// The column.
+        column: String,
+        /// Number of buckets.
+        buckets: u32,
+    },
+    /// By the value cut to a width: whole numbers are rounded down to a multiple of it, text keeps that many characters.
+    Truncate {
+        /// The column.
+        column: String,
+        /// The width.
+        width: u32,
+    },
+}
+
+/// How arrival is proven.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReconcileSettings {
+    /// How deep source and target are compared after the load.
+    #[serde(default)]
+    pub level: Option<ReconcileLevel>,
+    /// How rows are hashed.
+    #[serde(default)]
+    pub hash: Option<RowHash>,
+}
+
+/// How deep source and target are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReconcileLevel {
+    /// Not at all.
+    None,
+    /// Names and types of the columns.
+    Schema,
+    /// Also the number of rows.
+    Count,
+    /// Also every value of every row.
+    Row,
+}
+
+/// How rows are hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RowHash {
+    /// XXH64: against accidents.
+    Xxh64,
+    /// SHA-256: against intent.
+    Sha256,
+}
+
+/// A column that says where a row came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MetadataColumn {
+    /// Start of the run, as timestamp(us, UTC).
+    #[serde(rename = "_ingested_at")]
+    IngestedAt,
+    /// Kind of the source connection and name of the table in it, as text.
+    #[serde(rename = "_source_system")]
+    SourceSystem,
+    /// Name of the run, as text.
+    #[serde(rename = "_run_id")]
+    RunId,
+}
+
+impl MetadataColumn {
+    /// The name of the column.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IngestedAt => "_ingested_at",
+            Self::SourceSystem => "_source_system",
+            Self::RunId => "_run_id",
+        }
+    }
+}
+
+impl Settings {
+    /// Puts `over` on top of these settings: what it says wins. Columns and derived columns are joined by name.
+    #[must_use]
+    pub fn under(self, over: &Settings) -> Settings {
+        Settings {
+            key: over.key.clone().or(self.key),
+            mode: over.mode.clone().or(self.mode),
+            columns: join(self.columns, &over.columns, ColumnSettings::under),
+            derive: join(self.derive, &over.derive, |_, over| over.clone()),
+            filter: over.filter.clone().or(self.filter),
+            partition_by: over.partition_by.clone().or(self.partition_by),
+            reconcile: match (self.reconcile, &over.reconcile) {
+                (Some(below), Some(over)) => Some(Spanned {
+                    span: over.span,
+                    value: ReconcileSettings {
+                        level: over.level.or(below.level),
+                        hash: over.hash.or(below.hash),
+                    },
+                }),
+                (below, over) => over.clone().or(below),
+            },
+            metadata_columns: over.metadata_columns.clone().or(self.metadata_columns),
+        }
+    }
+}
+
+impl ColumnSettings {
+    fn under(self, over: &Self) -> Self {
+        Self {
+            rename: over.rename.clone().or(self.rename),
+            cast: over.cast.clone().or(self.cast),
+            on_misfit: over.on_misfit.clone().or(self.on_misfit),
+            mask: over.mask.clone().or(self.mask),
+            drop: over.drop.clone().or(self.drop),
+        }
+    }
+}
+
+fn join<V: Clone>(
+    below: Option<Entries<V>>,
+    over: &Option<Entries<V>>,
+    merge: impl Fn(V, &V) -> V,
+) -> Option<Entries<V>> {
+    let (Some(Entries(mut entries)), Some(Entries(over))) = (below.clone(), over) else {
+        return over.clone().or(below);
+    };
+    for (key, value) in over {
+        match entries.iter_mut().find(|(k, _)| k.value == key.value) {
+            Some(entry) => *entry = (key.clone(), merge(entry.1.clone(), value)),
+            None => entries.push((key.clone(), value.clone())),
+        }
+    }
+    Some(Entries(entries))
+}
+
+impl TableEntry {
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            key: self.key.clone(),
+            mode: self.mode.clone(),
+            columns: self.columns.clone(),
+            derive: self.derive.clone(),
+            filter: self.filter.clone(),
+            partition_by: self.partition_by.clone(),
+            reconcile: self.reconcile.clone(),
+            metadata_columns: self.metadata_columns.clone(),
+        }
+    }
+}

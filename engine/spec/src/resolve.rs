@@ -1,0 +1,472 @@
+//! From files to one [`Spec`]: layers put on top of each other, and everything checked that needs no data.
+
+use std::collections::BTreeMap;
+
+use transload_core::decode::{Kinded, closest, decode};
+use transload_core::tree::{Node, Spanned, Value};
+use transload_core::{Problem, Span};
+
+use crate::file::{ArchetypeFile, Mode, PartitionBy, PipelineFile, Settings, TableEntry};
+use crate::problems::{Files, Problems};
+use crate::{archetype, yaml};
+
+const VERSION: u32 = 1;
+
+/// A pipeline, ready to be planned.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// Its name.
+    pub name: String,
+    /// The archetype it builds on.
+    pub archetype: String,
+    /// The rulebook for casts: a built-in name or a path.
+    pub rulebook: Spanned<String>,
+    /// Where tables come from.
+    pub source: Kinded,
+    /// Where tables go to.
+    pub target: Kinded,
+    /// The tables, in the order of the file. Names with `*` are not expanded yet.
+    pub tables: Vec<TableSpec>,
+    /// The files it was read from, to show problems that are found later.
+    pub files: Files,
+}
+
+/// A table of a pipeline, with all layers applied.
+#[derive(Debug, Clone)]
+pub struct TableSpec {
+    /// Name in the source; may hold `*`.
+    pub from: Spanned<String>,
+    /// Name in the target.
+    pub to: Spanned<String>,
+    /// Names that `*` shall not match.
+    pub except: Vec<Spanned<String>>,
+    /// The settings.
+    pub settings: Settings,
+    /// Columns that the table itself names (not a default), which must therefore exist.
+    pub own_columns: Vec<Spanned<String>>,
+}
+
+impl TableSpec {
+    /// Whether the name stands for any number of tables.
+    pub fn is_wildcard(&self) -> bool {
+        self.from.value.contains('*')
+    }
+
+    /// This table for one name that its `*` matched; `None` if it does not match.
+    pub fn expand(&self, name: &str) -> Option<TableSpec> {
+        let part = wildcard(&self.from.value, name)?;
+        if self.except.iter().any(|e| wildcard(&e.value, name).is_some()) {
+            return None;
+        }
+        let mut one = self.clone();
+        one.from.value = name.to_string();
+        one.to.value = if self.to.value == self.from.value { name.to_string() } else { self.to.value.replace('*', part) };
+        Some(one)
+    }
+}
+
+/// Matches a name against a pattern in which `*` stands for any characters, and returns what the first `*` stood for.
+fn wildcard<'a>(pattern: &str, name: &'a str) -> Option<&'a str> {
+    let Some((head, tail)) = pattern.split_once('*') else {
+        return (pattern == name).then_some("");
+    };
+    let rest = name.strip_prefix(head)?;
+    rest.char_indices()
+        .map(|(i, _)| i)
+        .chain([rest.len()])
+        .find(|&i| wildcard(tail, &rest[i..]).is_some())
+        .map(|i| &rest[..i])
+}
+
+/// What the command line adds.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// The environment.
+    pub environment: Option<String>,
+    /// `KEY=VALUE` texts: a dotted path to a table setting, and YAML.
+    pub settings: Vec<String>,
+}
+
+/// Reads a pipeline. `read` gives the text of a user's own archetype.
+///
+/// # Errors
+/// Every problem that was found, at its place.
+pub fn load(
+    name: &str,
+    text: &str,
+    overrides: &Overrides,
+    read: &dyn Fn(&str) -> std::io::Result<String>,
+) -> Result<Spec, Problems> {
+    let mut loader = Loader { files: Files::default(), problems: Vec::new() };
+    let spec = loader.load(name, text, overrides, read);
+    match spec {
+        Some(spec) if loader.problems.is_empty() => Ok(Spec { files: loader.files, ..spec }),
+        _ => Err(Problems::new(loader.files, loader.problems)),
+    }
+}
+
+struct Loader {
+    files: Files,
+    problems: Vec<Problem>,
+}
+
+impl Loader {
+    fn say(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(Problem::new(span, message).hint(hint));
+    }
+
+    fn tree(&mut self, name: &str, text: &str) -> Option<Node> {
+        let file = self.files.add(name, text);
+        match yaml::parse(text, file) {
+            Ok(node) if matches!(node.value, Value::Null) => {
+                let span = Span { file, line: 1, column: 1, ..Span::default() };
+                self.say(span, "the file is empty", "`transload init` writes a pipeline to start from");
+                None
+            }
+            Ok(node) => Some(node),
+            Err(problems) => {
+                self.problems.extend(problems);
+                None
+            }
+        }
+    }
+
+    fn load(
+        &mut self,
+        name: &str,
+        text: &str,
+        overrides: &Overrides,
+        read: &dyn Fn(&str) -> std::io::Result<String>,
+    ) -> Option<Spec> {
+        let tree = self.tree(name, text)?;
+        let file: PipelineFile = decode(&tree, &mut self.problems)?;
+        self.version(&file.version);
+        self.name(&file.pipeline);
+        let archetype = self.archetype(&file, read);
+        let environment = self.environment(&file, overrides);
+        let command_line = self.command_line(&overrides.settings);
+
+        let none = Settings::default();
+        let defaults = archetype
+            .as_ref()
+            .and_then(|a| a.defaults.clone())
+            .unwrap_or_default()
+            .under(file.defaults.as_ref().unwrap_or(&none))
+            .under(environment.as_ref().and_then(|e| e.defaults.as_ref()).unwrap_or(&none));
+        if file.tables.is_empty() && self.problems.is_empty() {
+            self.say(file.tables.span, "the pipeline has no tables", "add one: `- from: NAME`");
+        }
+        let mut tables = Vec::new();
+        for entry in &file.tables.value {
+            let settings = defaults.clone().under(&entry.settings()).under(&command_line);
+            self.table(entry, &settings);
+            tables.push(TableSpec {
+                from: entry.from.clone(),
+                to: entry.to.clone().unwrap_or_else(|| entry.from.clone()),
+                except: entry.except.clone().map(|e| e.value).unwrap_or_default(),
+                own_columns: entry
+                    .columns
+                    .iter()
+                    .flat_map(|c| c.0.iter().map(|(name, _)| name.clone()))
+                    .collect(),
+                settings,
+            });
+        }
+        self.targets(&tables);
+        let environment_source = environment.as_ref().and_then(|e| e.source.clone());
+        let environment_target = environment.and_then(|e| e.target);
+        Some(Spec {
+            name: file.pipeline.value,
+            archetype: archetype.as_ref().map(|a| a.archetype.value.clone()).unwrap_or_default(),
+            rulebook: archetype.map(|a| a.rulebook)?,
+            source: environment_source.unwrap_or(file.source),
+            target: environment_target.unwrap_or(file.target),
+            tables,
+            files: Files::default(),
+        })
+    }
+
+    fn version(&mut self, version: &Spanned<u32>) {
+        if version.value > VERSION {
+            let message = format!("this file has version {}; this program knows version {VERSION}", version.value);
+            self.say(version.span, message, "use a newer transload");
+        } else if version.value != VERSION {
+            self.say(version.span, format!("there is no version {}", version.value), "write `version: 1`");
+        }
+    }
+
+    fn name(&mut self, name: &Spanned<String>) {
+        let ok = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || name.len() > 100 || !name.chars().all(ok) {
+            let message = "a pipeline's name is 1 to 100 letters, digits, `_` or `-`";
+            self.problems.push(Problem::new(name.span, message));
+        }
+    }
+
+    fn archetype(&mut self, file: &PipelineFile, read: &dyn Fn(&str) -> std::io::Result<String>) -> Option<ArchetypeFile> {
+        let asked = file.archetype.clone().unwrap_or_else(|| Spanned::nowhere("table_copy".to_string()));
+        let is_path = asked.contains('/') || asked.ends_with(".yaml") || asked.ends_with(".yml");
+        let (name, text) = if is_path {
+            match read(&asked) {
+                Ok(text) => (asked.value.clone(), text),
+                Err(error) => {
+                    self.say(asked.span, format!("the archetype cannot be read: {error}"), "check the path");
+                    return None;
+                }
+            }
+        } else if let Some(text) = archetype::built_in(&asked) {
+            (format!("archetypes/{}.yaml", asked.value), text.to_string())
+        } else {
+            let known: Vec<&str> = archetype::BUILT_IN.iter().map(|(n, _)| *n).collect();
+            let hint = closest(&asked, &known)
+                .unwrap_or_else(|| format!("there are {}; your own is given by its path, ending in .yaml", known.join(", ")));
+            self.say(asked.span, format!("there is no archetype `{}`", asked.value), hint);
+            return None;
+        };
+        let tree = self.tree(&name, &text)?;
+        let archetype: ArchetypeFile = decode(&tree, &mut self.problems)?;
+        self.version(&archetype.version);
+        Some(archetype)
+    }
+
+    fn environment(&mut self, file: &PipelineFile, overrides: &Overrides) -> Option<crate::file::Environment> {
+        let wanted = overrides.environment.as_deref()?;
+        let known: Vec<String> = file
+            .environments
+            .iter()
+            .flat_map(|e| e.0.iter().map(|(name, _)| name.value.clone()))
+            .collect();
+        match file.environments.as_ref().and_then(|e| e.get(wanted)) {
+            Some(found) => Some(found.clone()),
+            None => {
+                let hint = match known.is_empty() {
+                    true => "the file has no `environments`".to_string(),
+                    false => format!("there are {}", known.join(", ")),
+                };
+                self.say(file.pipeline.span, format!("there is no environment `{wanted}`"), hint);
+                None
+            }
+        }
+    }
+
+    /// `--set reconcile.level=count` becomes `{reconcile: {level: count}}`.
+    fn command_line(&mut self, settings: &[String]) -> Settings {
+        let mut merged = Settings::default();
+        for setting in settings {
+            let file = self.files.add("--set", setting.as_str());
+            let Some((path, value)) = setting.split_once('=') else {
+                let span = Span { file, line: 1, column: 1, start: 0, len: setting.len() as u32 };
+                self.say(span, "a setting is written KEY=VALUE", "for example `--set reconcile.level=count`");
+                continue;
+            };
+            match yaml::parse(value, file) {
+                Ok(mut node) => {
+                    shift(&mut node, path.len() as u32 + 1);
+                    let span = Span { file, line: 1, column: 1, start: 0, len: path.len() as u32 };
+                    for key in path.rsplit('.') {
+                        let key = Spanned { value: key.trim().to_string(), span };
+                        node = Node { value: Value::Map(vec![(key, node)]), span };
+                    }
+                    if let Some(over) = decode::<Settings>(&node, &mut self.problems) {
+                        merged = merged.under(&over);
+                    }
+                }
+                Err(problems) => self.problems.extend(problems),
+            }
+        }
+        merged
+    }
+
+    /// What only makes sense together, within one table.
+    fn table(&mut self, entry: &TableEntry, settings: &Settings) {
+        if entry.from.trim().is_empty() {
+            self.say(entry.from.span, "the table has no name", "write the name it has in the source");
+        }
+        let wild = entry.from.contains('*');
+        match (&entry.to, wild) {
+            (Some(to), true) if !to.contains('*') => {
+                self.say(to.span, "several tables cannot go to one", "put a `*` where the matched part shall stand");
+            }
+            (Some(to), false) if to.contains('*') => {
+                self.say(to.span, "`*` has nothing to stand for here", "use it together with a `*` in `from`");
+            }
+            _ => {}
+        }
+        if let (Some(except), false) = (&entry.except, wild) {
+            self.say(except.span, "`except` does nothing without a `*` in `from`", "remove it");
+        }
+        if entry.from.matches('*').count() > 4 {
+            self.say(entry.from.span, "a name holds at most four `*`", "use several tables");
+        }
+        if let Some(key) = &settings.key {
+            if key.is_empty() {
+                self.say(key.span, "the key has no columns", "remove `key`, or name the columns");
+            }
+            self.no_repeats(key.iter().map(|c| (c.value.as_str(), c.span)), "key names the column");
+        }
+        for (name, column) in settings.columns.iter().flat_map(|c| &c.0) {
+            if let Some(drop) = column.drop.as_ref().filter(|d| d.value) {
+                let others = column.rename.is_some() || column.cast.is_some() || column.mask.is_some() || column.on_misfit.is_some();
+                if others {
+                    self.say(drop.span, "a dropped column has no other settings", "remove `drop`, or the others");
+                }
+                if settings.key.iter().flat_map(|k| &k.value).any(|k| k.value == name.value) {
+                    self.say(drop.span, format!("the key column `{}` cannot be dropped", name.value), "take it out of `key`");
+                }
+            }
+            if let Some(rename) = &column.rename
+                && let Err(reason) = column_name(rename)
+            {
+                self.problems.push(Problem::new(rename.span, reason));
+            }
+        }
+        for (name, sql) in settings.derive.iter().flat_map(|d| &d.0) {
+            if let Err(reason) = column_name(name) {
+                self.problems.push(Problem::new(name.span, reason));
+            }
+            if sql.trim().is_empty() {
+                self.say(sql.span, "the expression is empty", "write an SQL expression, such as `a + b`");
+            }
+        }
+        if let Some(filter) = settings.filter.as_ref().filter(|f| f.trim().is_empty()) {
+            self.say(filter.span, "the filter is empty", "remove it, or write an SQL condition");
+        }
+        if let Some(mode) = &settings.mode
+            && let Mode::Incremental { cursor, lookback_secs } = &mode.value
+        {
+            if cursor.trim().is_empty() {
+                self.say(mode.span, "the cursor has no column", "name a column whose values only grow");
+            }
+            if lookback_secs.is_some() {
+                let hint = "remove `lookback_secs`; targets that can merge come in a later version";
+                self.say(mode.span, "`lookback_secs` needs a target that can merge by key, and none can yet", hint);
+            }
+        }
+        if let Some(levels) = &settings.partition_by {
+            for level in &levels.value {
+                match &level.value {
+                    PartitionBy::Bucket { buckets: 0, .. } => self.say(level.span, "0 buckets hold nothing", "use 1 or more"),
+                    PartitionBy::Truncate { width: 0, .. } => self.say(level.span, "a width of 0 keeps nothing", "use 1 or more"),
+                    _ => {}
+                }
+            }
+            if levels.len() > 8 {
+                self.say(levels.span, "a layout has at most 8 levels", "use fewer");
+            }
+        }
+        if let Some(columns) = &settings.metadata_columns {
+            self.no_repeats(columns.iter().map(|c| (c.value.name(), c.span)), "metadata_columns names");
+        }
+    }
+
+    fn no_repeats<'a>(&mut self, names: impl Iterator<Item = (&'a str, Span)>, what: &str) {
+        let mut seen = std::collections::BTreeSet::new();
+        for (name, span) in names {
+            if !seen.insert(name) {
+                self.say(span, format!("{what} `{name}` twice"), "keep one of them");
+            }
+        }
+    }
+
+    /// No two tables may go to one target.
+    fn targets(&mut self, tables: &[TableSpec]) {
+        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        for table in tables {
+            if let Some(first) = seen.insert(&table.to.value, table.to.span) {
+                let message = format!("two tables go to `{}`", table.to.value);
+                let hint = format!("the other one is on line {}; give one of them another `to`", first.line);
+                self.say(table.to.span, message, hint);
+            }
+        }
+    }
+}
+
+/// Moves the places of a tree that was parsed from the end of a longer text.
+fn shift(node: &mut Node, by: u32) {
+    node.span.start += by;
+    node.span.column += by;
+    match &mut node.value {
+        Value::Seq(items) => items.iter_mut().for_each(|n| shift(n, by)),
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                key.span.start += by;
+                key.span.column += by;
+                shift(value, by);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether a new column may have this name.
+pub(crate) fn column_name(name: &str) -> Result<(), String> {
+    if name.trim().is_empty() {
+        return Err("a column needs a name".to_string());
+    }
+    if name.len() > 255 || name.chars().any(char::is_control) {
+        return Err("a column's name has at most 255 bytes and no control characters".to_string());
+    }
+    if name.starts_with("_transload") {
+        return Err(format!("`{name}` is a name of transload's own"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "version: 1\npipeline: p\nsource: { tpch: { scale: 0.1 } }\ntarget: { lake: { url: out } }\n\
+        defaults: { reconcile: { level: count }, columns: { a: { mask: hash } } }\n\
+        tables:\n  - from: orders\n    columns: { a: { rename: b }, c: { drop: true } }\n  - from: 'x.*'\n    to: 'y_*'\n    except: ['x.tmp*']\n\
+        environments: { prod: { target: { lake: { url: other } }, defaults: { mode: append } } }\n";
+
+    fn load_text(text: &str, overrides: &Overrides) -> Result<Spec, String> {
+        load("p.yaml", text, overrides, &|_| Err(std::io::ErrorKind::NotFound.into())).map_err(|p| p.render(false))
+    }
+
+    #[test]
+    fn layers_go_over_each_other() {
+        let overrides = Overrides { environment: Some("prod".into()), settings: vec!["reconcile.hash=sha256".into()] };
+        let spec = load_text(GOOD, &overrides).unwrap();
+        let settings = &spec.tables[0].settings;
+        assert_eq!(settings.mode.as_ref().unwrap().value, Mode::Append);
+        let reconcile = settings.reconcile.as_ref().unwrap();
+        assert_eq!(reconcile.level, Some(crate::ReconcileLevel::Count));
+        assert_eq!(reconcile.hash, Some(crate::file::RowHash::Sha256));
+        let a = settings.columns.as_ref().unwrap().get("a").unwrap();
+        assert!(a.mask.is_some() && a.rename.is_some());
+        assert_eq!(spec.target.options.get("url").unwrap().value, Value::Text("other".into()));
+        assert_eq!(spec.rulebook.value, "standard");
+    }
+
+    #[test]
+    fn wildcards_expand() {
+        let spec = load_text(GOOD, &Overrides::default()).unwrap();
+        let wild = &spec.tables[1];
+        assert_eq!(wild.expand("x.users").unwrap().to.value, "y_users");
+        assert!(wild.expand("x.tmp1").is_none());
+        assert!(wild.expand("z.users").is_none());
+    }
+
+    #[test]
+    fn all_problems_are_shown_with_their_place() {
+        let text = "version: 2\npipeline: 'a b'\nsource: { tpch: {} }\ntarget: { lake: {} }\nfoo: 1\ntables:\n  - from: a\n    to: x\n  - from: b\n    to: x\n    mode: { incremental: {} }\n";
+        let shown = load_text(text, &Overrides::default()).unwrap_err();
+        for part in ["p.yaml:1:10", "p.yaml:2:11", "unknown key `foo`", "two tables go to `x`", "`cursor` is missing", "hint:"] {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn hostile_yaml_is_refused_briefly() {
+        let bomb = format!("a: &a [{}]\nb: &b [{}]\nc: [{}]\n", ["x"; 50].join(","), ["*a"; 50].join(","), ["*b"; 60].join(","));
+        let deep = "[".repeat(100_000);
+        let huge = "a".repeat(2 << 20);
+        for text in [bomb.as_str(), &deep, &huge, "a: &a [*a]", "a: 1\n---\nb: 2\n", "a: 1\na: 2", "\u{0}", "%YAML 9", "&a *a"] {
+            let shown = load_text(text, &Overrides::default()).unwrap_err();
+            assert!(shown.len() < 4000, "{}", shown.len());
+            assert!(shown.starts_with("error: "), "{shown}");
+        }
+    }
+}
