@@ -50,7 +50,7 @@ struct Targets {
 }
 
 /// The text of the rulebook that is part of the program.
-pub const STANDARD: &str = include_str!("../../../archetypes/rulebooks/standard.yaml");
+pub(crate) const STANDARD: &str = include_str!("../../../archetypes/rulebooks/standard.yaml");
 
 impl Rulebook {
     /// The text of a built-in rulebook.

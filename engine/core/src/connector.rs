@@ -200,7 +200,7 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// Reading fails with [`Config`](crate::ErrorKind::Config) if the source is no longer what was pinned.
-    fn provider(&self) -> Arc<dyn TableProvider>;
+    fn provider(&self) -> Result<Arc<dyn TableProvider>>;
 }
 
 /// A table being written, in two phases: stage where nobody sees it, then commit.

@@ -1,1 +1,19 @@
-//! transload-plan
+//! Everything decided and nothing done.
+//!
+//! [`build`] joins a [`Spec`](transload_spec::Spec) with the schemas and pins of its sources into a [`Plan`]: plain data that
+//! can be printed, compared, fingerprinted, sent elsewhere and executed. [`Transform`] is the executable
+//! form of a table's casts, expressions, filter and masks; the load and the audit both make it from the
+//! plan, each for itself.
+
+mod build;
+mod explain;
+mod expr;
+mod plan;
+mod transform;
+
+pub use build::{Build, TableInput, build};
+pub use expr::check_syntax;
+pub use plan::{
+    CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, SourceColumn, TablePlan,
+};
+pub use transform::{Quarantined, RunFacts, Transform, Transformed};

@@ -56,6 +56,7 @@ pub struct ArchetypeFile {
     /// Name of the archetype.
     pub(crate) archetype: Spanned<String>,
     /// What it is for.
+    #[expect(dead_code, reason = "for people who read the file")]
     pub(crate) description: String,
     /// The rulebook for casts: `standard`, or a path to your own.
     pub(crate) rulebook: Spanned<String>,

@@ -1,0 +1,460 @@
+//! From a spec and the schemas of its sources to a plan.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
+use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, Partition, TableState, Transform as PartitionTransform, WriteMode};
+use transload_core::decode::closest;
+use transload_core::tree::Spanned;
+use transload_core::{LogicalType, Node, Problem, Source, Span, TableName};
+use transload_digest::Algorithm;
+use transload_spec::file::{Misfit, RowHash};
+use transload_spec::{Mask, Mode, PartitionBy, Problems, ReconcileLevel, Spec, TableSpec};
+
+use crate::expr::Expressions;
+use crate::plan::{
+    CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, SourceColumn, TablePlan,
+};
+
+/// What a plan is made from.
+pub struct Build<'a> {
+    /// The pipeline.
+    pub spec: &'a Spec,
+    /// The rulebook, and its tree for the plan.
+    pub rulebook: (&'a Rulebook, &'a Node),
+    /// The tables, wildcards expanded.
+    pub tables: Vec<TableInput>,
+}
+
+/// One table with what its source says about it.
+pub struct TableInput {
+    /// What the pipeline says.
+    pub spec: TableSpec,
+    /// The source, pinned.
+    pub source: Arc<dyn Source>,
+    /// What the target remembers of the last load.
+    pub state: Option<TableState>,
+}
+
+/// Decides everything a run needs to know.
+///
+/// # Errors
+/// Everything that does not fit together, at its place in the files.
+pub fn build(input: Build<'_>) -> Result<Plan, Problems> {
+    let mut problems = Vec::new();
+    let mut tables: Vec<TablePlan> = Vec::new();
+    for table in &input.tables {
+        let mut builder = Table { input: table, rulebook: input.rulebook.0, problems: &mut problems };
+        if let Some(plan) = builder.plan() {
+            if let Some(twin) = tables.iter().find(|t| t.to == plan.to) {
+                let message = format!("`{}` and `{}` both go to `{}`", twin.from, plan.from, plan.to);
+                problems.push(Problem::new(table.spec.to.span, message).hint("give one of them another `to`"));
+            }
+            tables.push(plan);
+        }
+    }
+    if !problems.is_empty() {
+        return Err(Problems::new(input.spec.files.clone(), problems));
+    }
+    let plan = Plan {
+        version: 0,
+        fingerprint: String::new(),
+        pipeline: input.spec.name.clone(),
+        archetype: input.spec.archetype.clone(),
+        rulebook: input.rulebook.1.clone(),
+        source: Connection::from(&input.spec.source),
+        target: Connection::from(&input.spec.target),
+        tables,
+    };
+    plan.seal().map_err(|e| Problems::new(input.spec.files.clone(), vec![Problem::new(Span::default(), e.to_string())]))
+}
+
+/// The source's schema after casts: what expressions see. Shared with the transform, so that both agree.
+pub(crate) fn cast_schema(source: &SchemaRef, columns: &[ColumnPlan]) -> Option<SchemaRef> {
+    let field = |f: &FieldRef| {
+        let cast = columns.iter().find_map(|c| match (&c.origin, &c.cast) {
+            (Origin::Source(name), Some(cast)) if name == f.name() => Some(cast),
+            _ => None,
+        });
+        match cast {
+            Some(cast) => Some(Arc::new(cast.to.to_field(f.name(), true))),
+            None => {
+                let plain = LogicalType::plain_layout(f)?;
+                let mut metadata = plain.metadata().clone();
+                metadata.retain(|key, _| key == transload_core::types::EXTENSION_NAME);
+                Some(Arc::new(plain.as_ref().clone().with_metadata(metadata)))
+            }
+        }
+    };
+    let fields: Option<Vec<FieldRef>> = source.fields().iter().map(field).collect();
+    Some(Arc::new(Schema::new(fields?)))
+}
+
+struct Table<'a> {
+    input: &'a TableInput,
+    rulebook: &'a Rulebook,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Table<'_> {
+    fn say(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(Problem::new(span, message).hint(hint));
+    }
+
+    fn plan(&mut self) -> Option<TablePlan> {
+        let before = self.problems.len();
+        let input = self.input;
+        let (spec, source) = (&input.spec, &input.source);
+        let settings = &spec.settings;
+        let schema = source.schema();
+        let source_columns = self.source_columns(&schema)?;
+        self.named_columns_exist(&source_columns);
+
+        let mut columns = Vec::new();
+        for (column, field) in source_columns.iter().zip(schema.fields()) {
+            if column.name != FAULT_COLUMN {
+                columns.extend(self.column(column, field));
+            }
+        }
+        let seen_by_sql = cast_schema(&schema, &columns)?;
+        let expressions = match Expressions::new(&seen_by_sql) {
+            Ok(expressions) => expressions,
+            Err(reason) => {
+                self.problems.push(Problem::new(spec.from.span, reason));
+                return None;
+            }
+        };
+        for (name, sql) in settings.derive.iter().flat_map(|d| &d.0) {
+            columns.extend(self.derived(&expressions, name, sql));
+        }
+        for column in settings.metadata_columns.iter().flat_map(|m| &m.value) {
+            use transload_core::types::Unit;
+            let ty = match column.value {
+                transload_spec::file::MetadataColumn::IngestedAt => LogicalType::Timestamp(Unit::Us, Some("UTC".into())),
+                _ => LogicalType::Text,
+            };
+            let name = column.value.name().to_string();
+            columns.push(ColumnPlan { name, ty, nullable: false, origin: Origin::Metadata(column.value), cast: None, mask: None });
+        }
+        self.masks(&mut columns);
+        self.names(&columns);
+        if columns.is_empty() && self.problems.len() == before {
+            self.say(spec.from.span, format!("no column of `{}` is left", spec.from.value), "drop fewer columns");
+        }
+        if let Some(filter) = &settings.filter {
+            self.filter(&expressions, filter);
+        }
+        let incremental = self.incremental(&expressions, &source_columns);
+        let key = self.key(&columns);
+        let partition_by = self.partition_by(&columns);
+        let reconcile = settings.reconcile.clone().unwrap_or_default();
+        let estimated_rows = source.splits().iter().map(|s| s.rows).sum();
+        (self.problems.len() == before).then(|| TablePlan {
+            from: TableName::new(spec.from.value.clone()),
+            to: TableName::new(spec.to.value.clone()),
+            pin: source.pin().clone(),
+            splits: source.splits().to_vec(),
+            source_columns,
+            columns,
+            filter: settings.filter.as_ref().map(|f| f.value.clone()),
+            write: match settings.mode.as_ref().map(|m| &m.value) {
+                None | Some(Mode::Full) => WriteMode::Replace,
+                Some(Mode::Append | Mode::Incremental { .. }) => WriteMode::Append,
+            },
+            incremental,
+            partition_by,
+            key,
+            reconcile: ReconcilePlan {
+                level: reconcile.level.unwrap_or(ReconcileLevel::Row),
+                hash: match reconcile.hash {
+                    Some(RowHash::Sha256) => Algorithm::Sha256,
+                    None | Some(RowHash::Xxh64) => Algorithm::Xxh64,
+                },
+            },
+            estimated_rows,
+        })
+    }
+
+    fn source_columns(&mut self, schema: &Schema) -> Option<Vec<SourceColumn>> {
+        let mut out = Vec::with_capacity(schema.fields().len());
+        let mut seen = BTreeSet::new();
+        for field in schema.fields() {
+            if !seen.insert(field.name()) {
+                let message = format!("`{}` has two columns named `{}`", self.input.spec.from.value, field.name());
+                self.say(self.input.spec.from.span, message, "rename one of them in the source");
+                return None;
+            }
+            match LogicalType::of(field) {
+                Some(ty) => out.push(SourceColumn { name: field.name().clone(), ty, nullable: field.is_nullable() }),
+                None => {
+                    let message = format!("column `{}` has a type that cannot be moved: {}", field.name(), field.data_type());
+                    self.say(self.input.spec.from.span, message, "leave it out in the source, or ask for its type");
+                    return None;
+                }
+            }
+        }
+        Some(out)
+    }
+
+    fn no_such_column(&mut self, name: &str, span: Span, known: &[&str]) {
+        let message = format!("`{}` has no column `{name}`", self.input.spec.from.value);
+        let hint = closest(name, known).unwrap_or_else(|| format!("the columns are {}", shorten(known)));
+        self.say(span, message, hint);
+    }
+
+    fn named_columns_exist(&mut self, columns: &[SourceColumn]) {
+        let known: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+        for name in &self.input.spec.own_columns {
+            if !known.contains(&name.as_str()) {
+                self.no_such_column(name, name.span, &known);
+            }
+        }
+    }
+
+    /// A source column on its way to the target; `None` if it is dropped or wrong.
+    fn column(&mut self, column: &SourceColumn, field: &Field) -> Option<ColumnPlan> {
+        let settings =
+            self.input.spec.settings.columns.as_ref().and_then(|c| c.get(&column.name)).cloned().unwrap_or_default();
+        if settings.drop.as_ref().is_some_and(|d| d.value) {
+            return None;
+        }
+        let declared = field.metadata().get(DECLARED_TYPE).and_then(|t| t.parse::<LogicalType>().ok());
+        let span = settings.cast.as_ref().map_or(self.input.spec.from.span, |c| c.span);
+        let wanted = settings.cast.as_ref().map(|c| c.value.clone()).or(declared).unwrap_or_else(|| column.ty.clone());
+        let misfit = match &settings.on_misfit {
+            Some(misfit) => misfit.value,
+            None => match self.rulebook.on_misfit() {
+                "null_counted" => Misfit::NullCounted,
+                "quarantine" => Misfit::Quarantine,
+                "text" => Misfit::Text,
+                "widen" => Misfit::Widen,
+                _ => Misfit::Error,
+            },
+        };
+        let (to, on_misfit) = match misfit {
+            Misfit::Error => (wanted, OnMisfit::Error),
+            Misfit::NullCounted => (wanted, OnMisfit::NullCounted),
+            Misfit::Quarantine => (wanted, OnMisfit::Quarantine),
+            // Every value fits these by construction.
+            Misfit::Text if self.rulebook.rule(&column.ty, &wanted) == Some(Loss::Exact) => (wanted, OnMisfit::Error),
+            Misfit::Text => (LogicalType::Text, OnMisfit::Error),
+            Misfit::Widen => (column.ty.supertype(&wanted).unwrap_or_else(|| column.ty.clone()), OnMisfit::Error),
+        };
+        let cast = if to == column.ty {
+            None
+        } else {
+            match Cast::new(self.rulebook, &column.ty, &to) {
+                Some(cast) => Some(CastPlan { from: column.ty.clone(), to: to.clone(), loss: cast.loss(), on_misfit }),
+                None => {
+                    let message = format!("the rulebook has no cast of `{}` from {} to {to}", column.name, column.ty);
+                    self.say(span, message, format!("see rulebook {}, or use `derive`", self.rulebook.id()));
+                    None
+                }
+            }
+        };
+        if let (None, Some(misfit)) = (&cast, &settings.on_misfit)
+            && to == column.ty
+            && !matches!(misfit.value, Misfit::Widen)
+        {
+            let message = format!("`on_misfit` does nothing: `{}` is not cast", column.name);
+            self.say(misfit.span, message, "remove it, or add `cast`");
+        }
+        Some(ColumnPlan {
+            name: settings.rename.as_ref().map_or(&column.name, |r| &r.value).clone(),
+            ty: to,
+            nullable: column.nullable || cast.is_some(),
+            origin: Origin::Source(column.name.clone()),
+            cast,
+            mask: settings.mask.map(|m| match m.value {
+                Mask::Redact => MaskKind::Redact,
+                Mask::Hash => MaskKind::Hash,
+                Mask::Partial => MaskKind::Partial,
+            }),
+        })
+    }
+
+    fn derived(&mut self, expressions: &Expressions, name: &Spanned<String>, sql: &Spanned<String>) -> Option<ColumnPlan> {
+        let field = expressions.logical(sql).and_then(|e| {
+            expressions.physical(&e)?;
+            expressions.field(name, &e)
+        });
+        match field {
+            Ok(field) => match LogicalType::of(&field) {
+                Some(ty) => Some(ColumnPlan {
+                    name: name.value.clone(),
+                    ty,
+                    nullable: field.is_nullable(),
+                    origin: Origin::Derived(sql.value.clone()),
+                    cast: None,
+                    mask: None,
+                }),
+                None => {
+                    let message = format!("the expression gives values of type {}, which cannot be moved", field.data_type());
+                    self.say(sql.span, message, "wrap it in a CAST");
+                    None
+                }
+            },
+            Err(reason) => {
+                self.problems.push(Problem::new(sql.span, reason));
+                None
+            }
+        }
+    }
+
+    fn filter(&mut self, expressions: &Expressions, filter: &Spanned<String>) {
+        let found = expressions.logical(filter).and_then(|e| {
+            expressions.physical(&e)?;
+            expressions.field("filter", &e)
+        });
+        match found {
+            Ok(field) if *field.data_type() == DataType::Boolean => {}
+            Ok(field) => {
+                let message = format!("a filter must be true or false, and this is {}", field.data_type());
+                self.say(filter.span, message, "compare it with something");
+            }
+            Err(reason) => self.problems.push(Problem::new(filter.span, reason)),
+        }
+    }
+
+    /// Masked columns become text in the target.
+    fn masks(&mut self, columns: &mut [ColumnPlan]) {
+        let input = self.input;
+        let key: Vec<&str> = input.spec.settings.key.iter().flat_map(|k| &k.value).map(|k| k.value.as_str()).collect();
+        for column in columns {
+            let Some(mask) = column.mask else { continue };
+            let Origin::Source(source) = &column.origin else { continue };
+            let span = input
+                .spec
+                .settings
+                .columns
+                .as_ref()
+                .and_then(|c| c.get(source)?.mask.as_ref().map(|m| m.span))
+                .unwrap_or_default();
+            if Cast::new(self.rulebook, &column.ty, &LogicalType::Text).is_none() {
+                self.say(span, format!("values of type {} cannot be masked", column.ty), "drop the column instead");
+            }
+            let is_key = key.contains(&source.as_str()) || key.contains(&column.name.as_str());
+            if is_key && mask != MaskKind::Hash {
+                self.say(span, format!("this mask makes the keys in `{source}` alike"), "use `hash`, which keeps them apart");
+            }
+            column.ty = LogicalType::Text;
+        }
+    }
+
+    fn names(&mut self, columns: &[ColumnPlan]) {
+        let mut seen = BTreeSet::new();
+        for column in columns {
+            if !seen.insert(column.name.as_str()) {
+                let message = format!("two columns of `{}` would be named `{}`", self.input.spec.to.value, column.name);
+                self.say(self.input.spec.from.span, message, "rename or drop one of them");
+            }
+        }
+    }
+
+    fn incremental(&mut self, expressions: &Expressions, columns: &[SourceColumn]) -> Option<Incremental> {
+        let mode = self.input.spec.settings.mode.as_ref()?;
+        let Mode::Incremental { cursor, .. } = &mode.value else { return None };
+        let Some(column) = columns.iter().find(|c| c.name == *cursor) else {
+            let known: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+            self.no_such_column(cursor, mode.span, &known);
+            return None;
+        };
+        let grows = matches!(
+            column.ty,
+            LogicalType::Int(_) | LogicalType::UInt(_) | LogicalType::Decimal(..) | LogicalType::Date | LogicalType::Timestamp(..)
+        );
+        if !grows {
+            self.say(mode.span, format!("`{cursor}` is {}, which does not grow", column.ty), "use a number, date or timestamp");
+        }
+        let above = self.input.state.as_ref().and_then(|s| s.cursor.clone());
+        if let Err(reason) = expressions.above(cursor, above.as_deref()) {
+            self.problems.push(Problem::new(mode.span, format!("the cursor cannot be used: {reason}")));
+        }
+        Some(Incremental { cursor: cursor.clone(), above })
+    }
+
+    /// A column by its name in the target or, failing that, in the source.
+    fn find<'c>(&mut self, columns: &'c [ColumnPlan], name: &str, span: Span) -> Option<&'c ColumnPlan> {
+        let by_source = |c: &&ColumnPlan| matches!(&c.origin, Origin::Source(s) if s == name);
+        let found = columns.iter().find(|c| c.name == name).or_else(|| columns.iter().find(by_source));
+        if found.is_none() {
+            let known: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+            self.no_such_column(name, span, &known);
+        }
+        found
+    }
+
+    fn key(&mut self, columns: &[ColumnPlan]) -> Vec<String> {
+        let input = self.input;
+        let names: Vec<_> = input.spec.settings.key.iter().flat_map(|k| &k.value).collect();
+        let mut key = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some(column) = self.find(columns, name, name.span) {
+                if matches!(column.origin, Origin::Metadata(_)) {
+                    self.say(name.span, format!("`{}` is made by the load and cannot be a key", name.value), "use the source's key");
+                }
+                key.push(column.name.clone());
+            }
+        }
+        key
+    }
+
+    fn partition_by(&mut self, columns: &[ColumnPlan]) -> Vec<Partition> {
+        let input = self.input;
+        let mut out: Vec<Partition> = Vec::new();
+        for level in input.spec.settings.partition_by.iter().flat_map(|p| &p.value) {
+            let (name, transform) = match &level.value {
+                PartitionBy::Identity(c) => (c, PartitionTransform::Identity),
+                PartitionBy::Year(c) => (c, PartitionTransform::Year),
+                PartitionBy::Month(c) => (c, PartitionTransform::Month),
+                PartitionBy::Day(c) => (c, PartitionTransform::Day),
+                PartitionBy::Hour(c) => (c, PartitionTransform::Hour),
+                PartitionBy::Bucket { column, buckets } => (column, PartitionTransform::Bucket(*buckets)),
+                PartitionBy::Truncate { column, width } => (column, PartitionTransform::Truncate(*width)),
+            };
+            let Some(column) = self.find(columns, name, level.span) else { continue };
+            use LogicalType as T;
+            let (fits, needs) = match transform {
+                PartitionTransform::Identity => (
+                    matches!(column.ty, T::Bool | T::Int(_) | T::UInt(_) | T::Text | T::Date),
+                    "true/false, whole numbers, text or dates",
+                ),
+                PartitionTransform::Year | PartitionTransform::Month | PartitionTransform::Day => {
+                    (matches!(column.ty, T::Date | T::Timestamp(..)), "dates or timestamps")
+                }
+                PartitionTransform::Hour => (matches!(column.ty, T::Timestamp(..)), "timestamps"),
+                PartitionTransform::Bucket(_) => (true, ""),
+                PartitionTransform::Truncate(_) => {
+                    (matches!(column.ty, T::Int(_) | T::UInt(_) | T::Text), "whole numbers or text")
+                }
+            };
+            if !fits {
+                let message = format!("`{}` is {} and cannot be partitioned like this", column.name, column.ty);
+                self.say(level.span, message, format!("this needs {needs}"));
+            }
+            let partition = Partition { column: column.name.clone(), transform };
+            let clash = out.iter().any(|p| p.name() == partition.name())
+                || (transform != PartitionTransform::Identity && columns.iter().any(|c| c.name == partition.name()));
+            if clash {
+                self.say(level.span, format!("the name `{}` is taken", partition.name()), "remove one of the two");
+            }
+            out.push(partition);
+        }
+        if !out.is_empty() && out.iter().filter(|p| p.transform == PartitionTransform::Identity).count() == columns.len() {
+            let span = input.spec.settings.partition_by.as_ref().map_or_else(Span::default, |p| p.span);
+            self.say(span, "every column is a partition, so the files would be empty", "partition by fewer columns");
+        }
+        out
+    }
+}
+
+fn shorten(names: &[&str]) -> String {
+    const MOST: usize = 12;
+    let mut text = names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > MOST {
+        text.push_str(&format!(" and {} more", names.len() - MOST));
+    }
+    text
+}

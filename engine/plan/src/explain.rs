@@ -1,0 +1,97 @@
+//! A plan as text for a person: the same plan, the same text.
+
+use std::fmt::{self, Write};
+
+use transload_coerce::Loss;
+use transload_core::connector::{Transform as PartitionTransform, WriteMode};
+use transload_spec::ReconcileLevel;
+
+use crate::plan::{ColumnPlan, Origin, Plan, TablePlan};
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "pipeline {} (archetype {})", self.pipeline, self.archetype)?;
+        writeln!(f, "  {} → {}", self.source.kind, self.target.kind)?;
+        for table in &self.tables {
+            write!(f, "{table}")?;
+        }
+        let short = self.fingerprint.get(..16).unwrap_or_default();
+        writeln!(f, "fingerprint {short}")
+    }
+}
+
+impl fmt::Display for TablePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "├─ {} → {}", self.from, self.to)?;
+        let rows = self.estimated_rows.map_or_else(|| "rows unknown".to_string(), |r| format!("about {r} rows"));
+        let splits = self.splits.len();
+        writeln!(f, "│  ├─ pin        {}", self.pin.describe())?;
+        writeln!(f, "│  ├─ scan       {splits} split{}, {rows}", if splits == 1 { "" } else { "s" })?;
+        if let Some(incremental) = &self.incremental {
+            let above = incremental.above.as_deref().unwrap_or("anything (first load)");
+            writeln!(f, "│  ├─ cursor     {} above {above}", incremental.cursor)?;
+        }
+        if let Some(filter) = &self.filter {
+            writeln!(f, "│  ├─ filter     {}", filter.split_whitespace().collect::<Vec<_>>().join(" "))?;
+        }
+        writeln!(f, "│  ├─ columns")?;
+        let width = self.columns.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).min(40);
+        for column in &self.columns {
+            writeln!(f, "│  │  ├─ {:width$}  {}", column.name, describe(column))?;
+        }
+        let layout: Vec<String> = self
+            .partition_by
+            .iter()
+            .map(|p| match p.transform {
+                PartitionTransform::Bucket(n) => format!("{} of {n}", p.name()),
+                PartitionTransform::Truncate(n) => format!("{} to {n}", p.name()),
+                _ => p.name(),
+            })
+            .collect();
+        let how = match self.write {
+            WriteMode::Replace => "replace all rows",
+            WriteMode::Append => "append",
+        };
+        let by = if layout.is_empty() { String::new() } else { format!(", partitioned by {}", layout.join(", ")) };
+        writeln!(f, "│  ├─ commit     {how} in one step{by}")?;
+        let by = match (self.reconcile.level, self.key.is_empty()) {
+            (ReconcileLevel::None, _) => "not at all".to_string(),
+            (ReconcileLevel::Schema, _) => "schema".to_string(),
+            (ReconcileLevel::Count, _) => "schema, row count".to_string(),
+            (ReconcileLevel::Row, true) => format!("schema, row count, every row ({}; no key: as a multiset)", self.reconcile.hash),
+            (ReconcileLevel::Row, false) => {
+                format!("schema, row count, every row ({}; key {})", self.reconcile.hash, self.key.join(", "))
+            }
+        };
+        writeln!(f, "│  └─ reconcile  {by}")
+    }
+}
+
+fn describe(column: &ColumnPlan) -> String {
+    let mut text = column.ty.to_string();
+    if !column.nullable {
+        text.push_str(" not null");
+    }
+    match &column.origin {
+        Origin::Source(name) if *name != column.name => {
+            let _ = write!(text, "  from {name}");
+        }
+        Origin::Source(_) => {}
+        Origin::Derived(sql) => {
+            let _ = write!(text, "  = {}", sql.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+        Origin::Metadata(_) => text.push_str("  set by the load"),
+    }
+    if let Some(cast) = &column.cast {
+        let loss = match cast.loss {
+            Loss::Exact => "exact".to_string(),
+            Loss::Checked => format!("checked; misfits: {}", cast.on_misfit.word()),
+            Loss::Lossy => format!("LOSSY: changes are counted; misfits: {}", cast.on_misfit.word()),
+        };
+        let _ = write!(text, "  cast {} → {} ({loss})", cast.from, cast.to);
+    }
+    if let Some(mask) = &column.mask {
+        let _ = write!(text, "  masked ({})", format!("{mask:?}").to_lowercase());
+    }
+    text
+}

@@ -1,0 +1,241 @@
+//! The plan as data.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use transload_coerce::{Loss, MaskKind};
+use transload_core::connector::{Partition, WriteMode};
+use transload_core::decode::Kinded;
+use transload_core::{Error, LogicalType, Node, Pin, Result, Split, TableName};
+use transload_digest::Algorithm;
+use transload_spec::ReconcileLevel;
+use transload_spec::file::MetadataColumn;
+
+/// Version of the plan's own format.
+const VERSION: u32 = 1;
+
+/// What a run will do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Version of this format.
+    pub version: u32,
+    /// SHA-256 over everything else.
+    pub fingerprint: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The archetype's name.
+    pub archetype: String,
+    /// The rulebook, whole.
+    pub rulebook: Node,
+    /// Where tables come from. References to secrets are not resolved.
+    pub source: Connection,
+    /// Where tables go to.
+    pub target: Connection,
+    /// The tables.
+    pub tables: Vec<TablePlan>,
+}
+
+/// A connection as data.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connection {
+    /// The kind of system.
+    pub kind: String,
+    /// Its options as written.
+    pub options: Node,
+}
+
+impl From<&Kinded> for Connection {
+    fn from(kinded: &Kinded) -> Self {
+        Self { kind: kinded.kind.value.clone(), options: kinded.options.clone() }
+    }
+}
+
+/// What a run will do with one table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TablePlan {
+    /// Name in the source.
+    pub from: TableName,
+    /// Name in the target.
+    pub to: TableName,
+    /// The point in time that is read.
+    pub pin: Pin,
+    /// The units of work.
+    pub splits: Vec<Split>,
+    /// The source's columns.
+    pub source_columns: Vec<SourceColumn>,
+    /// The target's columns, in order.
+    pub columns: Vec<ColumnPlan>,
+    /// SQL condition over the source's columns after casts.
+    pub filter: Option<String>,
+    /// Set for incremental tables.
+    pub incremental: Option<Incremental>,
+    /// What happens to the target's rows.
+    pub write: WriteMode,
+    /// Layout of the target.
+    pub partition_by: Vec<Partition>,
+    /// Key columns, by their names in the target.
+    pub key: Vec<String>,
+    /// How arrival is proven.
+    pub reconcile: ReconcilePlan,
+    /// Rows expected, if the source knows.
+    pub estimated_rows: Option<u64>,
+}
+
+/// A column of the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceColumn {
+    /// Its name.
+    pub name: String,
+    /// Its logical type.
+    #[serde(rename = "type")]
+    pub ty: LogicalType,
+    /// Whether NULL is possible.
+    pub nullable: bool,
+}
+
+/// A column of the target.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnPlan {
+    /// Its name.
+    pub name: String,
+    /// Its logical type.
+    #[serde(rename = "type")]
+    pub ty: LogicalType,
+    /// Whether NULL is possible.
+    pub nullable: bool,
+    /// Where its values come from.
+    pub origin: Origin,
+    /// The cast, if there is one.
+    pub cast: Option<CastPlan>,
+    /// The mask, if there is one.
+    pub mask: Option<MaskKind>,
+}
+
+/// Where a target column's values come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A source column.
+    Source(String),
+    /// An SQL expression over source columns after casts.
+    Derived(String),
+    /// The load itself.
+    Metadata(MetadataColumn),
+}
+
+/// A cast of a source column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CastPlan {
+    /// Source type.
+    pub from: LogicalType,
+    /// Target type.
+    pub to: LogicalType,
+    /// What it may do to a value.
+    pub loss: Loss,
+    /// What happens to values that do not fit.
+    pub on_misfit: OnMisfit,
+}
+
+/// What happens to a value that does not fit, as far as it happens while rows move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMisfit {
+    /// The load stops.
+    Error,
+    /// It becomes NULL and is counted.
+    NullCounted,
+    /// Its row is put aside.
+    Quarantine,
+}
+
+impl OnMisfit {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::NullCounted => "null_counted",
+            Self::Quarantine => "quarantine",
+        }
+    }
+}
+
+/// How an incremental table goes on from where it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incremental {
+    /// The cursor, by its name in the source.
+    pub cursor: String,
+    /// Only rows above this value move; all, if there is none.
+    pub above: Option<String>,
+}
+
+/// How arrival is proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReconcilePlan {
+    /// How deep.
+    pub level: ReconcileLevel,
+    /// How rows are hashed.
+    pub hash: Algorithm,
+}
+
+impl Plan {
+    /// Completes a plan with its version and fingerprint.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if it cannot be written as JSON.
+    pub(crate) fn seal(mut self) -> Result<Self> {
+        self.version = VERSION;
+        self.fingerprint = self.computed_fingerprint()?;
+        Ok(self)
+    }
+
+    fn computed_fingerprint(&self) -> Result<String> {
+        let open = Self { fingerprint: String::new(), ..self.clone() };
+        let text = serde_json::to_vec(&open).map_err(|e| Error::internal("a plan cannot be written").because(e))?;
+        Ok(transload_digest::hex(&Sha256::digest(text)))
+    }
+
+    /// The plan as JSON for a file.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if it cannot be written as JSON.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self).map_err(|e| Error::internal("a plan cannot be written").because(e))
+    }
+
+    /// Reads a plan back and checks that nobody changed it.
+    ///
+    /// # Errors
+    /// [`Config`](transload_core::ErrorKind::Config) if it is not a plan, is of another version or was edited.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let plan: Self =
+            serde_json::from_str(text).map_err(|e| Error::config("this is not a plan of this version").because(e))?;
+        if plan.version != VERSION {
+            return Err(Error::config(format!("the plan has version {}; this program knows version {VERSION}", plan.version))
+                .hint("make it again with `transload plan`"));
+        }
+        if plan.fingerprint != plan.computed_fingerprint()? {
+            return Err(Error::config("the plan was changed after it was made: its fingerprint does not fit")
+                .hint("make it again with `transload plan`"));
+        }
+        Ok(plan)
+    }
+}
+
+impl TablePlan {
+    /// The columns whose values come from the source, and are therefore hashed and compared.
+    pub fn compared(&self) -> impl Iterator<Item = (usize, &ColumnPlan)> {
+        self.columns.iter().enumerate().filter(|(_, c)| !matches!(c.origin, Origin::Metadata(_)))
+    }
+
+    /// Whether a row can end up in quarantine.
+    pub fn can_quarantine(&self) -> bool {
+        self.columns.iter().any(|c| c.cast.as_ref().is_some_and(|c| c.on_misfit == OnMisfit::Quarantine && c.loss != Loss::Exact))
+            || self.source_columns.iter().any(|c| c.name == transload_core::connector::FAULT_COLUMN)
+    }
+}

@@ -1,0 +1,454 @@
+//! What happens to a row between source and target: casts, filter, derived columns, masks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::functions_aggregate::min_max::MaxAccumulator;
+use datafusion::logical_expr::{Accumulator, Expr};
+use datafusion::logical_expr::utils::split_conjunction_owned;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
+use transload_coerce::{Cast, MaskKind, Rulebook};
+use transload_core::connector::FAULT_COLUMN;
+use transload_core::value::Loss as LossCount;
+use transload_core::{Error, ErrorKind, LogicalType, Result};
+use transload_spec::file::MetadataColumn;
+
+use crate::build::cast_schema;
+use crate::expr::Expressions;
+use crate::plan::{OnMisfit, Origin, TablePlan};
+
+/// What the metadata columns of a run say.
+#[derive(Debug, Clone, Default)]
+pub struct RunFacts {
+    /// Name of the run.
+    pub run_id: String,
+    /// Start of the run, in µs since 1970 UTC.
+    pub started_micros: i64,
+    /// Kind of the source and name of the table in it.
+    pub source_system: String,
+}
+
+/// The executable form of a table's plan.
+pub struct Transform {
+    source: SchemaRef,
+    cast_schema: SchemaRef,
+    output: SchemaRef,
+    quarantine: SchemaRef,
+    /// One per source column.
+    casts: Vec<SourceCast>,
+    fault: Option<usize>,
+    filter: Option<Filter>,
+    outputs: Vec<Output>,
+    facts: RunFacts,
+    pushdown: Vec<Expr>,
+    cursor: Option<usize>,
+}
+
+struct SourceCast {
+    /// `None` leaves the column alone.
+    cast: Option<(Cast, OnMisfit, bool)>,
+    /// Whether anything reads the result.
+    needed: bool,
+}
+
+struct Filter {
+    condition: Arc<dyn PhysicalExpr>,
+    columns: Vec<usize>,
+}
+
+enum Output {
+    Source { column: usize, mask: Option<(Cast, MaskKind)> },
+    Derived(Arc<dyn PhysicalExpr>),
+    Metadata(MetadataColumn),
+}
+
+/// Rows that were put aside: as the source gave them, with a reason each.
+#[derive(Debug, Clone)]
+pub struct Quarantined {
+    /// The rows, in the layout of [`Transform::quarantine_schema`].
+    pub rows: RecordBatch,
+}
+
+/// What became of a batch of source rows.
+#[derive(Debug)]
+pub struct Transformed {
+    /// Rows for the target.
+    pub rows: RecordBatch,
+    /// How many rows the filter left out.
+    pub filtered: u64,
+    /// Rows put aside.
+    pub quarantined: Option<Quarantined>,
+    /// What the casts lost, for columns where they lost anything.
+    pub losses: Vec<LossCount>,
+    /// Highest value of the cursor among rows that were not filtered.
+    pub cursor: Option<ScalarValue>,
+}
+
+/// Name of the column in which quarantine keeps the reason.
+const REASON: &str = "_transload_reason";
+/// Name of the column in which quarantine keeps the row's place among the rows of its split.
+const POSITION: &str = "_transload_position";
+
+impl Transform {
+    /// Makes a table's plan executable for rows of `source`.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) if the plan does not fit the source's schema (any more).
+    pub fn new(plan: &TablePlan, source: &SchemaRef, rulebook: &Rulebook, facts: RunFacts) -> Result<Self> {
+        let moved = |what: String| {
+            Error::config(what).with("table", plan.from.as_str()).hint("the source has changed: make a new plan")
+        };
+        let planned: Vec<&str> = plan.source_columns.iter().map(|c| c.name.as_str()).collect();
+        let found: Vec<&str> = source.fields().iter().map(|f| f.name().as_str()).collect();
+        if planned != found {
+            return Err(moved("the source's columns are not those of the plan".to_string()));
+        }
+        let cast_schema =
+            cast_schema(source, &plan.columns).ok_or_else(|| moved("a column's type cannot be moved".to_string()))?;
+        let expressions = Expressions::new(&cast_schema).map_err(Error::internal)?;
+        let compile = |sql: &str| {
+            let expr = expressions.logical(sql).map_err(Error::config)?;
+            Ok::<_, Error>((expressions.physical(&expr).map_err(Error::config)?, expr))
+        };
+
+        let mut casts = Vec::with_capacity(source.fields().len());
+        for (field, column) in source.fields().iter().zip(&plan.source_columns) {
+            let from = LogicalType::of(field).ok_or_else(|| moved(format!("column {} has an unknown type", field.name())))?;
+            if from != column.ty {
+                return Err(moved(format!("column {} is {from} and was planned as {}", field.name(), column.ty)));
+            }
+            let planned = plan.columns.iter().find_map(|c| match (&c.origin, &c.cast) {
+                (Origin::Source(name), Some(cast)) if name == field.name() => Some(cast),
+                _ => None,
+            });
+            let cast = match planned {
+                Some(p) => {
+                    let cast = Cast::new(rulebook, &p.from, &p.to)
+                        .ok_or_else(|| Error::internal("the rulebook of the plan refuses a cast of the plan"))?;
+                    Some((cast, p.on_misfit, true))
+                }
+                None if LogicalType::plain_layout(field).as_ref() != Some(field)
+                    && LogicalType::plain_layout(field).is_some_and(|f| f.data_type() != field.data_type()) =>
+                {
+                    Some((Cast::layout(&from), OnMisfit::Error, false))
+                }
+                None => None,
+            };
+            casts.push(SourceCast { cast, needed: false });
+        }
+
+        let mut outputs = Vec::with_capacity(plan.columns.len());
+        let mut fields = Vec::with_capacity(plan.columns.len());
+        for column in &plan.columns {
+            let field = match &column.origin {
+                Origin::Source(name) => {
+                    let at = cast_schema.index_of(name)?;
+                    let before = cast_schema.field(at);
+                    casts[at].needed = true;
+                    let mask = match column.mask {
+                        Some(kind) => {
+                            let ty = LogicalType::of(before).unwrap_or(LogicalType::Text);
+                            let cast = match ty {
+                                LogicalType::Text => Some(Cast::layout(&ty)),
+                                _ => Cast::new(rulebook, &ty, &LogicalType::Text),
+                            };
+                            Some((cast.ok_or_else(|| Error::internal("a mask has no cast to text"))?, kind))
+                        }
+                        None => None,
+                    };
+                    let field = match mask {
+                        Some(_) => Field::new(&column.name, DataType::Utf8, before.is_nullable()),
+                        None => before.clone().with_name(&column.name),
+                    };
+                    outputs.push(Output::Source { column: at, mask });
+                    field
+                }
+                Origin::Derived(sql) => {
+                    let (physical, expr) = compile(sql)?;
+                    collect_columns(&physical).iter().for_each(|c| casts[c.index()].needed = true);
+                    outputs.push(Output::Derived(physical));
+                    expressions.field(&column.name, &expr).map_err(Error::config)?
+                }
+                Origin::Metadata(kind) => {
+                    outputs.push(Output::Metadata(*kind));
+                    column.ty.to_field(&column.name, false)
+                }
+            };
+            fields.push(field);
+        }
+
+        let mut conjuncts = Vec::new();
+        if let Some(sql) = &plan.filter {
+            conjuncts.extend(split_conjunction_owned(compile(sql)?.1));
+        }
+        let mut cursor = None;
+        if let Some(incremental) = &plan.incremental {
+            let above = expressions.above(&incremental.cursor, incremental.above.as_deref()).map_err(Error::config)?;
+            conjuncts.push(above);
+            let at = cast_schema.index_of(&incremental.cursor)?;
+            casts[at].needed = true;
+            cursor = Some(at);
+        }
+        let untouched = |e: &Expr| {
+            e.column_refs().iter().all(|c| cast_schema.index_of(&c.name).is_ok_and(|i| casts[i].cast.is_none()))
+        };
+        let pushdown: Vec<Expr> = conjuncts.iter().filter(|e| untouched(e)).cloned().collect();
+        let filter = match conjuncts.into_iter().reduce(Expr::and) {
+            None => None,
+            Some(all) => {
+                let condition = expressions.physical(&all).map_err(Error::config)?;
+                let columns: Vec<usize> = collect_columns(&condition).iter().map(|c| c.index()).collect();
+                columns.iter().for_each(|c| casts[*c].needed = true);
+                Some(Filter { condition, columns })
+            }
+        };
+
+        let mut quarantine: Vec<Field> = source
+            .fields()
+            .iter()
+            .filter(|f| f.name() != FAULT_COLUMN)
+            .map(|f| Field::new(f.name(), f.data_type().clone(), true))
+            .collect();
+        quarantine.push(Field::new(POSITION, DataType::UInt64, false));
+        quarantine.push(Field::new(REASON, DataType::Utf8, false));
+        Ok(Self {
+            source: Arc::clone(source),
+            fault: source.index_of(FAULT_COLUMN).ok(),
+            cast_schema,
+            output: Arc::new(Schema::new(fields)),
+            quarantine: Arc::new(Schema::new(quarantine)),
+            casts,
+            filter,
+            outputs,
+            facts,
+            pushdown,
+            cursor,
+        })
+    }
+
+    /// The target's columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.output
+    }
+
+    /// The columns of quarantined rows: the source's, then place and reason.
+    pub fn quarantine_schema(&self) -> &SchemaRef {
+        &self.quarantine
+    }
+
+    /// The part of the filter that the source may apply too.
+    pub fn pushdown(&self) -> &[Expr] {
+        &self.pushdown
+    }
+
+    /// The source columns that are needed, by position.
+    pub fn projection(&self) -> Vec<usize> {
+        (0..self.source.fields().len()).filter(|i| self.reads(*i)).collect()
+    }
+
+    fn reads(&self, column: usize) -> bool {
+        self.casts[column].needed || self.fault == Some(column)
+    }
+
+    /// Transforms a batch of source rows. `position` is the place of its first row among those of its split.
+    ///
+    /// # Errors
+    /// [`Quality`](ErrorKind::Quality) if a value does not fit and its policy is to stop.
+    pub fn apply(&self, batch: &RecordBatch, position: u64) -> Result<Transformed> {
+        let rows = batch.num_rows();
+        let mut losses: BTreeMap<usize, LossCount> = BTreeMap::new();
+        let mut misfits: Vec<(usize, BooleanBuffer)> = Vec::new();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
+        for (i, cast) in self.casts.iter().enumerate() {
+            let array = batch.column(i);
+            match &cast.cast {
+                Some((cast, _, counts)) if self.reads(i) => {
+                    let done = cast.apply(array).map_err(|e| e.with("column", self.source.field(i).name()))?;
+                    if let Some(bad) = done.misfits {
+                        misfits.push((i, bad));
+                    }
+                    if done.changed > 0 && *counts {
+                        self.loss(&mut losses, i).changed += done.changed;
+                    }
+                    columns.push(done.array);
+                }
+                _ => columns.push(Arc::clone(array)),
+            }
+        }
+        let fault = self.fault.map(|i| batch.column(i)).filter(|c| c.null_count() < rows);
+        if self.filter.is_none() && misfits.is_empty() && fault.is_none() {
+            let cursor = self.highest(&columns)?;
+            let rows = self.output_batch(&columns, rows)?;
+            return Ok(Transformed { rows, filtered: 0, quarantined: None, losses: losses.into_values().collect(), cursor });
+        }
+
+        let cast_batch = RecordBatch::try_new_with_options(
+            Arc::clone(&self.cast_schema),
+            columns,
+            &RecordBatchOptions::new().with_row_count(Some(rows)),
+        )?;
+        let faulty = fault.map(|f| BooleanBuffer::collect_bool(rows, |i| f.is_valid(i)));
+        let passed = self.passed(&cast_batch, &misfits, faulty.as_ref())?;
+        let mut aside = faulty.clone().unwrap_or_else(|| BooleanBuffer::new_unset(rows));
+        for (column, bad) in &misfits {
+            let bad = bad & &passed;
+            let count = bad.count_set_bits() as u64;
+            if count == 0 {
+                continue;
+            }
+            match self.casts[*column].cast.as_ref().map(|(_, policy, _)| *policy) {
+                Some(OnMisfit::NullCounted) => self.loss(&mut losses, *column).nulled += count,
+                Some(OnMisfit::Quarantine) => {
+                    self.loss(&mut losses, *column).quarantined += count;
+                    aside = &aside | &bad;
+                }
+                _ => return Err(self.misfit(*column, count, position + first(&bad))),
+            }
+        }
+        let keep = BooleanArray::new(&passed & &!&aside, None);
+        let quarantined = self.put_aside(batch, &aside, &misfits, fault, position)?;
+        let counted = aside.count_set_bits() as u64;
+        let filtered = rows as u64 - keep.true_count() as u64 - counted;
+        let mut cursor = None;
+        if self.cursor.is_some() {
+            let seen = filter_record_batch(&cast_batch, &BooleanArray::new(passed, None))?;
+            cursor = self.highest(seen.columns())?;
+        }
+        let kept = if keep.true_count() == rows { cast_batch } else { filter_record_batch(&cast_batch, &keep)? };
+        let rows = self.output_batch(kept.columns(), kept.num_rows())?;
+        Ok(Transformed { rows, filtered, quarantined, losses: losses.into_values().collect(), cursor })
+    }
+
+    /// Rows that the filter lets through. A row whose filter depends on a value that does not fit is let
+    /// through too: it is the misfit's policy that decides about it.
+    fn passed(&self, batch: &RecordBatch, misfits: &[(usize, BooleanBuffer)], faulty: Option<&BooleanBuffer>) -> Result<BooleanBuffer> {
+        let rows = batch.num_rows();
+        let Some(filter) = &self.filter else { return Ok(BooleanBuffer::new_set(rows)) };
+        let verdict = filter.condition.evaluate(batch)?.into_array(rows)?;
+        let verdict = verdict.as_boolean();
+        let mut passed = match verdict.nulls() {
+            Some(nulls) => verdict.values() & nulls.inner(),
+            None => verdict.values().clone(),
+        };
+        for (_, bad) in misfits.iter().filter(|(c, _)| filter.columns.contains(c)) {
+            passed = &passed | bad;
+        }
+        if let Some(faulty) = faulty {
+            passed = &passed | faulty;
+        }
+        Ok(passed)
+    }
+
+    fn loss<'l>(&self, losses: &'l mut BTreeMap<usize, LossCount>, column: usize) -> &'l mut LossCount {
+        losses.entry(column).or_insert_with(|| {
+            let (from, to) = match &self.casts[column].cast {
+                Some((cast, _, _)) => (cast.from().to_string(), cast.to().to_string()),
+                None => (String::new(), String::new()),
+            };
+            LossCount { column: self.source.field(column).name().clone(), from, to, ..LossCount::default() }
+        })
+    }
+
+    fn misfit(&self, column: usize, count: u64, first: u64) -> Error {
+        let to = self.casts[column].cast.as_ref().map(|(c, _, _)| c.to().to_string()).unwrap_or_default();
+        let (values, do_not) = if count == 1 { ("value", "does") } else { ("values", "do") };
+        Error::new(ErrorKind::Quality, format!("{count} {values} in one batch {do_not} not fit {to}; the first is in row {first} of its split"))
+            .with("column", self.source.field(column).name())
+            .hint("repair the source, or set `on_misfit: quarantine` (or null_counted, text, widen) for this column")
+    }
+
+    fn put_aside(
+        &self,
+        batch: &RecordBatch,
+        aside: &BooleanBuffer,
+        misfits: &[(usize, BooleanBuffer)],
+        fault: Option<&ArrayRef>,
+        position: u64,
+    ) -> Result<Option<Quarantined>> {
+        if aside.count_set_bits() == 0 {
+            return Ok(None);
+        }
+        let fault = match fault {
+            Some(f) => Some(arrow::array::cast::as_string_array(f.as_ref()).clone()),
+            None => None,
+        };
+        let reason = |row: usize| {
+            let mut reasons: Vec<String> = Vec::new();
+            if let Some(f) = fault.as_ref().filter(|f| f.is_valid(row)) {
+                reasons.push(f.value(row).to_string());
+            }
+            for (column, _) in misfits.iter().filter(|(_, bad)| bad.value(row)) {
+                let to = self.casts[*column].cast.as_ref().map(|(c, _, _)| c.to().to_string()).unwrap_or_default();
+                reasons.push(format!("{} does not fit {to}", self.source.field(*column).name()));
+            }
+            reasons.join("; ")
+        };
+        let places: Vec<usize> = aside.set_indices().collect();
+        let mask = BooleanArray::new(aside.clone(), None);
+        let mut columns = Vec::with_capacity(self.quarantine.fields().len());
+        for (i, array) in batch.columns().iter().enumerate().filter(|(i, _)| Some(*i) != self.fault) {
+            let _ = i;
+            columns.push(arrow::compute::filter(array, &mask)?);
+        }
+        columns.push(Arc::new(UInt64Array::from_iter_values(places.iter().map(|p| position + *p as u64))));
+        columns.push(Arc::new(StringArray::from_iter_values(places.iter().map(|p| reason(*p)))));
+        Ok(Some(Quarantined { rows: RecordBatch::try_new(Arc::clone(&self.quarantine), columns)? }))
+    }
+
+    fn output_batch(&self, columns: &[ArrayRef], rows: usize) -> Result<RecordBatch> {
+        let mut out: Vec<ArrayRef> = Vec::with_capacity(self.outputs.len());
+        let mut for_expressions: Option<RecordBatch> = None;
+        for (output, field) in self.outputs.iter().zip(self.output.fields()) {
+            out.push(match output {
+                Output::Source { column, mask: None } => Arc::clone(&columns[*column]),
+                Output::Source { column, mask: Some((cast, mask)) } => mask.apply(&cast.apply(&columns[*column])?.array)?,
+                Output::Derived(expr) => {
+                    let batch = match &for_expressions {
+                        Some(batch) => batch,
+                        None => for_expressions.insert(RecordBatch::try_new_with_options(
+                            Arc::clone(&self.cast_schema),
+                            columns.to_vec(),
+                            &RecordBatchOptions::new().with_row_count(Some(rows)),
+                        )?),
+                    };
+                    let values = expr.evaluate(batch)?.into_array(rows)?;
+                    match values.data_type() {
+                        DataType::Null => arrow::array::new_null_array(field.data_type(), rows),
+                        _ => values,
+                    }
+                }
+                Output::Metadata(kind) => match kind {
+                    MetadataColumn::IngestedAt => {
+                        Arc::new(TimestampMicrosecondArray::from_value(self.facts.started_micros, rows).with_timezone("UTC"))
+                    }
+                    MetadataColumn::SourceSystem => repeat(&self.facts.source_system, rows),
+                    MetadataColumn::RunId => repeat(&self.facts.run_id, rows),
+                },
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.output), out, &options)?)
+    }
+
+    fn highest(&self, columns: &[ArrayRef]) -> Result<Option<ScalarValue>> {
+        let Some(cursor) = self.cursor else { return Ok(None) };
+        let mut max = MaxAccumulator::try_new(columns[cursor].data_type())?;
+        max.update_batch(&columns[cursor..=cursor])?;
+        let highest = max.evaluate()?;
+        Ok((!highest.is_null()).then_some(highest))
+    }
+}
+
+fn repeat(text: &str, rows: usize) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows)))
+}
+
+fn first(bits: &BooleanBuffer) -> u64 {
+    bits.set_indices().next().unwrap_or(0) as u64
+}
