@@ -23,6 +23,9 @@ pub const DECLARED_TYPE: &str = "transload:declared";
 /// Name of a hidden text column with which a source marks a row it could not read, and why. NULL for good rows.
 pub const FAULT_COLUMN: &str = "_transload_fault";
 
+/// Name of the hidden text column that holds such a row as it was found.
+pub const RAW_COLUMN: &str = "_transload_raw";
+
 /// What a connector claims to be able to do. The conformance suite tests every claim.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Capability {
@@ -111,8 +114,6 @@ pub struct TableInfo {
 pub struct ReadSpec {
     /// The point in time to read; `None` pins now.
     pub pin: Option<Pin>,
-    /// Leave faulty rows to the reader of [`FAULT_COLUMN`] instead of failing.
-    pub keep_faults: bool,
 }
 
 /// How to write a table: plain data, so that a sink can be made again elsewhere.

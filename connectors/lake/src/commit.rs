@@ -1,0 +1,244 @@
+//! Publishing staged files, all at once.
+//!
+//! The files are first moved to their places, where readers that go by the manifest do not see them yet; then
+//! the manifest is created, which is the commit; then what it replaced is removed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryPool;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use secrecy::{ExposeSecret, SecretString};
+use transload_core::connector::{Sink, TableState, WriteMode, WriteSpec};
+use transload_core::store::Store;
+use transload_core::{Committed, Error, LogicalType, Pin, Result, Staged, TableName, fault};
+
+use crate::listing::{below, is_hidden, pinned};
+use crate::manifest::{Column, DataFile, FOLDER, Manifest};
+use crate::options::ParquetSettings;
+use crate::stage::{StagedFile, Stager, write_empty};
+
+/// Attempts to add to a table that others add to at the same time.
+const ATTEMPTS: usize = 20;
+
+/// A table of Parquet files being written.
+pub(crate) struct LakeSink {
+    pub(crate) url: SecretString,
+    pub(crate) root: Path,
+    pub(crate) table: TableName,
+    pub(crate) schema: SchemaRef,
+    pub(crate) spec: WriteSpec,
+    pub(crate) parquet: ParquetSettings,
+}
+
+impl LakeSink {
+    fn store(&self) -> Result<Store> {
+        Store::open(self.url.expose_secret(), true)
+    }
+
+    fn staging(&self) -> Path {
+        self.root.clone().join(FOLDER).join("staging").join(self.spec.commit.as_str())
+    }
+
+    fn stager<'a>(&'a self, store: &'a Store, unit: &str) -> Stager<'a> {
+        Stager {
+            store,
+            folder: self.staging().join(unit),
+            prefix: format!("part-{}-{unit}", self.spec.commit),
+            schema: Arc::clone(&self.schema),
+            partition_by: &self.spec.partition_by,
+            settings: &self.parquet,
+        }
+    }
+
+    fn columns(&self) -> Result<Vec<Column>> {
+        let column = |f: &arrow::datatypes::FieldRef| {
+            let ty = LogicalType::of(f).ok_or_else(|| Error::internal("a column without a logical type was written"))?;
+            Ok(Column { name: f.name().clone(), ty, nullable: f.is_nullable() })
+        };
+        self.schema.fields().iter().map(column).collect()
+    }
+
+    async fn remove_staged(&self, store: &Store) -> Result<()> {
+        for left in store.list(&self.staging()).await? {
+            store.remove(&left.location).await?;
+        }
+        // Folders that never got a file.
+        let folder = store.local_path(&self.staging());
+        match std::fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+            _ => {}
+        }
+        let _ = folder.parent().map(std::fs::remove_dir);
+        Ok(())
+    }
+
+    /// Nothing but what transload wrote may be in the folder: it could not be replaced or left in place safely.
+    async fn refuse_foreign_files(&self, store: &Store) -> Result<()> {
+        let own = format!("part-{}-", self.spec.commit);
+        let foreign = store.list(&self.root).await?.into_iter().find(|f| {
+            !is_hidden(&f.location, &self.root) && !f.location.filename().unwrap_or_default().starts_with(&own)
+        });
+        match foreign {
+            None => Ok(()),
+            Some(file) => Err(Error::config("the target folder holds files that transload did not write")
+                .with("path", file.location.to_string())
+                .hint("use another `to`, or empty the folder")),
+        }
+    }
+
+    async fn committed(&self, store: &Store, manifest: &Manifest, already_done: bool) -> Result<Committed> {
+        let mut files = Vec::new();
+        let (mut rows, mut bytes) = (0, 0);
+        for file in manifest.files_of(&self.spec.commit) {
+            files.push(pinned(&store.objects().head(&below(&self.root, &file.path)?).await?));
+            rows += file.rows;
+            bytes += file.size;
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Committed {
+            key: self.spec.commit.clone(),
+            version: manifest.version.to_string(),
+            already_done,
+            rows,
+            bytes,
+            parts: files.len() as u64,
+            pin: Pin::Files(files),
+        })
+    }
+}
+
+#[async_trait]
+impl Sink for LakeSink {
+    async fn state(&self) -> Result<Option<TableState>> {
+        match Store::open(self.url.expose_secret(), false) {
+            Ok(store) => Ok(Manifest::newest(&store, &self.root).await?.map(|m| m.state)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged> {
+        let store = self.store()?;
+        let stager = self.stager(&store, unit);
+        for left in store.list(&stager.folder).await? {
+            store.remove(&left.location).await?;
+        }
+        let files = stager.write(rows, memory).await.map_err(|e| e.with("table", self.table.as_str()))?;
+        let detail = serde_json::to_value(&files).map_err(|e| Error::internal("staged files cannot be written down").because(e))?;
+        Ok(Staged {
+            unit: unit.to_string(),
+            rows: files.iter().map(|f| f.rows).sum(),
+            bytes: files.iter().map(|f| f.bytes).sum(),
+            detail,
+        })
+    }
+
+    async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed> {
+        let store = self.store()?;
+        let mut files: Vec<StagedFile> = Vec::new();
+        for unit in staged {
+            let part: Vec<StagedFile> =
+                serde_json::from_value(unit.detail).map_err(|e| Error::internal("a staged unit cannot be read").because(e))?;
+            files.extend(part);
+        }
+        fault::point("commit.begun")?;
+        for _ in 0..ATTEMPTS {
+            let base = Manifest::newest(&store, &self.root).await?;
+            if let Some(done) = base.as_ref().filter(|m| m.commits.contains(&self.spec.commit)) {
+                self.finish(&store, done).await?;
+                return self.committed(&store, done, true).await;
+            }
+            if base.is_none() {
+                self.refuse_foreign_files(&store).await?;
+            }
+            let mut manifest = self.next(base.as_ref(), state.clone())?;
+            if files.is_empty() && manifest.files.is_empty() {
+                files.push(write_empty(&self.stager(&store, "empty"))?);
+            }
+            for file in &files {
+                let from = Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))?;
+                store.rename(&from, &below(&self.root, &file.path)?).await?;
+                fault::point("commit.renamed")?;
+            }
+            manifest.files.extend(files.iter().map(|f| DataFile {
+                path: f.path.clone(),
+                size: f.bytes,
+                rows: f.rows,
+                commit: self.spec.commit.clone(),
+            }));
+            fault::point("commit.manifest")?;
+            if manifest.publish(&store, &self.root).await? {
+                fault::point("commit.published")?;
+                self.finish(&store, &manifest).await?;
+                return self.committed(&store, &manifest, false).await;
+            }
+            if self.spec.mode == WriteMode::Replace {
+                break;
+            }
+        }
+        Err(Error::transient("another writer changed the table at the same time; nothing was published")
+            .with("table", self.table.as_str()))
+    }
+
+    async fn abort(&self) -> Result<()> {
+        let Ok(store) = Store::open(self.url.expose_secret(), false) else { return Ok(()) };
+        let manifest = Manifest::newest(&store, &self.root).await?;
+        if manifest.as_ref().is_none_or(|m| !m.commits.contains(&self.spec.commit)) {
+            let own = format!("part-{}-", self.spec.commit);
+            for file in store.list(&self.root).await? {
+                if file.location.filename().unwrap_or_default().starts_with(&own) {
+                    store.remove(&file.location).await?;
+                }
+            }
+        }
+        self.remove_staged(&store).await
+    }
+}
+
+impl LakeSink {
+    /// The manifest after `base`, without the new files.
+    fn next(&self, base: Option<&Manifest>, state: TableState) -> Result<Manifest> {
+        let columns = self.columns()?;
+        let kept = match (base, self.spec.mode) {
+            (Some(base), WriteMode::Append) => {
+                if base.columns != columns || base.partition_by != self.spec.partition_by {
+                    return Err(Error::config("the table's columns or layout are not those of the rows to be added")
+                        .with("table", self.table.as_str())
+                        .hint("use `mode: full`, which replaces the table, or another `to`"));
+                }
+                base.files.clone()
+            }
+            _ => Vec::new(),
+        };
+        let mut commits = vec![self.spec.commit.clone()];
+        commits.extend(base.iter().flat_map(|m| m.commits.iter().cloned()));
+        Ok(Manifest {
+            format: 1,
+            version: base.map_or(1, |m| m.version + 1),
+            commits,
+            columns,
+            partition_by: self.spec.partition_by.clone(),
+            files: kept,
+            state,
+        })
+    }
+
+    /// Removes what a commit replaced and what is left of its staging. Safe to repeat.
+    async fn finish(&self, store: &Store, manifest: &Manifest) -> Result<()> {
+        if self.spec.mode == WriteMode::Replace
+            && manifest.commits.first() == Some(&self.spec.commit)
+            && let Some(replaced) = Manifest::at(store, &self.root, manifest.version - 1).await?
+        {
+            let kept: HashSet<&str> = manifest.files.iter().map(|f| f.path.as_str()).collect();
+            for file in replaced.files.iter().filter(|f| !kept.contains(f.path.as_str())) {
+                store.remove(&below(&self.root, &file.path)?).await?;
+            }
+        }
+        self.remove_staged(store).await?;
+        fault::point("commit.cleaned")
+    }
+}

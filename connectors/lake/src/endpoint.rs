@@ -1,0 +1,113 @@
+//! A configured lake: its tables, and how they are opened.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use secrecy::ExposeSecret;
+use transload_core::connector::{Endpoint, ReadSpec, Sink, Source, TableInfo, WriteSpec};
+use transload_core::store::{Store, relative};
+use transload_core::{Error, LogicalType, Resolve, Result, TableName};
+
+use crate::commit::LakeSink;
+use crate::listing;
+use crate::options::{Format, Settings};
+use crate::source::LakeSource;
+
+/// A folder of tables.
+pub(crate) struct LakeEndpoint {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) resolver: Arc<dyn Resolve>,
+}
+
+impl LakeEndpoint {
+    fn open(&self, create: bool) -> Result<Store> {
+        let url = self.settings.url.resolve(&self.resolver)?;
+        Store::open(url.expose_secret(), create)
+    }
+}
+
+#[async_trait]
+impl Endpoint for LakeEndpoint {
+    fn check_name(&self, table: &TableName) -> Result<(), String> {
+        listing::check_name(table).map(drop)
+    }
+
+    fn check_write(&self, _: &WriteSpec) -> Result<(), String> {
+        match self.settings.format {
+            Format::Parquet => Ok(()),
+            Format::Csv => Err("CSV can only be read; write Parquet".to_string()),
+        }
+    }
+
+    async fn discover(&self) -> Result<Vec<TableInfo>> {
+        let store = self.open(false)?;
+        let mut tables = Vec::new();
+        for name in listing::tables(&store, self.settings.format).await? {
+            let source = self.source(&name, &ReadSpec::default()).await?;
+            let rows: Option<u64> = source.splits().iter().map(|s| s.rows).sum();
+            let (bytes, files) = match source.pin() {
+                transload_core::Pin::Files(files) => (files.iter().map(|f| f.size).sum(), files.len() as u64),
+                transload_core::Pin::Formula(_) => (0, 0),
+            };
+            let declared = |f: &arrow::datatypes::FieldRef| {
+                let declared = f.metadata().get(transload_core::connector::DECLARED_TYPE).and_then(|t| t.parse().ok());
+                declared.or_else(|| LogicalType::of(f))
+            };
+            tables.push(TableInfo {
+                name,
+                format: self.settings.format.extension().to_string(),
+                columns: source
+                    .schema()
+                    .fields()
+                    .iter()
+                    .filter(|f| !f.name().starts_with("_transload"))
+                    .filter_map(|f| Some((f.name().clone(), declared(f)?, f.is_nullable())))
+                    .collect(),
+                rows,
+                bytes: Some(bytes),
+                files: Some(files),
+            });
+        }
+        Ok(tables)
+    }
+
+    async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {
+        let store = self.open(false)?;
+        let source = LakeSource::open(store, &self.settings, table, spec.pin.as_ref()).await;
+        Ok(Arc::new(source.map_err(|e| e.with("table", table.as_str()))?))
+    }
+
+    async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
+        self.check_write(spec).map_err(Error::config)?;
+        let root = relative(table.as_str()).map_err(Error::config)?;
+        for field in schema.fields() {
+            if has_interval(field) {
+                return Err(Error::config("Parquet has no intervals that keep months, days and nanoseconds")
+                    .with("column", field.name())
+                    .hint("cast the column to text"));
+            }
+        }
+        Ok(Arc::new(LakeSink {
+            url: self.settings.url.resolve(&self.resolver)?,
+            root,
+            table: table.clone(),
+            schema,
+            spec: spec.clone(),
+            parquet: self.settings.parquet.clone(),
+        }))
+    }
+}
+
+fn has_interval(field: &arrow::datatypes::Field) -> bool {
+    fn inside(ty: &LogicalType) -> bool {
+        match ty {
+            LogicalType::Interval => true,
+            LogicalType::List(item) => inside(item),
+            LogicalType::Struct(fields) => fields.iter().any(|(_, ty)| inside(ty)),
+            LogicalType::Map(key, value) => inside(key) || inside(value),
+            _ => false,
+        }
+    }
+    LogicalType::of(field).is_some_and(|ty| inside(&ty))
+}

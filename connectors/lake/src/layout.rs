@@ -1,0 +1,347 @@
+//! Partitioned layouts: which folder a row belongs in, and what a folder's name says.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Date32Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef, TimeUnit,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
+};
+use chrono::{DateTime, Datelike, NaiveDate};
+use datafusion::common::ScalarValue;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use transload_core::connector::{Partition, Transform};
+use transload_core::{Error, LogicalType, Result};
+use xxhash_rust::xxh64::xxh64;
+
+/// The name Hive gives to the folder of NULL.
+const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// What cannot stand in the name of a folder on every store, and what would change its meaning.
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b'/')
+    .add(b'\\')
+    .add(b':')
+    .add(b'=')
+    .add(b'%')
+    .add(b'#')
+    .add(b'?')
+    .add(b'*')
+    .add(b'"')
+    .add(b'\'')
+    .add(b'<')
+    .add(b'>')
+    .add(b'|')
+    .add(b'{')
+    .add(b'}')
+    .add(b'[')
+    .add(b']')
+    .add(b'^')
+    .add(b'~')
+    .add(b'`');
+
+/// Sorts rows into the folders of a layout. Folders get small numbers, in order of appearance.
+pub(crate) struct Router {
+    levels: Vec<Level>,
+    /// Folder numbers by the codes of their levels.
+    folders: HashMap<Vec<u32>, usize>,
+    names: Vec<String>,
+}
+
+struct Level {
+    partition: Partition,
+    column: usize,
+    names: Vec<String>,
+    numbers: HashMap<i128, u32>,
+    texts: HashMap<String, u32>,
+    null: Option<u32>,
+}
+
+impl Router {
+    pub(crate) fn new(partition_by: &[Partition], schema: &SchemaRef) -> Result<Self> {
+        let level = |p: &Partition| {
+            let column = schema.index_of(&p.column)?;
+            let partition = p.clone();
+            Ok(Level { partition, column, names: Vec::new(), numbers: HashMap::new(), texts: HashMap::new(), null: None })
+        };
+        Ok(Self {
+            levels: partition_by.iter().map(level).collect::<Result<_>>()?,
+            folders: HashMap::new(),
+            names: Vec::new(),
+        })
+    }
+
+    /// The folder of every row.
+    pub(crate) fn route(&mut self, batch: &RecordBatch) -> Result<Vec<usize>> {
+        let codes: Vec<Vec<u32>> =
+            self.levels.iter_mut().map(|l| l.codes(batch.column(l.column))).collect::<Result<_>>()?;
+        let mut out = Vec::with_capacity(batch.num_rows());
+        let mut key = vec![0; codes.len()];
+        let mut last: Option<usize> = None;
+        for row in 0..batch.num_rows() {
+            let same = last.is_some() && codes.iter().zip(&key).all(|(c, k)| c[row] == *k);
+            let folder = match last.filter(|_| same) {
+                Some(folder) => folder,
+                None => {
+                    codes.iter().zip(&mut key).for_each(|(c, k)| *k = c[row]);
+                    match self.folders.get(&key) {
+                        Some(&folder) => folder,
+                        None => {
+                            let name: Vec<&str> =
+                                self.levels.iter().zip(&key).map(|(l, k)| l.names[*k as usize].as_str()).collect();
+                            self.names.push(name.join("/"));
+                            self.folders.insert(key.clone(), self.names.len() - 1);
+                            self.names.len() - 1
+                        }
+                    }
+                }
+            };
+            last = Some(folder);
+            out.push(folder);
+        }
+        Ok(out)
+    }
+
+    /// The path of a folder, such as `country=DE/day_month=2024-01`.
+    pub(crate) fn name(&self, folder: usize) -> &str {
+        &self.names[folder]
+    }
+}
+
+impl Level {
+    fn codes(&mut self, array: &ArrayRef) -> Result<Vec<u32>> {
+        macro_rules! numbers {
+            ($t:ty) => {
+                self.number_codes(array.as_primitive::<$t>().iter().map(|v| v.map(i128::from)))
+            };
+        }
+        macro_rules! ticks {
+            ($t:ty) => {
+                self.number_codes(array.as_primitive::<$t>().iter().map(|v| v.map(|v| i128::from(v) * nanos::<$t>())))
+            };
+        }
+        if let Transform::Bucket(_) = self.partition.transform {
+            let formatter = arrow::util::display::ArrayFormatter::try_new(array, &Default::default())?;
+            return Ok((0..array.len())
+                .map(|i| self.text_code(array.is_valid(i).then(|| formatter.value(i).to_string()).as_deref()))
+                .collect());
+        }
+        let codes: Vec<u32> = match array.data_type() {
+            DataType::Int8 => numbers!(Int8Type),
+            DataType::Int16 => numbers!(Int16Type),
+            DataType::Int32 => numbers!(Int32Type),
+            DataType::Int64 => numbers!(Int64Type),
+            DataType::UInt8 => numbers!(UInt8Type),
+            DataType::UInt16 => numbers!(UInt16Type),
+            DataType::UInt32 => numbers!(UInt32Type),
+            DataType::UInt64 => numbers!(UInt64Type),
+            DataType::Date32 if self.partition.transform == Transform::Identity => {
+                let days = array.as_primitive::<Date32Type>().iter();
+                days.map(|v| self.text_code(v.and_then(|v| day(v.into())).map(|d| d.to_string()).as_deref())).collect()
+            }
+            DataType::Date32 => {
+                let days = array.as_primitive::<Date32Type>().iter();
+                self.number_codes(days.map(|v| v.map(|v| i128::from(v) * 86_400_000_000_000)))
+            }
+            DataType::Boolean => self.number_codes(array.as_boolean().iter().map(|v| v.map(i128::from))),
+            DataType::Timestamp(TimeUnit::Second, _) => ticks!(TimestampSecondType),
+            DataType::Timestamp(TimeUnit::Millisecond, _) => ticks!(TimestampMillisecondType),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => ticks!(TimestampMicrosecondType),
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => ticks!(TimestampNanosecondType),
+            DataType::Utf8 => array.as_string::<i32>().iter().map(|v| self.text_code(v)).collect(),
+            DataType::Utf8View => array.as_string_view().iter().map(|v| self.text_code(v)).collect(),
+            other => return Err(Error::internal(format!("a layout cannot use values of type {other}"))),
+        };
+        match codes.iter().all(|c| (*c as usize) < self.names.len()) {
+            true => Ok(codes),
+            false => Err(Error::config("a value is out of the range of its partition").with("column", &self.partition.column)),
+        }
+    }
+
+    fn number_codes(&mut self, values: impl Iterator<Item = Option<i128>>) -> Vec<u32> {
+        let mut last: Option<(i128, u32)> = None;
+        values
+            .map(|value| match value {
+                None => self.null_code(),
+                Some(v) => match last.filter(|(seen, _)| *seen == v) {
+                    Some((_, code)) => code,
+                    None => {
+                        let code = match self.numbers.get(&v) {
+                            Some(code) => *code,
+                            None => self.new_number(v),
+                        };
+                        last = Some((v, code));
+                        code
+                    }
+                },
+            })
+            .collect()
+    }
+
+    fn new_number(&mut self, value: i128) -> u32 {
+        let code = match number_name(&self.partition.transform, value) {
+            // Several values share a folder, such as the days of one month.
+            Some(name) => self.code_of(name),
+            None => u32::MAX,
+        };
+        self.numbers.insert(value, code);
+        code
+    }
+
+    fn text_code(&mut self, value: Option<&str>) -> u32 {
+        let Some(value) = value else { return self.null_code() };
+        if let Some(code) = self.texts.get(value) {
+            return *code;
+        }
+        let name = match self.partition.transform {
+            Transform::Bucket(n) => (xxh64(value.as_bytes(), 0) % u64::from(n)).to_string(),
+            Transform::Truncate(n) => value.chars().take(n as usize).collect(),
+            _ => value.to_string(),
+        };
+        let code = self.code_of(escape(&name));
+        self.texts.insert(value.to_string(), code);
+        code
+    }
+
+    fn null_code(&mut self) -> u32 {
+        match self.null {
+            Some(code) => code,
+            None => {
+                let code = self.code_of(NULL.to_string());
+                self.null = Some(code);
+                code
+            }
+        }
+    }
+
+    fn code_of(&mut self, value: String) -> u32 {
+        let name = format!("{}={value}", escape(&self.partition.name()));
+        match self.names.iter().position(|n| *n == name) {
+            Some(at) => at as u32,
+            None => {
+                self.names.push(name);
+                (self.names.len() - 1) as u32
+            }
+        }
+    }
+}
+
+fn nanos<T: ArrowPrimitiveType>() -> i128 {
+    match T::DATA_TYPE {
+        DataType::Timestamp(TimeUnit::Second, _) => 1_000_000_000,
+        DataType::Timestamp(TimeUnit::Millisecond, _) => 1_000_000,
+        DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000,
+        _ => 1,
+    }
+}
+
+/// The folder name of a number; dates and timestamps come as nanoseconds since 1970. `None` if out of range.
+fn number_name(transform: &Transform, value: i128) -> Option<String> {
+    Some(match transform {
+        Transform::Identity => value.to_string(),
+        Transform::Truncate(n) => (value - value.rem_euclid(i128::from(*n))).to_string(),
+        Transform::Bucket(n) => (xxh64(value.to_string().as_bytes(), 0) % u64::from(*n)).to_string(),
+        Transform::Year => format!("{:04}", instant(value)?.year()),
+        Transform::Month => instant(value)?.format("%Y-%m").to_string(),
+        Transform::Day => instant(value)?.format("%Y-%m-%d").to_string(),
+        Transform::Hour => instant(value)?.format("%Y-%m-%d-%H").to_string(),
+    })
+}
+
+fn day(value: i128) -> Option<NaiveDate> {
+    NaiveDate::from_epoch_days(i32::try_from(value).ok()?)
+}
+
+fn instant(value: i128) -> Option<chrono::NaiveDateTime> {
+    let seconds = i64::try_from(value.div_euclid(1_000_000_000)).ok()?;
+    let nanos = value.rem_euclid(1_000_000_000) as u32;
+    DateTime::from_timestamp(seconds, nanos).map(|t| t.naive_utc())
+}
+
+fn escape(text: &str) -> String {
+    let escaped = utf8_percent_encode(text, ESCAPED).to_string();
+    // A name of the NULL folder that is really a text, and names that stores hide or refuse.
+    match escaped.as_str() {
+        "" => "%".to_string(),
+        NULL | "." | ".." => format!("%{:02X}{}", escaped.as_bytes()[0], &escaped[1..]),
+        _ => escaped,
+    }
+}
+
+/// The partition values in a path: `a=1/b=x/file` gives `[("a", Some("1")), ("b", Some("x"))]`.
+pub(crate) fn values_in_path(path: &str) -> Vec<(String, Option<String>)> {
+    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let mut parts: Vec<&str> = path.split('/').collect();
+    parts.pop();
+    parts
+        .into_iter()
+        .filter_map(|part| part.split_once('='))
+        .map(|(name, value)| match value {
+            NULL => (decode(name), None),
+            "%" => (decode(name), Some(String::new())),
+            _ => (decode(name), Some(decode(value))),
+        })
+        .collect()
+}
+
+/// The value a folder's name stands for.
+pub(crate) fn typed(value: Option<&str>, ty: &LogicalType, arrow: &DataType) -> Result<ScalarValue> {
+    let Some(value) = value else { return Ok(ScalarValue::try_from(arrow)?) };
+    let broken = || Error::config(format!("a folder's name is not a value of type {ty}"));
+    match ty {
+        LogicalType::Text => Ok(match arrow {
+            DataType::Utf8View => ScalarValue::Utf8View(Some(value.to_string())),
+            _ => ScalarValue::Utf8(Some(value.to_string())),
+        }),
+        LogicalType::Bool => match value {
+            "1" | "true" => Ok(ScalarValue::Boolean(Some(true))),
+            "0" | "false" => Ok(ScalarValue::Boolean(Some(false))),
+            _ => Err(broken()),
+        },
+        _ => ScalarValue::try_from_string(value.to_string(), arrow).map_err(|_| broken()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Date32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+
+    use super::*;
+
+    fn folders(partitions: &[(&str, Transform)], columns: Vec<(&str, ArrayRef)>) -> Vec<String> {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let partitions: Vec<Partition> =
+            partitions.iter().map(|(c, t)| Partition { column: c.to_string(), transform: *t }).collect();
+        let mut router = Router::new(&partitions, &batch.schema()).unwrap();
+        let rows = router.route(&batch).unwrap();
+        rows.iter().map(|f| router.name(*f).to_string()).collect()
+    }
+
+    #[test]
+    fn rows_find_their_folders() {
+        let days: ArrayRef = Arc::new(Date32Array::from(vec![Some(0), Some(31), None, Some(-1), Some(30)]));
+        assert_eq!(
+            folders(&[("d", Transform::Month)], vec![("d", days.clone())]),
+            ["d_month=1970-01", "d_month=1970-02", "d_month=__HIVE_DEFAULT_PARTITION__", "d_month=1969-12", "d_month=1970-01"]
+        );
+        let at: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![-1, 3_600_000_000]));
+        assert_eq!(folders(&[("t", Transform::Hour)], vec![("t", at)]), ["t_hour=1969-12-31-23", "t_hour=1970-01-01-01"]);
+        let n: ArrayRef = Arc::new(Int64Array::from(vec![-1, 10, 19]));
+        assert_eq!(folders(&[("n", Transform::Truncate(10))], vec![("n", n)]), ["n_trunc=-10", "n_trunc=10", "n_trunc=10"]);
+    }
+
+    #[test]
+    fn names_come_back_as_they_were() {
+        let odd = ["", "a/b", "x=y", "%", "100%", NULL, "..", "ä ö", "a\u{0}b", "plain"];
+        let texts: ArrayRef = Arc::new(StringArray::from(odd.to_vec()));
+        let names = folders(&[("t", Transform::Identity)], vec![("t", texts)]);
+        for (name, odd) in names.iter().zip(odd) {
+            assert_eq!(name.matches('/').count(), 0, "{name}");
+            let values = values_in_path(&format!("{name}/f.parquet"));
+            assert_eq!(values, [("t".to_string(), Some(odd.to_string()))]);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A table's files as a query-engine scan: one partition per split, each file read on its own.
+
+use std::fmt;
+use std::ops::Range;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::TaskContext;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
+};
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use transload_core::Error;
+
+use crate::csv::CsvFile;
+use crate::parquet::{ParquetFile, PinnedReaders};
+
+/// A part of a file.
+#[derive(Debug, Clone)]
+pub(crate) enum Piece {
+    /// Some row groups.
+    Parquet { file: ParquetFile, row_groups: Range<usize>, values: Vec<ScalarValue> },
+    /// The whole file.
+    Csv(Arc<CsvFile>),
+}
+
+impl Piece {
+    fn path(&self) -> &str {
+        match self {
+            Self::Parquet { file, .. } => file.object.meta.location.as_ref(),
+            Self::Csv(file) => file.object.meta.location.as_ref(),
+        }
+    }
+}
+
+/// The files of a table for the query engine.
+#[derive(Debug, Clone)]
+pub(crate) struct LakeTable {
+    /// Columns in files first, then columns in folder names.
+    pub(crate) schema: TableSchema,
+    /// The pieces of every split.
+    pub(crate) splits: Arc<Vec<Vec<Piece>>>,
+}
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.schema.table_schema())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let predicate = match conjunction(filters.iter().cloned()) {
+            Some(all) => {
+                let schema = DFSchema::try_from(self.schema())?;
+                Some(state.create_physical_expr(all, &schema)?)
+            }
+            None => None,
+        };
+        Ok(Arc::new(LakeScan::new(self.clone(), projection.cloned(), predicate)?))
+    }
+}
+
+/// Reads one split per partition, one file after the other.
+#[derive(Debug)]
+struct LakeScan {
+    table: LakeTable,
+    projection: Vec<usize>,
+    predicate: Option<Arc<dyn PhysicalExpr>>,
+    properties: Arc<PlanProperties>,
+}
+
+impl LakeScan {
+    fn new(table: LakeTable, projection: Option<Vec<usize>>, predicate: Option<Arc<dyn PhysicalExpr>>) -> DfResult<Self> {
+        let schema = table.schema();
+        let projection = projection.unwrap_or_else(|| (0..schema.fields().len()).collect());
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Arc::new(schema.project(&projection)?)),
+            Partitioning::UnknownPartitioning(table.splits.len()),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Ok(Self { table, projection, predicate, properties: Arc::new(properties) })
+    }
+
+    fn open(&self, piece: &Piece, context: &Arc<TaskContext>) -> DfResult<BoxStream<'static, DfResult<RecordBatch>>> {
+        match piece {
+            Piece::Csv(file) => Ok(CsvFile::stream(
+                Arc::clone(file),
+                self.projection.clone(),
+                self.schema(),
+                context.session_config().batch_size(),
+            )),
+            Piece::Parquet { file, row_groups, values } => {
+                let mut access = ParquetAccessPlan::new_none(file.metadata.num_row_groups());
+                row_groups.clone().for_each(|i| access.scan(i));
+                let part = PartitionedFile::new_from_meta(file.object.meta.clone())
+                    .with_partition_values(values.clone())
+                    .with_extension(file.clone())
+                    .with_extension(access);
+                let mut source = ParquetSource::new(self.table.schema.clone())
+                    .with_parquet_file_reader_factory(Arc::new(PinnedReaders));
+                if let Some(predicate) = &self.predicate {
+                    source = source.with_predicate(Arc::clone(predicate));
+                }
+                // The store behind this url is never asked: the reader factory has its own.
+                let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+                    .with_file_groups(vec![FileGroup::new(vec![part])])
+                    .with_projection_indices(Some(self.projection.clone()))?
+                    .with_preserve_order(true)
+                    .build();
+                let stream = DataSourceExec::from_data_source(config).execute(0, Arc::clone(context))?;
+                Ok(stream.boxed())
+            }
+        }
+    }
+}
+
+impl DisplayAs for LakeScan {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LakeScan: splits={}", self.table.splits.len())
+    }
+}
+
+impl ExecutionPlan for LakeScan {
+    fn name(&self) -> &str {
+        "LakeScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        match &self.predicate {
+            Some(predicate) => f(predicate),
+            None => Ok(TreeNodeRecursion::Continue),
+        }
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let scan = Self::new(self.table.clone(), Some(self.projection.clone()), self.predicate.clone())?;
+        let pieces = self.table.splits[partition].clone();
+        let batches = futures::stream::iter(pieces)
+            .then(move |piece| {
+                let opened = scan.open(&piece, &context);
+                async move { opened.map(|batches| guarded(batches, piece)) }
+            })
+            .try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+}
+
+/// The file boundary: errors get the file's name, and a panic inside a reader becomes an error.
+fn guarded(
+    batches: BoxStream<'static, DfResult<RecordBatch>>,
+    piece: Piece,
+) -> BoxStream<'static, DfResult<RecordBatch>> {
+    futures::stream::try_unfold(Some(batches), move |batches| {
+        let piece = piece.clone();
+        async move {
+            let Some(mut batches) = batches else { return Ok(None) };
+            let next = AssertUnwindSafe(batches.next()).catch_unwind().await;
+            let named = |e: Error| DataFusionError::from(e.with("path", piece.path()));
+            match next {
+                Ok(Some(Ok(batch))) => Ok(Some((batch, Some(batches)))),
+                Ok(None) => Ok(None),
+                Ok(Some(Err(error))) => Err(named(readable(error, &piece))),
+                Err(_) => Err(named(Error::config("the file is damaged: its reader gave up"))),
+            }
+        }
+    })
+    .boxed()
+}
+
+/// What the engine says about a file's bytes is about the file, not about the engine.
+fn readable(error: DataFusionError, piece: &Piece) -> Error {
+    let own = Error::from(error);
+    match (own.kind(), piece) {
+        (transload_core::ErrorKind::Internal, Piece::Parquet { .. }) => {
+            Error::config("the Parquet file cannot be read; it is damaged").because(own)
+        }
+        _ => own,
+    }
+}

@@ -1,0 +1,267 @@
+//! A pinned table of files.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::ScalarValue;
+use datafusion::datasource::table_schema::TableSchema;
+use futures::{StreamExt, TryStreamExt};
+use transload_core::connector::{DECLARED_TYPE, Source, Transform};
+use transload_core::store::Store;
+use transload_core::{Error, LogicalType, Pin, Result, Split, TableName};
+
+use crate::csv::{self, CsvFile};
+use crate::layout::{typed, values_in_path};
+use crate::listing::{self, Found};
+use crate::options::{Format, Settings};
+use crate::parquet::{ParquetFile, PinnedObject, read_as};
+use crate::scan::{LakeTable, Piece};
+
+/// Footers read at the same time.
+const CONCURRENT_FOOTERS: usize = 16;
+
+/// A pinned table of files.
+pub(crate) struct LakeSource {
+    schema: SchemaRef,
+    pin: Pin,
+    splits: Vec<Split>,
+    table: LakeTable,
+}
+
+/// Columns whose values stand in the names of folders.
+struct FolderColumns {
+    fields: Vec<FieldRef>,
+    types: Vec<LogicalType>,
+}
+
+impl LakeSource {
+    pub(crate) async fn open(store: Store, settings: &Settings, table: &TableName, pin: Option<&Pin>) -> Result<Self> {
+        // What transload wrote is Parquet, whatever else the connection reads.
+        let mut found = listing::find(&store, table, settings.format).await?;
+        if let Some(pin) = pin {
+            listing::restrict(&mut found, pin)?;
+        }
+        let pin = Pin::Files(found.files.iter().map(listing::pinned).collect());
+        let folders = folder_columns(&found)?;
+        let objects: Vec<PinnedObject> = found
+            .files
+            .iter()
+            .map(|meta| PinnedObject { store: Arc::clone(store.objects()), meta: meta.clone() })
+            .collect();
+        if settings.format == Format::Csv && found.manifest.is_none() {
+            let files = csv::open(objects, &settings.csv, &folders.fields, &found.root).await?;
+            return Ok(Self::csv(files, pin));
+        }
+        let files: Vec<ParquetFile> = futures::stream::iter(objects)
+            .map(ParquetFile::open)
+            .buffered(CONCURRENT_FOOTERS)
+            .try_collect()
+            .await?;
+        Self::parquet(files, folders, &found, pin)
+    }
+
+    fn csv(files: Vec<CsvFile>, pin: Pin) -> Self {
+        let schema = files.first().map_or_else(|| Arc::new(Schema::empty()), |f| Arc::clone(&f.schema));
+        let split = |file: &CsvFile| Split {
+            label: file.object.meta.location.to_string(),
+            rows: None,
+            bytes: Some(file.object.meta.size),
+            detail: serde_json::json!([{ "path": file.object.meta.location.to_string() }]),
+        };
+        let splits = files.iter().map(split).collect();
+        let pieces = files.into_iter().map(|f| vec![Piece::Csv(Arc::new(f))]).collect();
+        let table = LakeTable {
+            schema: TableSchema::builder(Arc::clone(&schema)).build(),
+            splits: Arc::new(pieces),
+        };
+        Self { schema, pin, splits, table }
+    }
+
+    fn parquet(files: Vec<ParquetFile>, folders: FolderColumns, found: &Found, pin: Pin) -> Result<Self> {
+        let in_files = match files.is_empty() {
+            false => union(&files, &folders)?,
+            true => manifest_schema(found, &folders),
+        };
+        let schema = TableSchema::builder(in_files).with_table_partition_cols(Fields::from(folders.fields.clone())).build();
+        let mut splits = Vec::new();
+        let mut pieces: Vec<Vec<Piece>> = Vec::new();
+        for group in group_row_groups(&files) {
+            let mut rows = 0;
+            let mut bytes = 0;
+            let mut detail = Vec::new();
+            let mut parts = Vec::new();
+            for (index, row_groups) in group {
+                let file = &files[index];
+                let path = file.object.meta.location.as_ref();
+                for i in row_groups.clone() {
+                    rows += file.metadata.row_group(i).num_rows() as u64;
+                    bytes += file.metadata.row_group(i).compressed_size() as u64;
+                }
+                detail.push(serde_json::json!({ "path": path, "row_groups": [row_groups.start, row_groups.end] }));
+                let values = folder_values(path, &folders).map_err(|e| e.with("path", path))?;
+                parts.push(Piece::Parquet { file: file.clone(), row_groups, values });
+            }
+            let label = match parts.as_slice() {
+                [Piece::Parquet { file, row_groups, .. }] => {
+                    format!("{} row groups {}–{}", file.object.meta.location, row_groups.start, row_groups.end.saturating_sub(1))
+                }
+                parts => format!("{} files", parts.len()),
+            };
+            splits.push(Split { label, rows: Some(rows), bytes: Some(bytes), detail: serde_json::json!(detail) });
+            pieces.push(parts);
+        }
+        let table_schema = Arc::clone(schema.table_schema());
+        Ok(Self { schema: table_schema, pin, splits, table: LakeTable { schema, splits: Arc::new(pieces) } })
+    }
+}
+
+impl Source for LakeSource {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn pin(&self) -> &Pin {
+        &self.pin
+    }
+
+    fn splits(&self) -> &[Split] {
+        &self.splits
+    }
+
+    fn provider(&self) -> Result<Arc<dyn TableProvider>> {
+        Ok(Arc::new(self.table.clone()))
+    }
+}
+
+/// The columns that a table's folder names add: by the manifest where there is one, by guessing otherwise.
+fn folder_columns(found: &Found) -> Result<FolderColumns> {
+    let mut out = FolderColumns { fields: Vec::new(), types: Vec::new() };
+    if let Some(manifest) = &found.manifest {
+        for partition in manifest.partition_by.iter().filter(|p| p.transform == Transform::Identity) {
+            if let Some(column) = manifest.columns.iter().find(|c| c.name == partition.column) {
+                out.fields.push(read_as(&column.ty.to_field(&column.name, column.nullable)));
+                out.types.push(column.ty.clone());
+            }
+        }
+        return Ok(out);
+    }
+    let paths: Vec<_> = found.files.iter().map(|f| values_in_path(below_root(f.location.as_ref(), found))).collect();
+    let Some(first) = paths.first() else { return Ok(out) };
+    for (i, (name, _)) in first.iter().enumerate() {
+        let mut values = Vec::new();
+        for (path, file) in paths.iter().zip(&found.files) {
+            match path.get(i) {
+                Some((other, value)) if other == name => values.extend(value.as_deref()),
+                _ => {
+                    return Err(Error::config(format!("not all files of the table are in a folder `{name}=…`"))
+                        .with("path", file.location.to_string()));
+                }
+            }
+        }
+        let ty = csv::guess(values.into_iter());
+        let field = Field::new(name, arrow::datatypes::DataType::Utf8View, true)
+            .with_metadata([(DECLARED_TYPE.to_string(), ty.to_string())].into());
+        out.fields.push(Arc::new(field));
+        out.types.push(LogicalType::Text);
+    }
+    Ok(out)
+}
+
+fn below_root<'a>(path: &'a str, found: &Found) -> &'a str {
+    path.strip_prefix(found.root.as_ref()).unwrap_or(path).trim_start_matches('/')
+}
+
+fn folder_values(path: &str, folders: &FolderColumns) -> Result<Vec<ScalarValue>> {
+    let values = values_in_path(path);
+    folders
+        .fields
+        .iter()
+        .zip(&folders.types)
+        .map(|(field, ty)| {
+            let value = values.iter().find(|(name, _)| name == field.name()).and_then(|(_, v)| v.as_deref());
+            typed(value, ty, field.data_type())
+        })
+        .collect()
+}
+
+/// One schema for files that may have grown apart: columns by name, in order of appearance, each in the
+/// smallest type that holds every file's values exactly.
+fn union(files: &[ParquetFile], folders: &FolderColumns) -> Result<SchemaRef> {
+    let mut fields: Vec<FieldRef> = Vec::new();
+    let mut counts: Vec<usize> = Vec::new();
+    for file in files {
+        for field in file.schema.fields() {
+            if folders.fields.iter().any(|f| f.name() == field.name()) {
+                continue;
+            }
+            let field = read_as(field);
+            let Some(at) = fields.iter().position(|f| f.name() == field.name()) else {
+                fields.push(field);
+                counts.push(1);
+                continue;
+            };
+            counts[at] += 1;
+            let seen = &fields[at];
+            if seen.data_type() == field.data_type() && seen.metadata() == field.metadata() {
+                if field.is_nullable() && !seen.is_nullable() {
+                    fields[at] = field;
+                }
+                continue;
+            }
+            let nullable = seen.is_nullable() || field.is_nullable();
+            let wider = LogicalType::of(seen).zip(LogicalType::of(&field)).and_then(|(a, b)| a.supertype(&b));
+            match wider {
+                Some(ty) => fields[at] = read_as(&ty.to_field(field.name(), nullable)),
+                None => {
+                    return Err(Error::config(format!(
+                        "column `{}` is {} here and {} in another file of the table",
+                        field.name(),
+                        field.data_type(),
+                        seen.data_type()
+                    ))
+                    .with("path", file.object.meta.location.to_string())
+                    .hint("read the files as separate tables"));
+                }
+            }
+        }
+    }
+    // A column that some files lack is NULL there.
+    for (field, count) in fields.iter_mut().zip(counts) {
+        if count < files.len() && !field.is_nullable() {
+            *field = Arc::new(field.as_ref().clone().with_nullable(true));
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The columns in the files of a table that has no file.
+fn manifest_schema(found: &Found, folders: &FolderColumns) -> SchemaRef {
+    let columns = found.manifest.iter().flat_map(|m| &m.columns);
+    let in_files = columns.filter(|c| folders.fields.iter().all(|f| *f.name() != c.name));
+    Arc::new(Schema::new(in_files.map(|c| read_as(&c.ty.to_field(&c.name, c.nullable))).collect::<Fields>()))
+}
+
+/// Which row groups of which files make a split. Splits of one table are about equally large: an eighth of the
+/// table, but at least 2^17 and at most 2^22 rows. It depends on the files alone, not on the machine.
+fn group_row_groups(files: &[ParquetFile]) -> Vec<Vec<(usize, std::ops::Range<usize>)>> {
+    let total: i64 = files.iter().map(|f| f.metadata.file_metadata().num_rows()).sum();
+    let target = (total / 8).clamp(1 << 17, 1 << 22);
+    let mut splits: Vec<Vec<(usize, std::ops::Range<usize>)>> = Vec::new();
+    let mut rows = target;
+    for (index, file) in files.iter().enumerate() {
+        for i in 0..file.metadata.num_row_groups() {
+            if rows >= target {
+                splits.push(Vec::new());
+                rows = 0;
+            }
+            rows += file.metadata.row_group(i).num_rows();
+            let Some(split) = splits.last_mut() else { continue };
+            match split.last_mut() {
+                Some((last, range)) if *last == index => range.end = i + 1,
+                _ => split.push((index, i..i + 1)),
+            }
+        }
+    }
+    splits
+}

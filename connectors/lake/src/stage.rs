@@ -1,0 +1,257 @@
+//! Writing Parquet files where no reader looks.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use futures::StreamExt;
+use object_store::path::Path;
+use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
+use parquet::file::properties::WriterProperties;
+use serde::{Deserialize, Serialize};
+use transload_core::connector::{Partition, Transform};
+use transload_core::store::{Store, make_folder, sync_folder};
+use transload_core::{Error, Result, fault};
+
+use crate::layout::Router;
+use crate::options::ParquetSettings;
+
+/// Rows that are sorted into folders at a time.
+const ROUTED_ROWS: usize = 1 << 16;
+/// Files one unit of work keeps open.
+const OPEN_FILES: usize = 128;
+
+/// A staged file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StagedFile {
+    /// Where it is, below the url.
+    pub(crate) staged: String,
+    /// Where it belongs, below the table's folder.
+    pub(crate) path: String,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Writes the files of one unit of work.
+pub(crate) struct Stager<'a> {
+    pub(crate) store: &'a Store,
+    /// The folder for this unit's staged files.
+    pub(crate) folder: Path,
+    /// Beginning of the files' names.
+    pub(crate) prefix: String,
+    pub(crate) schema: SchemaRef,
+    pub(crate) partition_by: &'a [Partition],
+    pub(crate) settings: &'a ParquetSettings,
+}
+
+/// The columns that go into files: all but those whose value is the name of a folder. Columns get field ids
+/// by their place, which lets readers find them after a rename.
+pub(crate) fn file_schema(schema: &SchemaRef, partition_by: &[Partition]) -> (SchemaRef, Vec<usize>) {
+    let in_folder =
+        |name: &str| partition_by.iter().any(|p| p.transform == Transform::Identity && p.column == name);
+    let kept: Vec<usize> = (0..schema.fields().len()).filter(|i| !in_folder(schema.field(*i).name())).collect();
+    let mut id = 0;
+    let fields: Fields = kept.iter().map(|i| with_ids(&schema.fields()[*i], &mut id)).collect();
+    (Arc::new(Schema::new(fields)), kept)
+}
+
+fn with_ids(field: &FieldRef, id: &mut u32) -> FieldRef {
+    *id += 1;
+    let mut metadata = field.metadata().clone();
+    metadata.insert(PARQUET_FIELD_ID_META_KEY.to_string(), id.to_string());
+    let ty = match field.data_type() {
+        DataType::List(item) => DataType::List(with_ids(item, id)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|f| with_ids(f, id)).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(with_ids(entries, id), *sorted),
+        other => other.clone(),
+    };
+    Arc::new(Field::new(field.name(), ty, field.is_nullable()).with_metadata(metadata))
+}
+
+impl Stager<'_> {
+    /// Writes every row of the stream and makes the files durable.
+    pub(crate) async fn write(
+        &self,
+        mut rows: SendableRecordBatchStream,
+        memory: &Arc<dyn MemoryPool>,
+    ) -> Result<Vec<StagedFile>> {
+        let (file_schema, kept) = file_schema(&self.schema, self.partition_by);
+        let reservation = MemoryConsumer::new("parquet writers").register(memory);
+        let mut writers = Writers { stager: self, schema: file_schema, reservation, open: BTreeMap::new(), done: Vec::new() };
+        fault::point("stage.opened")?;
+        if self.partition_by.is_empty() {
+            while let Some(batch) = rows.next().await {
+                fault::point("stage.batch")?;
+                writers.write("", &batch?.project(&kept)?)?;
+            }
+            return writers.finish();
+        }
+        let mut router = Router::new(self.partition_by, &self.schema)?;
+        let mut waiting: Vec<RecordBatch> = Vec::new();
+        let mut count = 0;
+        loop {
+            let batch = rows.next().await.transpose()?;
+            fault::point("stage.batch")?;
+            let ended = batch.is_none();
+            if let Some(batch) = batch.filter(|b| b.num_rows() > 0) {
+                count += batch.num_rows();
+                waiting.push(batch);
+            }
+            if count >= ROUTED_ROWS || (ended && count > 0) {
+                let mut folders: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
+                for (b, batch) in waiting.iter().enumerate() {
+                    for (row, folder) in router.route(batch)?.into_iter().enumerate() {
+                        folders.entry(folder).or_default().push((b, row));
+                    }
+                }
+                let projected: Vec<RecordBatch> = waiting.iter().map(|b| b.project(&kept)).collect::<Result<_, _>>()?;
+                let projected: Vec<&RecordBatch> = projected.iter().collect();
+                for (folder, places) in folders {
+                    writers.write(router.name(folder), &interleave_record_batch(&projected, &places)?)?;
+                }
+                waiting.clear();
+                count = 0;
+            }
+            if ended {
+                return writers.finish();
+            }
+        }
+    }
+
+    fn properties(&self) -> WriterProperties {
+        WriterProperties::builder()
+            .set_compression(self.settings.compression)
+            .set_max_row_group_row_count(Some(self.settings.row_group_rows))
+            .set_created_by(concat!("transload ", env!("CARGO_PKG_VERSION")).to_string())
+            .build()
+    }
+}
+
+struct Writers<'a> {
+    stager: &'a Stager<'a>,
+    schema: SchemaRef,
+    reservation: MemoryReservation,
+    /// By folder.
+    open: BTreeMap<String, Writer>,
+    done: Vec<StagedFile>,
+}
+
+struct Writer {
+    parquet: ArrowWriter<BufWriter<File>>,
+    at: PathBuf,
+    staged: String,
+    rows: u64,
+}
+
+impl Writers<'_> {
+    fn write(&mut self, folder: &str, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        if !self.open.contains_key(folder) {
+            if self.open.len() >= OPEN_FILES {
+                self.close_largest()?;
+            }
+            let writer = self.create()?;
+            self.open.insert(folder.to_string(), writer);
+        }
+        // The fields differ from the batch's in their metadata only.
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?;
+        let Some(writer) = self.open.get_mut(folder) else { return Ok(()) };
+        writer.parquet.write(&batch).map_err(unwritable)?;
+        writer.rows += batch.num_rows() as u64;
+        let size = writer.parquet.bytes_written() + writer.parquet.in_progress_size();
+        if size as u64 >= self.stager.settings.file_bytes {
+            self.close(folder)?;
+        }
+        while self.reservation.try_resize(self.memory()).is_err() {
+            if self.open.len() <= 1 {
+                // One open file is the least there can be.
+                self.reservation.resize(self.memory());
+                break;
+            }
+            self.close_largest()?;
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> usize {
+        self.open.values().map(|w| w.parquet.memory_size()).sum()
+    }
+
+    fn create(&self) -> Result<Writer> {
+        let number = self.done.len() + self.open.len();
+        let path = self.stager.folder.clone().join(format!("{number}-{}.staged", self.done.len()));
+        let at = self.stager.store.local_path(&path);
+        if let Some(folder) = at.parent() {
+            make_folder(folder)?;
+        }
+        let file = BufWriter::with_capacity(1 << 18, File::create(&at)?);
+        let properties = Some(self.stager.properties());
+        let parquet = ArrowWriter::try_new(file, Arc::clone(&self.schema), properties).map_err(unwritable)?;
+        Ok(Writer { parquet, at, staged: path.to_string(), rows: 0 })
+    }
+
+    fn close_largest(&mut self) -> Result<()> {
+        let largest = self.open.iter().max_by_key(|(_, w)| w.parquet.memory_size()).map(|(folder, _)| folder.clone());
+        match largest {
+            Some(folder) => self.close(&folder),
+            None => Ok(()),
+        }
+    }
+
+    fn close(&mut self, folder: &str) -> Result<()> {
+        let Some(mut writer) = self.open.remove(folder) else { return Ok(()) };
+        writer.parquet.finish().map_err(unwritable)?;
+        let mut buffered = writer.parquet.into_inner().map_err(unwritable)?;
+        buffered.flush()?;
+        let file = buffered.into_inner().map_err(|e| Error::from(e.into_error()))?;
+        file.sync_all()?;
+        let bytes = file.metadata()?.len();
+        let name = format!("{}-{}.parquet", self.stager.prefix, self.done.len());
+        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        tracing::debug!(path = %writer.at.display(), rows = writer.rows, bytes, "staged a file");
+        self.done.push(StagedFile { staged: writer.staged, path, rows: writer.rows, bytes });
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<StagedFile>> {
+        let folders: Vec<String> = self.open.keys().cloned().collect();
+        for folder in folders {
+            self.close(&folder)?;
+        }
+        if !self.done.is_empty() {
+            sync_folder(&self.stager.store.local_path(&self.stager.folder))?;
+        }
+        fault::point("stage.written")?;
+        Ok(self.done)
+    }
+}
+
+/// Writes one file without rows, so that other readers find the columns.
+pub(crate) fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
+    let (schema, _) = file_schema(&stager.schema, &[]);
+    let reservation = MemoryConsumer::new("empty file").register(&(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()) as Arc<dyn MemoryPool>));
+    let mut writers = Writers { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new() };
+    let writer = writers.create()?;
+    writers.open.insert(String::new(), writer);
+    let mut files = writers.finish()?;
+    files.pop().ok_or_else(|| Error::internal("an empty file was not written"))
+}
+
+fn unwritable(error: parquet::errors::ParquetError) -> Error {
+    if let parquet::errors::ParquetError::External(inner) = error {
+        return match inner.downcast::<std::io::Error>() {
+            Ok(io) => Error::from(*io),
+            Err(other) => Error::internal("a Parquet file cannot be written").because(other),
+        };
+    }
+    Error::internal("a Parquet file cannot be written").because(error)
+}
