@@ -206,6 +206,19 @@ pub(crate) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         .map_err(|e| Error::config(format!("values cannot be cast to {to}")).because(e))
 }
 
+/// Gives a column the layout of a field of the same logical type.
+///
+/// # Errors
+/// [`Internal`](transload_core::ErrorKind::Internal) if the logical types differ.
+pub fn relayout(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    let from = LogicalType::of(&Field::new("", array.data_type().clone(), true));
+    let to = LogicalType::of(&Field::new("", field.data_type().clone(), true));
+    if from != to {
+        return Err(Error::internal(format!("{} is not another layout of {}", field.data_type(), array.data_type())));
+    }
+    convert(array, field.data_type())
+}
+
 fn misfit_where_lost(before: &ArrayRef, after: ArrayRef) -> Coerced {
     if after.null_count() == before.null_count() {
         return Coerced::exact(after);
@@ -245,18 +258,6 @@ fn overflowed(before: &ArrayRef, after: &ArrayRef) -> Result<BooleanArray> {
         narrow.is_valid(i) && narrow.value(i).is_infinite() && wide.value(i).is_finite()
     });
     Ok(BooleanArray::new(over, None::<NullBuffer>))
-}
-
-/// The Arrow field a column has after a cast to `to`.
-pub(crate) fn field_after(name: &str, to: &LogicalType) -> Field {
-    to.to_field(name, true)
-}
-
-impl Cast {
-    /// The Arrow field of the result.
-    pub fn field(&self, name: &str) -> Field {
-        field_after(name, &self.to)
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,6 @@ mod mask;
 mod rulebook;
 mod text;
 
-pub use cast::{Cast, Coerced};
+pub use cast::{Cast, Coerced, relayout};
 pub use mask::MaskKind;
 pub use rulebook::{Loss, Rulebook};

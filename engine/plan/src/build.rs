@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
-use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, Partition, TableState, Transform as PartitionTransform, WriteMode};
+use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, Partition, RAW_COLUMN, TableState, Transform as PartitionTransform, WriteMode};
 use transload_core::decode::closest;
 use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Node, Problem, Source, Span, TableName};
@@ -114,7 +114,7 @@ impl Table<'_> {
 
         let mut columns = Vec::new();
         for (column, field) in source_columns.iter().zip(schema.fields()) {
-            if column.name != FAULT_COLUMN {
+            if column.name != FAULT_COLUMN && column.name != RAW_COLUMN {
                 columns.extend(self.column(column, field));
             }
         }

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
+    UInt64Array, new_null_array,
+};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate::min_max::MaxAccumulator;
 use datafusion::logical_expr::{Accumulator, Expr};
@@ -48,6 +51,9 @@ pub struct Transform {
     facts: RunFacts,
     pushdown: Vec<Expr>,
     cursor: Option<usize>,
+    /// The source columns that are scanned, and where each source column stands among them.
+    projection: Vec<usize>,
+    positions: Vec<Option<usize>>,
 }
 
 struct SourceCast {
@@ -209,6 +215,22 @@ impl Transform {
             }
         };
 
+        // Quarantine keeps whole rows, so then everything is read.
+        let fault = source.index_of(FAULT_COLUMN).ok();
+        let projection: Vec<usize> = (0..source.fields().len())
+            .filter(|i| plan.can_quarantine() || casts[*i].needed || fault == Some(*i))
+            .collect();
+        let mut positions = vec![None; source.fields().len()];
+        projection.iter().enumerate().for_each(|(at, column)| positions[*column] = Some(at));
+        let cast_schema = Arc::new(Schema::new(
+            cast_schema
+                .fields()
+                .iter()
+                .zip(&positions)
+                .map(|(f, at)| if at.is_some() { Arc::clone(f) } else { Arc::new(f.as_ref().clone().with_nullable(true)) })
+                .collect::<Fields>(),
+        ));
+
         let mut quarantine: Vec<Field> = source
             .fields()
             .iter()
@@ -219,7 +241,7 @@ impl Transform {
         quarantine.push(Field::new(REASON, DataType::Utf8, false));
         Ok(Self {
             source: Arc::clone(source),
-            fault: source.index_of(FAULT_COLUMN).ok(),
+            fault,
             cast_schema,
             output: Arc::new(Schema::new(fields)),
             quarantine: Arc::new(Schema::new(quarantine)),
@@ -229,6 +251,8 @@ impl Transform {
             facts,
             pushdown,
             cursor,
+            projection,
+            positions,
         })
     }
 
@@ -247,16 +271,37 @@ impl Transform {
         &self.pushdown
     }
 
-    /// The source columns that are needed, by position.
-    pub fn projection(&self) -> Vec<usize> {
-        (0..self.source.fields().len()).filter(|i| self.reads(*i)).collect()
+    /// The source columns that [`apply`](Self::apply) expects, by position.
+    pub fn projection(&self) -> &[usize] {
+        &self.projection
     }
 
-    fn reads(&self, column: usize) -> bool {
-        self.casts[column].needed || self.fault == Some(column)
+    /// A cursor's value in the form a target remembers.
+    ///
+    /// # Errors
+    /// [`Internal`](ErrorKind::Internal) if it cannot be written as text.
+    pub fn cursor_text(value: &ScalarValue) -> Result<String> {
+        Ok(arrow::util::display::array_value_to_string(&value.to_array()?, 0)?)
     }
 
-    /// Transforms a batch of source rows. `position` is the place of its first row among those of its split.
+    /// The highest of several remembered cursor values.
+    ///
+    /// # Errors
+    /// [`Internal`](ErrorKind::Internal) if one is not of the cursor's type.
+    pub fn highest_cursor<'t>(&self, texts: impl IntoIterator<Item = &'t str>) -> Result<Option<String>> {
+        let Some(column) = self.cursor else { return Ok(None) };
+        let ty = self.cast_schema.field(column).data_type();
+        let mut highest: Option<(ScalarValue, &str)> = None;
+        for text in texts {
+            let value = ScalarValue::try_from_string(text.to_string(), ty)?;
+            if highest.as_ref().is_none_or(|(h, _)| value.partial_cmp(h) == Some(std::cmp::Ordering::Greater)) {
+                highest = Some((value, text));
+            }
+        }
+        Ok(highest.map(|(_, text)| text.to_string()))
+    }
+
+    /// Transforms a batch of the scanned columns of source rows. `position` is the place of its first row among those of its split.
     ///
     /// # Errors
     /// [`Quality`](ErrorKind::Quality) if a value does not fit and its policy is to stop.
@@ -266,9 +311,13 @@ impl Transform {
         let mut misfits: Vec<(usize, BooleanBuffer)> = Vec::new();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
         for (i, cast) in self.casts.iter().enumerate() {
-            let array = batch.column(i);
+            let Some(at) = self.positions[i] else {
+                columns.push(new_null_array(self.cast_schema.field(i).data_type(), rows));
+                continue;
+            };
+            let array = batch.column(at);
             match &cast.cast {
-                Some((cast, _, counts)) if self.reads(i) => {
+                Some((cast, _, counts)) if cast.from() == cast.to() || self.casts[i].needed => {
                     let done = cast.apply(array).map_err(|e| e.with("column", self.source.field(i).name()))?;
                     if let Some(bad) = done.misfits {
                         misfits.push((i, bad));
@@ -281,7 +330,7 @@ impl Transform {
                 _ => columns.push(Arc::clone(array)),
             }
         }
-        let fault = self.fault.map(|i| batch.column(i)).filter(|c| c.null_count() < rows);
+        let fault = self.fault.and_then(|i| self.positions[i]).map(|at| batch.column(at)).filter(|c| c.null_count() < rows);
         if self.filter.is_none() && misfits.is_empty() && fault.is_none() {
             let cursor = self.highest(&columns)?;
             let rows = self.output_batch(&columns, rows)?;
@@ -392,8 +441,7 @@ impl Transform {
         let places: Vec<usize> = aside.set_indices().collect();
         let mask = BooleanArray::new(aside.clone(), None);
         let mut columns = Vec::with_capacity(self.quarantine.fields().len());
-        for (i, array) in batch.columns().iter().enumerate().filter(|(i, _)| Some(*i) != self.fault) {
-            let _ = i;
+        for (_, array) in batch.columns().iter().enumerate().filter(|(i, _)| Some(*i) != self.fault) {
             columns.push(arrow::compute::filter(array, &mask)?);
         }
         columns.push(Arc::new(UInt64Array::from_iter_values(places.iter().map(|p| position + *p as u64))));
@@ -419,7 +467,7 @@ impl Transform {
                     };
                     let values = expr.evaluate(batch)?.into_array(rows)?;
                     match values.data_type() {
-                        DataType::Null => arrow::array::new_null_array(field.data_type(), rows),
+                        DataType::Null => new_null_array(field.data_type(), rows),
                         _ => values,
                     }
                 }

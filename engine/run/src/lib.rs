@@ -1,1 +1,13 @@
-//! transload-run
+//! Executes a plan: pin → scan → transform → digest → stage, unit by unit, then commit, table by table.
+//!
+//! A unit of work is one split of one table. Units run in parallel; each staged unit is written to the
+//! journal, so that a later process can go on where this one ended. A table is committed once all of its units
+//! are staged, and its receipt says what was done. Whether that is true is for `reconcile` to find out.
+
+mod limits;
+mod load;
+mod table;
+mod unit;
+
+pub use limits::Limits;
+pub use load::{Load, TableOutcome, run};

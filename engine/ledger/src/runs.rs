@@ -1,0 +1,237 @@
+//! What is known about runs.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use object_store::path::Path;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use transload_core::journal::StagedUnit;
+use transload_core::{Error, Journal, Receipt, Result, RunId, TableName, Verdict};
+
+use crate::Ledger;
+use crate::artifacts::hex;
+
+/// What is written when a run begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStart {
+    /// The run.
+    pub run: RunId,
+    /// The pipeline.
+    pub pipeline: String,
+    /// When, RFC 3339.
+    pub at: String,
+    /// When, in µs since 1970 UTC.
+    pub at_micros: i64,
+    /// The artifact that is the plan.
+    pub plan: String,
+    /// Version of transload.
+    pub program: String,
+}
+
+/// What is written when a run ends; a run that is resumed can end several times.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEnd {
+    /// `succeeded`, `failed`, `interrupted`, …
+    pub status: String,
+    /// The exit code.
+    pub exit_code: u8,
+    /// What went wrong, if anything did.
+    pub error: Option<String>,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
+/// Everything about one run.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunSummary {
+    /// How it began.
+    pub start: RunStart,
+    /// How it ended, last.
+    pub end: Option<RunEnd>,
+    /// Tables that were committed.
+    pub receipts: Vec<Receipt>,
+    /// Tables that were compared, newest verdict of each.
+    pub verdicts: Vec<Verdict>,
+    /// Units that are staged.
+    pub staged_units: usize,
+}
+
+/// The journal of one run.
+#[derive(Debug, Clone)]
+pub struct RunJournal {
+    ledger: Ledger,
+    run: RunId,
+}
+
+impl Ledger {
+    /// Writes down that a run begins.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn begin(&self, start: &RunStart) -> Result<RunJournal> {
+        self.fact(&start.run, "start", start).await?;
+        Ok(self.journal(&start.run))
+    }
+
+    /// The journal of a run that began.
+    pub fn journal(&self, run: &RunId) -> RunJournal {
+        RunJournal { ledger: self.clone(), run: run.clone() }
+    }
+
+    /// Writes down how a run ended.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn end(&self, run: &RunId, end: &RunEnd) -> Result<()> {
+        self.numbered_fact(run, "end", end).await
+    }
+
+    /// Writes down what a comparison found.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn verdict(&self, run: &RunId, verdict: &Verdict) -> Result<()> {
+        self.numbered_fact(run, &format!("verdict-{}", short(&verdict.to)), verdict).await
+    }
+
+    /// The runs, oldest first.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn runs(&self) -> Result<Vec<RunId>> {
+        let mut runs: Vec<RunId> = Vec::new();
+        for found in self.store.list(&Path::from("runs")).await? {
+            let name = found.location.parts().nth(1).map(|p| p.as_ref().to_string()).unwrap_or_default();
+            if let Some(run) = RunId::parse(&name).filter(|r| runs.last() != Some(r)) {
+                runs.push(run);
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Everything about a run.
+    ///
+    /// # Errors
+    /// [`Config`](transload_core::ErrorKind::Config) if there is no such run.
+    pub async fn summary(&self, run: &RunId) -> Result<RunSummary> {
+        let missing = || {
+            Error::config(format!("the ledger {} has no run {run}", self.url())).hint("`transload runs` lists the runs")
+        };
+        let start = self.read_fact(run, "start").await?.ok_or_else(missing)?;
+        let mut verdicts: Vec<Verdict> = self.facts(run, "verdict-").await?;
+        verdicts.reverse();
+        let mut newest: Vec<Verdict> = Vec::new();
+        for verdict in verdicts {
+            if newest.iter().all(|v| v.to != verdict.to) {
+                newest.push(verdict);
+            }
+        }
+        newest.sort_by(|a, b| a.to.cmp(&b.to));
+        Ok(RunSummary {
+            start,
+            end: self.facts(run, "end-").await?.pop(),
+            receipts: self.facts(run, "receipt-").await?,
+            verdicts: newest,
+            staged_units: self.facts::<StagedUnit>(run, "unit-").await?.len(),
+        })
+    }
+
+    async fn fact<T: Serialize>(&self, run: &RunId, name: &str, value: &T) -> Result<bool> {
+        let text = serde_json::to_vec_pretty(value).map_err(|e| Error::internal("a fact cannot be written").because(e))?;
+        self.store.create(&path(run, name), Bytes::from(text)).await
+    }
+
+    /// Facts of which there can be several, in order.
+    async fn numbered_fact<T: Serialize>(&self, run: &RunId, name: &str, value: &T) -> Result<()> {
+        for number in 1..=9999 {
+            if self.fact(run, &format!("{name}-{number:04}"), value).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::internal("a run has too many facts of one kind"))
+    }
+
+    async fn read_fact<T: DeserializeOwned>(&self, run: &RunId, name: &str) -> Result<Option<T>> {
+        match self.store.read(&path(run, name)).await? {
+            Some(text) => Ok(Some(read(&text, name)?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn facts<T: DeserializeOwned>(&self, run: &RunId, prefix: &str) -> Result<Vec<T>> {
+        let mut out = Vec::new();
+        for found in self.store.list(&Path::from(format!("runs/{run}"))).await? {
+            let name = found.location.filename().unwrap_or_default();
+            if name.starts_with(prefix) && name.ends_with(".json") {
+                let text = self.store.read(&found.location).await?.unwrap_or_default();
+                out.push(read(&text, name)?);
+            }
+        }
+        Ok(out)
+    }
+}
+
+#[async_trait]
+impl Journal for RunJournal {
+    async fn record(&self, unit: &StagedUnit) -> Result<()> {
+        let name = format!("unit-{}-{:06}", short(&unit.table), unit.split);
+        self.ledger.fact(&self.run, &name, unit).await.map(drop)
+    }
+
+    async fn recorded(&self) -> Result<Vec<StagedUnit>> {
+        self.ledger.facts(&self.run, "unit-").await
+    }
+
+    async fn record_receipt(&self, receipt: &Receipt) -> Result<()> {
+        self.ledger.fact(&self.run, &format!("receipt-{}", short(&receipt.to)), receipt).await.map(drop)
+    }
+
+    async fn receipts(&self) -> Result<Vec<Receipt>> {
+        self.ledger.facts(&self.run, "receipt-").await
+    }
+}
+
+/// A table's name as part of a file's name.
+fn short(table: &TableName) -> String {
+    hex(table.as_str().as_bytes())[..12].to_string()
+}
+
+fn path(run: &RunId, name: &str) -> Path {
+    Path::from(format!("runs/{run}/{name}.json"))
+}
+
+fn read<T: DeserializeOwned>(text: &[u8], name: &str) -> Result<T> {
+    serde_json::from_slice(text)
+        .map_err(|e| Error::config("a fact in the ledger cannot be read").with("object", name).because(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use transload_core::Clock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_run_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path().to_str().unwrap(), true).unwrap();
+        let run = RunId::new(&Clock::system());
+        let start = RunStart {
+            run: run.clone(),
+            pipeline: "p".into(),
+            at: "t".into(),
+            at_micros: 0,
+            plan: "0".repeat(64),
+            program: "0".into(),
+        };
+        ledger.begin(&start).await.unwrap();
+        for status in ["interrupted", "succeeded"] {
+            let end = RunEnd { status: status.into(), exit_code: 0, error: None, at: "t".into() };
+            ledger.end(&run, &end).await.unwrap();
+        }
+        assert_eq!(ledger.runs().await.unwrap(), [run.clone()]);
+        let summary = ledger.summary(&run).await.unwrap();
+        assert_eq!(summary.end.unwrap().status, "succeeded");
+        assert!(ledger.summary(&RunId::new(&Clock::system())).await.is_err());
+    }
+}

@@ -1,0 +1,441 @@
+//! From differing buckets to the exact keys and columns.
+//!
+//! The rows of differing buckets are sorted by key on both sides (spilling to disk when memory runs out) and the two
+//! sorted streams are merged. Memory does not depend on how many rows differ.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{ArrayRef, BinaryBuilder, BooleanArray, RecordBatch, StringBuilder, UInt64Builder};
+use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionContext;
+use futures::StreamExt;
+use transload_core::value::Differences;
+use transload_core::{Error, Result};
+use transload_digest::{Algorithm, CanonicalRows, RowEncoder, RowHasher, RowHashes, TableDigest};
+
+use crate::side::Side;
+
+/// Rows of evidence written at a time.
+const EVIDENCE_ROWS: usize = 4096;
+const KEY: &str = "_key";
+const HASH: &str = "_hash";
+
+/// What is looked for in both sides.
+#[derive(Clone)]
+pub(crate) struct Drill {
+    pub(crate) source: Side,
+    pub(crate) target: Side,
+    pub(crate) algorithm: Algorithm,
+    /// An empty digest with the buckets of the comparison.
+    pub(crate) buckets: Arc<TableDigest>,
+    pub(crate) differing: Arc<HashSet<usize>>,
+}
+
+/// A stream of evidence rows, and the counts that are complete once it has ended.
+pub(crate) struct Found {
+    pub(crate) evidence: SendableRecordBatchStream,
+    pub(crate) differences: Arc<Mutex<Differences>>,
+}
+
+impl Drill {
+    /// The columns of the evidence: what kind of difference, in which columns, how often on each side, the row hashes,
+    /// and the key (for tables without a key, the row).
+    pub(crate) fn evidence_schema(&self) -> SchemaRef {
+        let mut fields: Vec<FieldRef> = [
+            ("_difference", DataType::Utf8, false),
+            ("_columns", DataType::Utf8, true),
+            ("_source_rows", DataType::UInt64, false),
+            ("_target_rows", DataType::UInt64, false),
+            ("_source_hash", DataType::Utf8, true),
+            ("_target_hash", DataType::Utf8, true),
+        ]
+        .into_iter()
+        .map(|(name, ty, nullable)| Arc::new(Field::new(name, ty, nullable)))
+        .collect();
+        let schema = self.source.schema();
+        let shown: Vec<usize> = self.shown();
+        fields.extend(shown.iter().map(|i| Arc::new(schema.field(*i).clone().with_nullable(true))));
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The compared columns that identify a row in the evidence.
+    fn shown(&self) -> Vec<usize> {
+        match self.source.key.is_empty() {
+            true => (0..self.source.schema().fields().len()).collect(),
+            false => self.source.key.clone(),
+        }
+    }
+
+    /// Starts to look.
+    pub(crate) fn find(&self, session: &SessionContext) -> Result<Found> {
+        let differences = Arc::new(Mutex::new(Differences::default()));
+        let context = session.task_ctx();
+        let source = Cursor::new(self.sorted(&self.source, &context)?);
+        let target = Cursor::new(self.sorted(&self.target, &context)?);
+        let schema = self.evidence_schema();
+        let merge = Merge { drill: self.clone(), source, target, differences: Arc::clone(&differences), schema: Arc::clone(&schema) };
+        let batches = futures::stream::try_unfold(merge, |mut merge| async move {
+            let batch = merge.next_batch().await.map_err(DataFusionError::from)?;
+            Ok::<_, DataFusionError>(batch.map(|b| (b, merge)))
+        });
+        Ok(Found { evidence: Box::pin(RecordBatchStreamAdapter::new(schema, batches)), differences })
+    }
+
+    /// The rows of one side's differing buckets, sorted by key and hash.
+    fn sorted(&self, side: &Side, context: &Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let mut fields = vec![
+            Arc::new(Field::new(KEY, DataType::Binary, false)),
+            Arc::new(Field::new(HASH, DataType::Binary, false)),
+        ];
+        // Sorting needs no nullability, and the target's may differ from the source's.
+        fields.extend(side.schema().fields().iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true))));
+        let schema = Arc::new(Schema::new(fields));
+        let partitions: Vec<Arc<dyn PartitionStream>> = (0..side.partitions())
+            .map(|partition| {
+                let (drill, side, schema) = (self.clone(), side.clone(), Arc::clone(&schema));
+                Arc::new(Suspects { drill, side, partition, schema }) as Arc<dyn PartitionStream>
+            })
+            .collect();
+        let scan = StreamingTableExec::try_new(Arc::clone(&schema), partitions, None, Vec::<LexOrdering>::new(), false, None)?;
+        let by = [PhysicalSortExpr::new_default(Arc::new(Column::new(KEY, 0))), PhysicalSortExpr::new_default(Arc::new(Column::new(HASH, 1)))];
+        let by = LexOrdering::new(by).ok_or_else(|| Error::internal("nothing to sort by"))?;
+        let sort = SortExec::new(by.clone(), Arc::new(scan)).with_preserve_partitioning(true);
+        let merged: Arc<dyn ExecutionPlan> = Arc::new(SortPreservingMergeExec::new(by, Arc::new(sort)));
+        Ok(execute_stream(merged, Arc::clone(context))?)
+    }
+
+    fn suspects(&self, side: &Side, batch: &RecordBatch, schema: &SchemaRef, keyed: &mut Keyed) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let key_columns = side.key_columns(batch);
+        let mut hashes: Option<RowHashes> = None;
+        let bucket_by = match side.key.is_empty() {
+            false => keyed.keys.hash(&key_columns, rows)?.short(),
+            true => hashes.insert(keyed.rows.hash(batch.columns(), rows)?).short(),
+        };
+        let suspect: BooleanArray =
+            bucket_by.iter().map(|h| Some(self.differing.contains(&self.buckets.bucket_of(*h)))).collect();
+        if suspect.true_count() == 0 {
+            return Ok(RecordBatch::new_empty(Arc::clone(schema)));
+        }
+        let batch = filter_record_batch(batch, &suspect)?;
+        let rows = batch.num_rows();
+        let hashes = keyed.rows.hash(batch.columns(), rows)?;
+        let hash_bytes = |i: usize| match &hashes {
+            RowHashes::Xxh64(h) => h[i].to_be_bytes().to_vec(),
+            RowHashes::Sha256(h) => h[i].to_vec(),
+        };
+        let mut hash_column = BinaryBuilder::new();
+        (0..rows).for_each(|i| hash_column.append_value(hash_bytes(i)));
+        let mut key_column = BinaryBuilder::new();
+        if side.key.is_empty() {
+            (0..rows).for_each(|i| key_column.append_value(hash_bytes(i)));
+        } else {
+            let mut canonical = CanonicalRows::default();
+            keyed.encoder.encode(&side.key_columns(&batch), 0, rows, &mut canonical)?;
+            canonical.iter().for_each(|k| key_column.append_value(k));
+        }
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(key_column.finish()), Arc::new(hash_column.finish())];
+        columns.extend(batch.columns().iter().cloned());
+        Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+    }
+}
+
+/// Hashers of one partition.
+struct Keyed {
+    keys: RowHasher,
+    rows: RowHasher,
+    encoder: RowEncoder,
+}
+
+/// One partition's rows in differing buckets.
+struct Suspects {
+    drill: Drill,
+    side: Side,
+    partition: usize,
+    schema: SchemaRef,
+}
+
+impl std::fmt::Debug for Suspects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Suspects({})", self.partition)
+    }
+}
+
+impl PartitionStream for Suspects {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let schema = Arc::clone(&self.schema);
+        let (drill, side, out) = (self.drill.clone(), self.side.clone(), Arc::clone(&self.schema));
+        let open = || {
+            let keyed = Keyed {
+                keys: RowHasher::new(&side.key_schema()?, Algorithm::Xxh64)?,
+                rows: RowHasher::new(side.schema(), drill.algorithm)?,
+                encoder: RowEncoder::new(&side.key_schema()?)?,
+            };
+            Ok::<_, Error>((side.rows(self.partition, &context)?, keyed))
+        };
+        let batches = match open() {
+            Err(error) => futures::stream::iter([Err(DataFusionError::from(error))]).boxed(),
+            Ok((rows, mut keyed)) => rows
+                .map(move |batch| Ok(drill.suspects(&side, &batch?, &out, &mut keyed)?))
+                .filter(|batch| std::future::ready(batch.as_ref().map_or(true, |b: &RecordBatch| b.num_rows() > 0)))
+                .boxed(),
+        };
+        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+    }
+}
+
+/// Walks over a sorted stream, one row at a time.
+struct Cursor {
+    rows: SendableRecordBatchStream,
+    batch: Option<RecordBatch>,
+    row: usize,
+}
+
+/// A row at which a cursor stands.
+struct Row {
+    key: Vec<u8>,
+    hash: Vec<u8>,
+    values: RecordBatch,
+}
+
+impl Cursor {
+    fn new(rows: SendableRecordBatchStream) -> Self {
+        Self { rows, batch: None, row: 0 }
+    }
+
+    /// Key and hash of the row it stands at; `None` at the end.
+    async fn peek(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        while self.batch.as_ref().is_none_or(|b| self.row >= b.num_rows()) {
+            match self.rows.next().await.transpose()? {
+                Some(batch) => {
+                    self.batch = Some(batch);
+                    self.row = 0;
+                }
+                None => return Ok(None),
+            }
+        }
+        let row = self.row;
+        Ok(self.batch.as_ref().map(|b| (binary(b, 0, row), binary(b, 1, row))))
+    }
+
+    /// The row it stands at, and one step further.
+    fn take(&mut self) -> Result<Row> {
+        let batch = self.batch.as_ref().ok_or_else(|| Error::internal("no row to take"))?;
+        let row = Row {
+            key: binary(batch, 0, self.row).to_vec(),
+            hash: binary(batch, 1, self.row).to_vec(),
+            values: batch.slice(self.row, 1),
+        };
+        self.row += 1;
+        Ok(row)
+    }
+}
+
+fn binary(batch: &RecordBatch, column: usize, row: usize) -> &[u8] {
+    use arrow::array::AsArray;
+    batch.column(column).as_binary::<i32>().value(row)
+}
+
+/// Everything about one key that both sides were asked for.
+#[derive(Default)]
+struct Group {
+    source_rows: u64,
+    target_rows: u64,
+    /// Rows without a twin on the other side: how many, and the first of them.
+    source_only: u64,
+    target_only: u64,
+    source: Option<Row>,
+    target: Option<Row>,
+}
+
+struct Merge {
+    drill: Drill,
+    source: Cursor,
+    target: Cursor,
+    differences: Arc<Mutex<Differences>>,
+    schema: SchemaRef,
+}
+
+impl Merge {
+    async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let mut evidence = Evidence::new(&self.drill);
+        while evidence.len() < EVIDENCE_ROWS {
+            let Some(group) = self.next_group().await? else { break };
+            self.judge(&group, &mut evidence)?;
+        }
+        if evidence.len() == 0 { Ok(None) } else { evidence.finish(&self.schema).map(Some) }
+    }
+
+    /// Both sides' rows of the smallest key that is left.
+    async fn next_group(&mut self) -> Result<Option<Group>> {
+        let key = match (self.source.peek().await?, self.target.peek().await?) {
+            (None, None) => return Ok(None),
+            (Some((k, _)), None) | (None, Some((k, _))) => k.to_vec(),
+            (Some((a, _)), Some((b, _))) => a.min(b).to_vec(),
+        };
+        let mut group = Group::default();
+        loop {
+            let source = self.source.peek().await?.filter(|(k, _)| *k == key).map(|(_, h)| h.to_vec());
+            let target = self.target.peek().await?.filter(|(k, _)| *k == key).map(|(_, h)| h.to_vec());
+            let order = match (&source, &target) {
+                (None, None) => return Ok(Some(group)),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(a), Some(b)) => a.cmp(b),
+            };
+            if order.is_le() {
+                let row = self.source.take()?;
+                group.source_rows += 1;
+                if order.is_lt() {
+                    group.source_only += 1;
+                    group.source.get_or_insert(row);
+                }
+            }
+            if order.is_ge() {
+                let row = self.target.take()?;
+                group.target_rows += 1;
+                if order.is_gt() {
+                    group.target_only += 1;
+                    group.target.get_or_insert(row);
+                }
+            }
+        }
+    }
+
+    fn judge(&self, group: &Group, evidence: &mut Evidence) -> Result<()> {
+        if group.source_only == 0 && group.target_only == 0 {
+            return Ok(());
+        }
+        let mut found = self.differences.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut columns = Vec::new();
+        let kind = match (group.source_rows, group.target_rows) {
+            (_, 0) => {
+                found.missing_in_target += 1;
+                "missing_in_target"
+            }
+            (0, _) => {
+                found.extra_in_target += 1;
+                "extra_in_target"
+            }
+            (s, t) if s != t => {
+                found.multiplicity += 1;
+                "multiplicity"
+            }
+            _ => {
+                found.changed += 1;
+                "changed"
+            }
+        };
+        if let (Some(source), Some(target)) = (&group.source, &group.target) {
+            columns = self.changed_columns(source, target)?;
+            for column in &columns {
+                match found.columns.iter_mut().find(|(name, _)| name == column) {
+                    Some((_, count)) => *count += 1,
+                    None => found.columns.push((column.clone(), 1)),
+                }
+            }
+        }
+        drop(found);
+        evidence.push(kind, &columns, group)
+    }
+
+    fn changed_columns(&self, source: &Row, target: &Row) -> Result<Vec<String>> {
+        let (a, b) = (self.drill.source.schema(), self.drill.target.schema());
+        let mut changed = Vec::new();
+        for (i, field) in a.fields().iter().enumerate() {
+            let cell = |schema: &SchemaRef, row: &Row| {
+                let mut rows = CanonicalRows::default();
+                RowEncoder::new(&schema.project(&[i])?)?.encode(&[Arc::clone(row.values.column(i + 2))], 0, 1, &mut rows)?;
+                Ok::<_, Error>(rows.iter().next().map(<[u8]>::to_vec))
+            };
+            if cell(a, source)? != cell(b, target)? {
+                changed.push(field.name().clone());
+            }
+        }
+        Ok(changed)
+    }
+}
+
+/// Evidence rows being written.
+struct Evidence {
+    shown: Vec<usize>,
+    kinds: StringBuilder,
+    columns: StringBuilder,
+    source_rows: UInt64Builder,
+    target_rows: UInt64Builder,
+    source_hashes: StringBuilder,
+    target_hashes: StringBuilder,
+    /// One row each, in the columns that identify it.
+    keys: Vec<RecordBatch>,
+}
+
+impl Evidence {
+    fn new(drill: &Drill) -> Self {
+        Self {
+            shown: drill.shown(),
+            kinds: StringBuilder::new(),
+            columns: StringBuilder::new(),
+            source_rows: UInt64Builder::new(),
+            target_rows: UInt64Builder::new(),
+            source_hashes: StringBuilder::new(),
+            target_hashes: StringBuilder::new(),
+            keys: Vec::new(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn push(&mut self, kind: &str, columns: &[String], group: &Group) -> Result<()> {
+        let row = group.source.as_ref().or(group.target.as_ref()).ok_or_else(|| Error::internal("evidence without a row"))?;
+        debug_assert!(!row.key.is_empty() || self.shown.is_empty());
+        self.kinds.append_value(kind);
+        self.columns.append_option((!columns.is_empty()).then(|| columns.join(",")));
+        self.source_rows.append_value(group.source_rows);
+        self.target_rows.append_value(group.target_rows);
+        self.source_hashes.append_option(group.source.as_ref().map(|r| transload_digest::hex(&r.hash)));
+        self.target_hashes.append_option(group.target.as_ref().map(|r| transload_digest::hex(&r.hash)));
+        let places: Vec<usize> = self.shown.iter().map(|i| i + 2).collect();
+        let one = take_record_batch(&row.values.project(&places)?, &arrow::array::UInt32Array::from(vec![0]))?;
+        self.keys.push(one);
+        Ok(())
+    }
+
+    fn finish(mut self, schema: &SchemaRef) -> Result<RecordBatch> {
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(self.kinds.finish()),
+            Arc::new(self.columns.finish()),
+            Arc::new(self.source_rows.finish()),
+            Arc::new(self.target_rows.finish()),
+            Arc::new(self.source_hashes.finish()),
+            Arc::new(self.target_hashes.finish()),
+        ];
+        for (at, field) in schema.fields().iter().skip(columns.len()).enumerate() {
+            // The target's layout of a key may be another than the source's.
+            let parts: Vec<ArrayRef> = self
+                .keys
+                .iter()
+                .map(|k| transload_coerce::relayout(k.column(at), field))
+                .collect::<Result<_>>()?;
+            let parts: Vec<&dyn arrow::array::Array> = parts.iter().map(AsRef::as_ref).collect();
+            columns.push(arrow::compute::concat(&parts)?);
+        }
+        Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+    }
+}

@@ -1,0 +1,185 @@
+//! One side of a comparison: its rows in the columns that are compared.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::prelude::SessionContext;
+use futures::StreamExt;
+use tokio::task::JoinSet;
+use transload_core::{Error, Result, Source};
+use transload_digest::{Algorithm, RowHasher, TableDigest};
+use transload_plan::Transform;
+
+/// One side of a comparison.
+#[derive(Clone)]
+pub(crate) struct Side {
+    scan: Arc<dyn ExecutionPlan>,
+    /// Applied to the source's rows, so that they are what the target should hold.
+    transform: Option<Arc<Transform>>,
+    /// Which columns of the transformed rows are compared, in the order of the plan.
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    /// Which of the compared columns are the key.
+    pub(crate) key: Vec<usize>,
+    left_out: Arc<Mutex<LeftOut>>,
+}
+
+/// Rows that should not have reached the target.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LeftOut {
+    pub(crate) filtered: u64,
+    pub(crate) quarantined: u64,
+}
+
+impl Side {
+    /// The source as the plan transforms it, in the columns `names`.
+    pub(crate) async fn source(
+        source: &Arc<dyn Source>,
+        transform: Transform,
+        names: &[String],
+        key: &[String],
+        session: &SessionContext,
+    ) -> Result<Self> {
+        let projection = transform.projection().to_vec();
+        let scan = source.provider()?.scan(&session.state(), Some(&projection), transform.pushdown(), None).await?;
+        let columns = positions(transform.schema(), names)?;
+        let schema = Arc::new(transform.schema().project(&columns)?);
+        Ok(Self {
+            scan,
+            columns,
+            key: positions(&schema, key)?,
+            schema,
+            transform: Some(Arc::new(transform)),
+            left_out: Arc::default(),
+        })
+    }
+
+    /// The target as it is, in the columns `names`.
+    pub(crate) async fn target(
+        source: &Arc<dyn Source>,
+        names: &[String],
+        key: &[String],
+        session: &SessionContext,
+    ) -> Result<Self> {
+        let projection = positions(&source.schema(), names)?;
+        let schema = Arc::new(source.schema().project(&projection)?);
+        let scan = source.provider()?.scan(&session.state(), Some(&projection), &[], None).await?;
+        Ok(Self {
+            scan,
+            columns: (0..names.len()).collect(),
+            key: positions(&schema, key)?,
+            schema,
+            transform: None,
+            left_out: Arc::default(),
+        })
+    }
+
+    /// The compared columns.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub(crate) fn key_schema(&self) -> Result<Schema> {
+        Ok(self.schema.project(&self.key)?)
+    }
+
+    pub(crate) fn key_columns(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
+        self.key.iter().map(|i| Arc::clone(batch.column(*i))).collect()
+    }
+
+    pub(crate) fn partitions(&self) -> usize {
+        self.scan.output_partitioning().partition_count()
+    }
+
+    /// Rows of one partition that should not have reached the target; counted by the streams that ended.
+    pub(crate) fn left_out(&self) -> LeftOut {
+        *self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rows of one partition.
+    pub(crate) fn rows(&self, partition: usize, context: &Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let rows = self.scan.execute(partition, Arc::clone(context))?;
+        let (transform, columns, left_out) = (self.transform.clone(), self.columns.clone(), Arc::clone(&self.left_out));
+        let schema = Arc::clone(&self.schema);
+        let compared = Arc::clone(&self.schema);
+        let mut position = 0;
+        let batches = rows.map(move |batch| {
+            let batch = batch?;
+            let read = batch.num_rows() as u64;
+            let batch = match &transform {
+                None => batch,
+                Some(transform) => {
+                    let done = transform.apply(&batch, position)?;
+                    let mut left_out = left_out.lock().unwrap_or_else(PoisonError::into_inner);
+                    left_out.filtered += done.filtered;
+                    left_out.quarantined += done.quarantined.map_or(0, |q| q.rows.num_rows() as u64);
+                    done.rows
+                }
+            };
+            position += read;
+            let columns: Vec<ArrayRef> = columns.iter().map(|i| Arc::clone(batch.column(*i))).collect();
+            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            RecordBatch::try_new_with_options(Arc::clone(&compared), columns, &options).map_err(DataFusionError::from)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+    }
+
+    /// The digest of all rows, partitions in parallel.
+    pub(crate) async fn digest(&self, algorithm: Algorithm, bits: u32, session: &SessionContext) -> Result<TableDigest> {
+        *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = LeftOut::default();
+        let mut total = TableDigest::new(algorithm, bits);
+        let workers = session.copied_config().target_partitions();
+        let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let mut running = JoinSet::new();
+        for _ in 0..workers.min(self.partitions()) {
+            let (side, context, next) = (self.clone(), session.task_ctx(), Arc::clone(&next));
+            running.spawn(async move {
+                let mut digest = TableDigest::new(algorithm, bits);
+                loop {
+                    let partition = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if partition >= side.partitions() {
+                        return Ok::<_, Error>(digest);
+                    }
+                    side.digest_partition(partition, algorithm, &mut digest, &context).await?;
+                }
+            });
+        }
+        while let Some(part) = running.join_next().await {
+            total.merge(&part.map_err(|e| Error::internal("a reader died").because(e))??)?;
+        }
+        Ok(total)
+    }
+
+    async fn digest_partition(
+        &self,
+        partition: usize,
+        algorithm: Algorithm,
+        digest: &mut TableDigest,
+        context: &Arc<TaskContext>,
+    ) -> Result<()> {
+        let mut hasher = RowHasher::new(&self.schema, algorithm)?;
+        let mut key_hasher = RowHasher::new(&self.key_schema()?, Algorithm::Xxh64)?;
+        let mut rows = self.rows(partition, context)?;
+        while let Some(batch) = rows.next().await {
+            let batch = batch?;
+            let hashes = hasher.hash(batch.columns(), batch.num_rows())?;
+            match self.key.is_empty() {
+                true => digest.add(&hashes, None),
+                false => {
+                    let keys = key_hasher.hash(&self.key_columns(&batch), batch.num_rows())?;
+                    digest.add(&hashes, Some(&keys.short()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn positions(schema: &SchemaRef, names: &[String]) -> Result<Vec<usize>> {
+    Ok(names.iter().map(|n| schema.index_of(n)).collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,215 @@
+//! A run of a whole plan.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use datafusion::prelude::SessionContext;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use transload_coerce::Rulebook;
+use transload_core::journal::{Event, StagedUnit};
+use transload_core::{
+    Clock, Endpoint, Error, ErrorKind, Journal, Progress, Receipt, Result, RunId, TableName, fault,
+};
+use transload_plan::Plan;
+
+use crate::limits::Limits;
+use crate::table::Table;
+use crate::unit;
+
+/// Tries of a unit or a commit that fails for a passing reason.
+const TRIES: usize = 5;
+
+/// Everything a run needs.
+#[derive(Clone)]
+pub struct Load {
+    /// What to do.
+    pub plan: Arc<Plan>,
+    /// The plan's rulebook.
+    pub rulebook: Arc<Rulebook>,
+    /// The run's name.
+    pub run: RunId,
+    /// When the run began (not this process), in µs since 1970 UTC.
+    pub started_micros: i64,
+    /// Where tables come from.
+    pub source: Arc<dyn Endpoint>,
+    /// Where tables go to.
+    pub target: Arc<dyn Endpoint>,
+    /// Where rows that are put aside go.
+    pub quarantine: Arc<dyn Endpoint>,
+    /// What is remembered for a later process.
+    pub journal: Arc<dyn Journal>,
+    /// Who hears how it goes.
+    pub progress: Arc<dyn Progress>,
+    /// The time.
+    pub clock: Clock,
+    /// How much of the machine may be used.
+    pub limits: Limits,
+    /// Asks the run to stop.
+    pub cancel: CancellationToken,
+}
+
+/// How one table's load ended.
+#[derive(Debug)]
+pub struct TableOutcome {
+    /// The target table.
+    pub table: TableName,
+    /// Its receipt, or what went wrong.
+    pub result: Result<Receipt>,
+}
+
+/// Executes a plan, or what is left of it after an earlier process.
+///
+/// # Behavior
+/// Every table ends on its own: one that fails leaves the others alone. A table that fails for good, or is
+/// stopped, has nothing staged afterwards; one that fails for a passing reason keeps what is staged for a resume.
+///
+/// # Errors
+/// Only what concerns the run as a whole; what concerns a table is in its outcome.
+///
+/// # Cancellation
+/// Cancel [`Load::cancel`] and wait. Dropping the future leaves staged data behind.
+pub async fn run(load: &Load) -> Result<Vec<TableOutcome>> {
+    fault::point("run.begun")?;
+    let receipts = load.journal.receipts().await?;
+    let recorded = load.journal.recorded().await?;
+    let session = load.limits.session()?;
+    let slots = Arc::new(Semaphore::new(load.limits.parallel.max(1)));
+    let mut tables = JoinSet::new();
+    let mut outcomes: Vec<(usize, TableOutcome)> = Vec::new();
+    for (at, plan) in load.plan.tables.iter().enumerate() {
+        if let Some(receipt) = receipts.iter().find(|r| r.to == plan.to) {
+            outcomes.push((at, TableOutcome { table: plan.to.clone(), result: Ok(receipt.clone()) }));
+            continue;
+        }
+        let staged: Vec<StagedUnit> = recorded.iter().filter(|u| u.table == plan.to).cloned().collect();
+        let (load, session, slots, name) = (load.clone(), session.clone(), Arc::clone(&slots), plan.to.clone());
+        tables.spawn(async move {
+            let result = table(load, at, staged, session, slots).await.map_err(|e| e.with("table", name.as_str()));
+            (at, TableOutcome { table: name, result })
+        });
+    }
+    while let Some(done) = tables.join_next().await {
+        outcomes.push(done.map_err(|e| Error::internal("a table's task died").because(e))?);
+    }
+    outcomes.sort_by_key(|(at, _)| *at);
+    Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+}
+
+/// Loads one table.
+async fn table(
+    load: Load,
+    at: usize,
+    staged: Vec<StagedUnit>,
+    session: SessionContext,
+    slots: Arc<Semaphore>,
+) -> Result<Receipt> {
+    let table = Arc::new(Table::open(&load, &load.plan.tables[at], &load.rulebook, &session).await?);
+    let result = units_and_commit(&load, &table, staged, session, slots).await;
+    if let Err(error) = &result
+        && !matches!(error.kind(), ErrorKind::Transient | ErrorKind::CommitUnknown)
+    {
+        table.abort().await?;
+    }
+    result
+}
+
+async fn units_and_commit(
+    load: &Load,
+    table: &Arc<Table>,
+    mut staged: Vec<StagedUnit>,
+    session: SessionContext,
+    slots: Arc<Semaphore>,
+) -> Result<Receipt> {
+    let resumed = staged.len() as u64;
+    let units = table.plan.splits.len();
+    load.progress.event(Event::TableBegun { table: table.plan.to.clone(), rows: table.plan.estimated_rows, units });
+    let mut running = JoinSet::new();
+    for split in (0..units).filter(|split| staged.iter().all(|u| u.split != *split)) {
+        let (load, table, session, slots) = (load.clone(), Arc::clone(table), session.clone(), Arc::clone(&slots));
+        running.spawn(async move {
+            let _slot = slots.acquire_owned().await.map_err(|e| Error::internal("no slot").because(e))?;
+            tokio::select! {
+                biased;
+                () = load.cancel.cancelled() => Err(stopped()),
+                done = unit_with_retries(&load, &table, split, &session) => done,
+            }
+        });
+    }
+    let mut first: Option<Error> = None;
+    while let Some(done) = running.join_next().await {
+        let done = match done {
+            Ok(done) => done,
+            Err(died) if died.is_cancelled() => continue,
+            Err(died) => Err(Error::internal("a unit of work died").because(died)),
+        };
+        match done {
+            Ok(unit) => staged.push(unit),
+            Err(error) if first.is_none() => {
+                // The table has failed: what else runs for it is of no use.
+                running.abort_all();
+                first = Some(error);
+            }
+            Err(_) => {}
+        }
+    }
+    if let Some(error) = first {
+        return Err(error);
+    }
+    if load.cancel.is_cancelled() {
+        return Err(stopped());
+    }
+    let receipt = commit_with_retries(load, table, staged, resumed).await?;
+    fault::point("run.receipt")?;
+    load.journal.record_receipt(&receipt).await?;
+    load.progress.event(Event::TableCommitted { table: table.plan.to.clone(), rows: receipt.committed.rows });
+    tracing::info!(table = %table.plan.to, rows = receipt.committed.rows, "committed");
+    Ok(receipt)
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Interrupted, "the run was stopped before this table was committed")
+}
+
+fn backoff() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(10))
+        .with_max_times(TRIES - 1)
+}
+
+async fn unit_with_retries(load: &Load, table: &Arc<Table>, split: usize, session: &SessionContext) -> Result<StagedUnit> {
+    let mut retries = 0;
+    let context = session.task_ctx();
+    let stage = || unit::stage(table, split, &context, &load.progress);
+    let mut unit = stage
+        .retry(backoff())
+        .when(Error::is_transient)
+        .notify(|error, _| {
+            retries += 1;
+            load.progress.event(Event::Retrying { table: table.plan.to.clone(), error: error.message().to_string() });
+        })
+        .await
+        .map_err(|e| e.with("split", table.plan.splits[split].label.clone()))?;
+    unit.retries = retries;
+    load.journal.record(&unit).await?;
+    fault::point("unit.journaled")?;
+    Ok(unit)
+}
+
+async fn commit_with_retries(load: &Load, table: &Arc<Table>, staged: Vec<StagedUnit>, resumed: u64) -> Result<Receipt> {
+    let mut retries = 0;
+    let commit = || table.commit(load, staged.clone(), resumed);
+    let mut receipt = commit
+        .retry(backoff())
+        .when(Error::is_transient)
+        .notify(|error, _| {
+            retries += 1;
+            load.progress.event(Event::Retrying { table: table.plan.to.clone(), error: error.message().to_string() });
+        })
+        .await?;
+    receipt.retries += retries;
+    Ok(receipt)
+}

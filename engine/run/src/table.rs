@@ -1,0 +1,146 @@
+//! A table being loaded: opened, and committed at the end.
+
+use std::sync::Arc;
+
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::prelude::SessionContext;
+use transload_coerce::{Loss, Rulebook};
+use transload_core::connector::{ReadSpec, TableState, WriteMode, WriteSpec};
+use transload_core::journal::StagedUnit;
+use transload_core::value::Loss as LossCount;
+use transload_core::{CommitKey, Counts, Error, Receipt, Result, Sink, TableName};
+use transload_digest::{Algorithm, sum_texts};
+use transload_plan::{RunFacts, TablePlan, Transform};
+
+use crate::load::Load;
+use crate::unit::add_losses;
+
+/// A table with everything that is needed to load it.
+pub(crate) struct Table {
+    pub(crate) plan: TablePlan,
+    pub(crate) transform: Arc<Transform>,
+    pub(crate) scan: Arc<dyn ExecutionPlan>,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) quarantine: Option<Arc<dyn Sink>>,
+    pub(crate) algorithm: Algorithm,
+    /// Positions of the columns that are hashed.
+    pub(crate) compared: Vec<usize>,
+    pub(crate) started: String,
+}
+
+impl Table {
+    /// Opens source and target of a table.
+    ///
+    /// # Errors
+    /// [`Config`](transload_core::ErrorKind::Config) if the source is not what was planned any more.
+    pub(crate) async fn open(load: &Load, plan: &TablePlan, rulebook: &Rulebook, session: &SessionContext) -> Result<Self> {
+        let source = load.source.source(&plan.from, &ReadSpec { pin: Some(plan.pin.clone()) }).await?;
+        if *source.pin() != plan.pin || source.splits() != plan.splits {
+            return Err(Error::config("the source is no longer what was planned")
+                .with("table", plan.from.as_str())
+                .hint("make a new plan"));
+        }
+        let facts = RunFacts {
+            run_id: load.run.to_string(),
+            started_micros: load.started_micros,
+            source_system: format!("{}:{}", load.plan.source.kind, plan.from),
+        };
+        let transform = Transform::new(plan, &source.schema(), rulebook, facts)?;
+        let projection = transform.projection().to_vec();
+        let state = session.state();
+        let scan = source.provider()?.scan(&state, Some(&projection), transform.pushdown(), None).await?;
+        if scan.output_partitioning().partition_count() != plan.splits.len() {
+            return Err(Error::internal("a source has another number of parts than it said").with("table", plan.from.as_str()));
+        }
+        let commit = CommitKey::new(&load.run, &plan.to);
+        let spec = WriteSpec { commit: commit.clone(), mode: plan.write, partition_by: plan.partition_by.clone() };
+        let sink = load.target.sink(&plan.to, Arc::clone(transform.schema()), &spec).await?;
+        let quarantine = if plan.can_quarantine() {
+            let spec = WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new() };
+            let name = TableName::new(format!("{}/{}", load.run, plan.to));
+            Some(load.quarantine.sink(&name, Arc::clone(transform.quarantine_schema()), &spec).await?)
+        } else {
+            None
+        };
+        Ok(Self {
+            algorithm: plan.reconcile.hash,
+            compared: plan.compared().map(|(i, _)| i).collect(),
+            transform: Arc::new(transform),
+            plan: plan.clone(),
+            scan,
+            sink,
+            quarantine,
+            started: load.clock.stamp(),
+        })
+    }
+
+    /// Publishes the staged units of all splits.
+    pub(crate) async fn commit(&self, load: &Load, mut units: Vec<StagedUnit>, resumed_units: u64) -> Result<Receipt> {
+        units.sort_by_key(|u| u.split);
+        if units.iter().map(|u| u.split).ne(0..self.plan.splits.len()) {
+            return Err(Error::internal("not every split is staged exactly once").with("table", self.plan.to.as_str()));
+        }
+        let mut counts = Counts::default();
+        let mut losses: Vec<LossCount> = self.possible_losses();
+        let mut retries = 0;
+        for unit in &units {
+            counts.add(&unit.counts);
+            add_losses(&mut losses, unit.losses.clone());
+            retries += unit.retries;
+        }
+        counts.balance()?;
+        let before = self.plan.incremental.as_ref().and_then(|i| i.above.as_deref());
+        let cursors = units.iter().filter_map(|u| u.cursor.as_deref()).chain(before);
+        let state = TableState { cursor: self.transform.highest_cursor(cursors)? };
+        let quarantine = match &self.quarantine {
+            Some(sink) if counts.quarantined > 0 => {
+                let staged = units.iter().filter_map(|u| u.quarantined.clone()).collect();
+                Some(sink.commit(staged, TableState::default()).await?)
+            }
+            _ => None,
+        };
+        let digest = sum_texts(self.algorithm, units.iter().map(|u| u.digest.as_str()))?;
+        let committed = self.sink.commit(units.iter().map(|u| u.staged.clone()).collect(), state).await?;
+        if committed.rows != counts.written {
+            return Err(Error::internal(format!("{} rows were staged and {} committed", counts.written, committed.rows)));
+        }
+        Ok(Receipt {
+            from: self.plan.from.clone(),
+            to: self.plan.to.clone(),
+            pin: self.plan.pin.clone(),
+            counts,
+            losses,
+            digest: digest.to_string(),
+            committed,
+            quarantine,
+            units: units.len() as u64,
+            resumed_units,
+            retries,
+            started: self.started.clone(),
+            ended: load.clock.stamp(),
+        })
+    }
+
+    /// Every cast that could lose something, with nothing lost yet: a receipt shows that nothing was, too.
+    fn possible_losses(&self) -> Vec<LossCount> {
+        let loss = |c: &transload_plan::ColumnPlan| {
+            let cast = c.cast.as_ref().filter(|cast| cast.loss != Loss::Exact)?;
+            let transload_plan::Origin::Source(column) = &c.origin else { return None };
+            Some(LossCount {
+                column: column.clone(),
+                from: cast.from.to_string(),
+                to: cast.to.to_string(),
+                ..LossCount::default()
+            })
+        };
+        self.plan.columns.iter().filter_map(loss).collect()
+    }
+
+    /// Removes everything that is staged and not committed.
+    pub(crate) async fn abort(&self) -> Result<()> {
+        if let Some(quarantine) = &self.quarantine {
+            quarantine.abort().await?;
+        }
+        self.sink.abort().await
+    }
+}

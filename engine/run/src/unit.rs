@@ -1,0 +1,149 @@
+//! One unit of work: a split on its way from the source to the staging area.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::channel::mpsc;
+use futures::{SinkExt, StreamExt};
+use transload_core::journal::{Event, Progress, StagedUnit};
+use transload_core::value::Loss;
+use transload_core::{Counts, Error, ErrorKind, Result, Sink, Staged, fault};
+use transload_digest::{RowHasher, TableDigest};
+use transload_plan::Transform;
+
+use crate::table::Table;
+
+/// What is learned while rows pass by.
+struct Tally {
+    counts: Counts,
+    losses: Vec<Loss>,
+    digest: TableDigest,
+    cursor: Option<ScalarValue>,
+}
+
+/// Stages one split. Doing it again replaces what an earlier attempt left.
+pub(crate) async fn stage(
+    table: &Table,
+    split: usize,
+    context: &Arc<TaskContext>,
+    progress: &Arc<dyn Progress>,
+) -> Result<StagedUnit> {
+    fault::point("unit.begun")?;
+    let rows = table.scan.execute(split, Arc::clone(context))?;
+    let digest = TableDigest::new(table.algorithm, 0);
+    let tally = Arc::new(Mutex::new(Tally { counts: Counts::default(), losses: Vec::new(), digest, cursor: None }));
+    let (aside, put_aside) = mpsc::channel(1);
+    let rows = transformed(table, rows, Arc::clone(&tally), aside, Arc::clone(progress))?;
+
+    let unit = format!("{split:06}");
+    let memory = context.memory_pool();
+    let (staged, quarantined) =
+        futures::try_join!(table.sink.stage(&unit, rows, memory), stage_aside(table, &unit, put_aside, context))?;
+
+    let tally = std::mem::replace(
+        &mut *tally.lock().unwrap_or_else(PoisonError::into_inner),
+        Tally { counts: Counts::default(), losses: Vec::new(), digest: TableDigest::new(table.algorithm, 0), cursor: None },
+    );
+    let aside_rows = quarantined.as_ref().map_or(0, |q| q.rows);
+    if staged.rows != tally.counts.written || aside_rows != tally.counts.quarantined {
+        return Err(Error::internal(format!(
+            "{} rows were sent to be written and {} to quarantine, but {} and {aside_rows} were staged",
+            tally.counts.written, tally.counts.quarantined, staged.rows
+        )));
+    }
+    tally.counts.balance()?;
+    Ok(StagedUnit {
+        table: table.plan.to.clone(),
+        split,
+        staged,
+        quarantined,
+        counts: tally.counts,
+        losses: tally.losses,
+        digest: tally.digest.to_string(),
+        cursor: tally.cursor.as_ref().map(Transform::cursor_text).transpose()?,
+        retries: 0,
+    })
+}
+
+/// The rows for the target, counted and hashed on the way; rows that are put aside go into the channel.
+fn transformed(
+    table: &Table,
+    rows: SendableRecordBatchStream,
+    tally: Arc<Mutex<Tally>>,
+    aside: mpsc::Sender<RecordBatch>,
+    progress: Arc<dyn Progress>,
+) -> Result<SendableRecordBatchStream> {
+    let transform = Arc::clone(&table.transform);
+    let compared = table.compared.clone();
+    let hasher = RowHasher::new(&transform.schema().project(&compared)?, table.algorithm)?;
+    let name = table.plan.to.clone();
+    let schema = Arc::clone(transform.schema());
+    let batches = futures::stream::try_unfold((rows, aside, hasher, 0u64), move |(mut rows, mut aside, mut hasher, position)| {
+        let (transform, tally, progress) = (Arc::clone(&transform), Arc::clone(&tally), Arc::clone(&progress));
+        let (compared, name) = (compared.clone(), name.clone());
+        async move {
+            let Some(batch) = rows.next().await.transpose()? else { return Ok(None) };
+            let read = batch.num_rows() as u64;
+            let done = transform.apply(&batch, position)?;
+            let columns: Vec<_> = compared.iter().map(|i| Arc::clone(done.rows.column(*i))).collect();
+            let hashes = hasher.hash(&columns, done.rows.num_rows())?;
+            let put_aside = done.quarantined.as_ref().map_or(0, |q| q.rows.num_rows() as u64);
+            {
+                let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                tally.digest.add(&hashes, None);
+                tally.counts.add(&Counts {
+                    read,
+                    written: done.rows.num_rows() as u64,
+                    quarantined: put_aside,
+                    filtered: done.filtered,
+                });
+                add_losses(&mut tally.losses, done.losses);
+                if done.cursor.partial_cmp(&tally.cursor) == Some(std::cmp::Ordering::Greater) {
+                    tally.cursor = done.cursor;
+                }
+            }
+            if let Some(quarantined) = done.quarantined {
+                aside.send(quarantined.rows).await.map_err(|_| Error::internal("quarantine stopped early"))?;
+            }
+            progress.event(Event::RowsRead { table: name, rows: read });
+            Ok::<_, DataFusionError>(Some((done.rows, (rows, aside, hasher, position + read))))
+        }
+    });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+}
+
+/// Stages rows that were put aside, if there are any.
+async fn stage_aside(
+    table: &Table,
+    unit: &str,
+    mut rows: mpsc::Receiver<RecordBatch>,
+    context: &Arc<TaskContext>,
+) -> Result<Option<Staged>> {
+    let Some(first) = rows.next().await else { return Ok(None) };
+    let sink: &Arc<dyn Sink> = table
+        .quarantine
+        .as_ref()
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "a row was put aside where nothing can be"))?;
+    let all = futures::stream::iter([first]).chain(rows).map(Ok);
+    let schema = Arc::clone(table.transform.quarantine_schema());
+    let all = Box::pin(RecordBatchStreamAdapter::new(schema, all));
+    sink.stage(unit, all, context.memory_pool()).await.map(Some)
+}
+
+/// Adds up losses by column.
+pub(crate) fn add_losses(total: &mut Vec<Loss>, more: Vec<Loss>) {
+    for loss in more {
+        match total.iter_mut().find(|l| l.column == loss.column) {
+            Some(sum) => {
+                sum.changed += loss.changed;
+                sum.nulled += loss.nulled;
+                sum.quarantined += loss.quarantined;
+            }
+            None => total.push(loss),
+        }
+    }
+}
