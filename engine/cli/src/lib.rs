@@ -1,1 +1,74 @@
-//! transload-cli
+//! The command line: the only crate that prints, reads the environment or names a concrete connector.
+
+mod args;
+mod commands;
+mod connectors;
+mod environment;
+mod output;
+mod pipeline;
+mod progress;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use transload_core::ErrorKind;
+
+use crate::args::{Args, Command};
+use crate::output::{Failure, Output};
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    #[cfg(feature = "faults")]
+    let _faults = fail::FailScenario::setup();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are answers; everything else is a mistake in usage.
+            let code = if error.use_stderr() { ErrorKind::Usage.exit_code() } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let output = Output::new(args.global.format, args.global.quiet);
+    if let Some(folder) = &args.global.chdir
+        && let Err(error) = std::env::set_current_dir(folder)
+    {
+        let problem = transload_core::Error::from(error).with("folder", folder.display().to_string());
+        return output.fail(&Failure::Error(problem));
+    }
+    output::start_logging(&args.global, &output);
+    match run(args, &output) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => output.fail(&failure),
+    }
+}
+
+fn run(args: Args, output: &Output) -> Result<u8, Failure> {
+    let global = args.global;
+    match args.command {
+        Command::Init(args) => commands::init::init(&args, output),
+        Command::Check(args) => commands::check::check(&args, output),
+        Command::Schema(args) => commands::schema::schema(&args, output),
+        Command::Completions(args) => commands::schema::completions(&args, output),
+        other => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(|e| Failure::Error(e.into()))?;
+            runtime.block_on(async {
+                match other {
+                    Command::Discover(args) => commands::discover::discover(&args, output).await,
+                    Command::Plan(args) => commands::plan::plan(&args, output).await,
+                    Command::Run(args) => commands::run::run(&args, &global, output).await,
+                    Command::Resume(args) => commands::run::resume(&args, &global, output).await,
+                    Command::Reconcile(args) => commands::reconcile::reconcile(&args, &global, output).await,
+                    Command::Runs(args) => commands::runs::runs(&args, &global, output).await,
+                    Command::Show(args) => commands::show::show(&args, &global, output).await,
+                    Command::Audit(args) => commands::audit::audit(&args, &global, output).await,
+                    Command::Init(_) | Command::Check(_) | Command::Schema(_) | Command::Completions(_) => Ok(0),
+                }
+            })
+        }
+    }
+}

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `transload` program.
+
+fn main() -> std::process::ExitCode {
+    transload_cli::main()
+}

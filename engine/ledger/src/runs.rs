@@ -18,6 +18,8 @@ pub struct RunStart {
     pub run: RunId,
     /// The pipeline.
     pub pipeline: String,
+    /// `run` or `reconcile`.
+    pub command: String,
     /// When, RFC 3339.
     pub at: String,
     /// When, in µs since 1970 UTC.
@@ -35,6 +37,8 @@ pub struct RunEnd {
     pub status: String,
     /// The exit code.
     pub exit_code: u8,
+    /// Whether another process may go on with it.
+    pub resumable: bool,
     /// What went wrong, if anything did.
     pub error: Option<String>,
     /// When, RFC 3339.
@@ -219,6 +223,7 @@ mod tests {
         let start = RunStart {
             run: run.clone(),
             pipeline: "p".into(),
+            command: "run".into(),
             at: "t".into(),
             at_micros: 0,
             plan: "0".repeat(64),
@@ -226,7 +231,7 @@ mod tests {
         };
         ledger.begin(&start).await.unwrap();
         for status in ["interrupted", "succeeded"] {
-            let end = RunEnd { status: status.into(), exit_code: 0, error: None, at: "t".into() };
+            let end = RunEnd { status: status.into(), exit_code: 0, resumable: false, error: None, at: "t".into() };
             ledger.end(&run, &end).await.unwrap();
         }
         assert_eq!(ledger.runs().await.unwrap(), [run.clone()]);

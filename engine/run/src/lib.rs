@@ -10,4 +10,5 @@ mod table;
 mod unit;
 
 pub use limits::Limits;
+pub use datafusion::prelude::SessionContext as Session;
 pub use load::{Load, TableOutcome, run};

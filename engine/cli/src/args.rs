@@ -1,0 +1,291 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Moves tables between systems and proves that what arrived is what left.
+#[derive(Debug, Parser)]
+#[command(
+    name = "transload",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        transload init flights                    write a pipeline to start from\n  \
+        transload check flights.yaml              find mistakes without touching any data\n  \
+        transload plan flights.yaml               show what a run would do\n  \
+        transload run flights.yaml                load every table and prove that it arrived\n  \
+        transload show 20261121T051500Z-7f3a9c12  what a run did and found\n\n\
+        Exit codes: 0 good, 1 internal, 2 usage, 3 configuration, 4 data broke a rule, 5 mismatch, 8 commit outcome\n\
+        unknown, 9 nothing compared, 75 try again later, 99 nothing to do, 130/143 interrupted."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Global {
+    /// Folder to start in; relative paths are relative to it
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
+    pub(crate) chdir: Option<PathBuf>,
+    /// Where plans, receipts and verdicts are kept
+    #[arg(long, global = true, value_name = "URL", env = "TRANSLOAD_LEDGER", default_value = ".transload")]
+    pub(crate) ledger: String,
+    /// How answers are written to standard output
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Log what happens to standard error as JSON lines: error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL", env = "TRANSLOAD_LOG")]
+    pub(crate) log: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a pipeline to start from, and its schema for editors
+    Init(Init),
+    /// List tables, their columns and sizes
+    #[command(after_help = "Examples:\n  transload discover pipeline.yaml\n  transload discover ./data --pipeline > draft.yaml")]
+    Discover(Discover),
+    /// Find mistakes in pipelines, without touching any data
+    Check(Check),
+    /// Show what a run would do, without doing it
+    #[command(after_help = "Examples:\n  transload plan flights.yaml\n  transload plan flights.yaml --save flights.plan.json\n  transload run --plan flights.plan.json")]
+    Plan(Plan),
+    /// Load every table of a pipeline and prove that it arrived
+    #[command(after_help = "Examples:\n  transload run flights.yaml --memory 1GiB\n  transload run flights.yaml --env prod --table 'orders*'\n  transload run --plan flights.plan.json")]
+    Run(Run),
+    /// Go on with a run that was killed
+    Resume(Resume),
+    /// Compare source and target again
+    #[command(after_help = "Examples:\n  transload reconcile flights.yaml                        both sides as they are now\n  transload reconcile --run 20261121T051500Z-7f3a9c12   both sides as that run pinned them")]
+    Reconcile(Reconcile),
+    /// List runs
+    Runs(Runs),
+    /// Show everything about one run
+    Show(Show),
+    /// Check the audit chain
+    Audit(Audit),
+    /// Print a JSON Schema for editors
+    Schema(Schema),
+    /// Print a completion script
+    Completions(Completions),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// Name of the pipeline
+    #[arg(default_value = "pipeline")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Discover {
+    /// A pipeline, whose source is listed, or a folder of files
+    pub(crate) location: String,
+    /// List the target of the pipeline instead
+    #[arg(long)]
+    pub(crate) target: bool,
+    /// Print a pipeline that copies everything that was found
+    #[arg(long)]
+    pub(crate) pipeline: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// Pipelines
+    #[arg(required = true)]
+    pub(crate) pipelines: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Overrides {
+    /// The environment of the pipeline to use
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env: Option<String>,
+    /// A table setting that wins over the file's, such as reconcile.level=count
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Selection {
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    /// Only tables with this name in the target; `*` stands for any characters
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Vec<String>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Resources {
+    /// Memory for everything that grows with the data
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
+    pub(crate) memory: usize,
+    /// Units of work at the same time [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) parallel: Option<u16>,
+    /// Where to put what does not fit into memory [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) temp_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Plan {
+    /// The pipeline
+    pub(crate) pipeline: PathBuf,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Also save the plan, for `run --plan`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// The pipeline
+    #[arg(required_unless_present = "plan")]
+    pub(crate) pipeline: Option<PathBuf>,
+    /// Execute exactly this plan, or refuse if the source has changed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pipeline", "env", "set", "table"])]
+    pub(crate) plan: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
+    /// Show the plan and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Resume {
+    /// The run
+    pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Reconcile {
+    /// The pipeline: source and target are compared as they are now
+    #[arg(required_unless_present = "run")]
+    pub(crate) pipeline: Option<PathBuf>,
+    /// A run: source and target are compared at its pins
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["pipeline", "env", "set", "table"])]
+    pub(crate) run: Option<String>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Runs {
+    /// Only runs of this pipeline
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pipeline: Option<String>,
+    /// At most this many, newest first
+    #[arg(long, default_value_t = 20)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Show {
+    /// The run
+    pub(crate) run: String,
+    /// Also print the plan
+    #[arg(long)]
+    pub(crate) plan: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Audit {
+    #[command(subcommand)]
+    pub(crate) command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check every record and every artifact it names
+    Verify,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Schema {
+    /// Which schema
+    #[arg(value_enum, default_value_t = SchemaKind::Pipeline)]
+    pub(crate) kind: SchemaKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaKind {
+    /// Of pipelines
+    Pipeline,
+    /// Of archetypes
+    Archetype,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// Reads `512MiB`, `2GB`, `1073741824`.
+fn parse_size(text: &str) -> Result<usize, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: usize = text[..digits].parse().map_err(|_| "a size is written 512MiB or 2GiB".to_string())?;
+    let unit: usize = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "kb" => 1_000,
+        "m" | "mib" => 1 << 20,
+        "mb" => 1_000_000,
+        "g" | "gib" => 1 << 30,
+        "gb" => 1_000_000_000,
+        other => return Err(format!("`{other}` is not a unit; the units are B, KiB, MiB and GiB")),
+    };
+    match number.checked_mul(unit) {
+        Some(size) if size >= 64 << 20 => Ok(size),
+        Some(_) => Err("at least 64MiB are needed".to_string()),
+        None => Err("that is more than any machine has".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(parse_size("512MiB"), Ok(512 << 20));
+        assert_eq!(parse_size("2gb"), Ok(2_000_000_000));
+        for bad in ["", "x", "1TiB!", "1", "99999999999999999999", "99999999999GiB"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,12 @@
+//! The verbs, one file each.
+
+pub(crate) mod audit;
+pub(crate) mod check;
+pub(crate) mod discover;
+pub(crate) mod init;
+pub(crate) mod plan;
+pub(crate) mod reconcile;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod schema;
+pub(crate) mod show;

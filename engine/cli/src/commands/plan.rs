@@ -1,0 +1,20 @@
+//! `transload plan`
+
+use crate::args::Plan;
+use crate::output::{Failure, Output};
+use crate::pipeline;
+
+pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<u8, Failure> {
+    let checked = pipeline::check(&args.pipeline, &args.selection.overrides)?;
+    let plan = pipeline::plan(&checked, &args.selection.table).await?;
+    if let Some(path) = &args.save {
+        std::fs::write(path, plan.to_json()?)
+            .map_err(|e| transload_core::Error::from(e).with("file", path.display().to_string()))?;
+        output.say(&format!("saved {}", path.display()));
+    }
+    match output.json() {
+        true => output.answer(&plan.to_json()?)?,
+        false => output.answer(&plan.to_string())?,
+    }
+    Ok(0)
+}

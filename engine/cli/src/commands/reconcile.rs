@@ -1,0 +1,183 @@
+//! `transload reconcile`, and the comparison that ends every run
+
+use std::sync::Arc;
+
+use serde_json::json;
+use transload_coerce::Rulebook;
+use transload_core::journal::Event;
+use transload_core::value::Outcome;
+use transload_core::{Clock, Endpoint, Error, ErrorKind, Pin, Progress, Result, RunId, Verdict};
+use transload_ledger::{Audit, Ledger, RunEnd, RunStart};
+use transload_plan::{Plan, TablePlan};
+use transload_reconcile::audit;
+
+use crate::args::{Global, Reconcile};
+use crate::commands::run::run_id;
+use crate::connectors::{beside, planned};
+use crate::output::{Failure, Output};
+use crate::pipeline::{self, planned_rulebook, resolver};
+use crate::progress;
+
+/// Which state of the target is compared.
+pub(crate) enum Side {
+    /// As it was committed.
+    At(Pin),
+    /// As it is.
+    Now,
+}
+
+/// Compares tables of one plan and writes the verdicts down.
+pub(crate) struct Comparison {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) rulebook: Arc<Rulebook>,
+    pub(crate) source: Arc<dyn Endpoint>,
+    pub(crate) target: Arc<dyn Endpoint>,
+    pub(crate) ledger: Ledger,
+    pub(crate) audit: Audit,
+    /// The run the verdicts belong to.
+    pub(crate) names_run: RunId,
+    /// Names the evidence, so that comparing again does not touch older evidence.
+    pub(crate) names_evidence: RunId,
+    pub(crate) session: transload_run::Session,
+    pub(crate) progress: Arc<dyn Progress>,
+}
+
+impl Comparison {
+    /// Compares one table.
+    pub(crate) async fn compare(&self, table: &TablePlan, target: Side) -> Result<Verdict> {
+        self.progress.event(Event::Comparing { table: table.to.clone() });
+        let input = transload_reconcile::Audit {
+            plan: table,
+            rulebook: &self.rulebook,
+            source: Arc::clone(&self.source),
+            target: Arc::clone(&self.target),
+            target_pin: match target {
+                Side::At(pin) => Some(pin),
+                Side::Now => None,
+            },
+            evidence: beside(self.ledger.url(), "evidence", &resolver())?,
+            run: self.names_evidence.clone(),
+            session: self.session.clone(),
+        };
+        let mut verdict = audit(input).await.map_err(|e| e.with("table", table.to.as_str()))?;
+        if let Some(evidence) = &mut verdict.evidence {
+            *evidence = format!("{}/evidence/{evidence}", self.ledger.url());
+        }
+        self.ledger.verdict(&self.names_run, &verdict).await?;
+        let text = serde_json::to_string_pretty(&verdict).map_err(|e| Error::internal("a verdict cannot be written").because(e))?;
+        let sha = self.ledger.keep(&text).await?;
+        self.audit.append(&format!("compared {}: {}", table.to, verdict.outcome), Some(&sha)).await?;
+        self.progress.event(Event::Compared { table: table.to.clone(), outcome: verdict.outcome });
+        Ok(verdict)
+    }
+}
+
+pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output) -> Result<u8, Failure> {
+    let clock = Clock::system();
+    let ledger;
+    let names_run;
+    let (plan, pins): (Plan, Option<Vec<(String, Pin)>>) = match (&args.run, &args.pipeline) {
+        (Some(run), _) => {
+            ledger = Ledger::open(&global.ledger, false)?;
+            names_run = run_id(run)?;
+            let summary = ledger.summary(&names_run).await?;
+            let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
+            let pins = summary.receipts.into_iter().map(|r| (r.to.to_string(), r.committed.pin)).collect();
+            (plan, Some(pins))
+        }
+        (None, Some(path)) => {
+            let checked = pipeline::check(path, &args.selection.overrides)?;
+            let plan = pipeline::plan(&checked, &args.selection.table).await?;
+            ledger = Ledger::open(&global.ledger, true)?;
+            names_run = RunId::new(&clock);
+            let start = RunStart {
+                run: names_run.clone(),
+                pipeline: plan.pipeline.clone(),
+                command: "reconcile".to_string(),
+                at: clock.stamp(),
+                at_micros: clock.now().timestamp_micros(),
+                plan: ledger.keep(&plan.to_json()?).await?,
+                program: env!("CARGO_PKG_VERSION").to_string(),
+            };
+            ledger.begin(&start).await?;
+            (plan, None)
+        }
+        (None, None) => return Err(Error::new(ErrorKind::Usage, "a pipeline or a run is needed").into()),
+    };
+    let resolver = resolver();
+    let comparison = Comparison {
+        rulebook: Arc::new(planned_rulebook(&plan)?),
+        source: planned(&plan.source, &resolver)?,
+        target: planned(&plan.target, &resolver)?,
+        audit: ledger.audit(clock.clone(), names_run.clone(), &plan.pipeline),
+        names_evidence: RunId::new(&clock),
+        session: args.resources.limits().session()?,
+        progress: progress::listener(output),
+        ledger: ledger.clone(),
+        names_run: names_run.clone(),
+        plan: Arc::new(plan),
+    };
+    let mut tables = Vec::new();
+    let mut code = 0;
+    let mut status = "match";
+    let mut fail = |kind: ErrorKind, word: &'static str| {
+        // A mismatch outweighs what could not be compared.
+        if code == 0 || code == ErrorKind::NotCompared.exit_code() {
+            code = kind.exit_code();
+            status = word;
+        }
+    };
+    for table in &comparison.plan.tables {
+        let side = match &pins {
+            None => Some(Side::Now),
+            Some(pins) => pins.iter().find(|(to, _)| *to == table.to.as_str()).map(|(_, pin)| Side::At(pin.clone())),
+        };
+        let compared = match side {
+            Some(side) => comparison.compare(table, side).await,
+            None => Err(Error::new(ErrorKind::NotCompared, "the run did not commit this table").with("table", table.to.as_str())),
+        };
+        match compared {
+            Ok(verdict) => {
+                output.say(&format!("  {}: {} — {}", table.to, verdict.outcome, verdict.summary));
+                verdict.schema.iter().for_each(|s| output.say(&format!("    {s}")));
+                if let Some(evidence) = &verdict.evidence {
+                    output.say(&format!("    every differing key is in {evidence}"));
+                }
+                match verdict.outcome {
+                    Outcome::Match => {}
+                    Outcome::Mismatch => fail(ErrorKind::Mismatch, "mismatch"),
+                    Outcome::NotCompared => fail(ErrorKind::NotCompared, "not_compared"),
+                }
+                tables.push(json!({
+                    "table": table.to,
+                    "source_rows": verdict.source_rows,
+                    "target_rows": verdict.target_rows,
+                    "digest": verdict.source_digest,
+                    "verdict": verdict.outcome,
+                    "differences": verdict.differences,
+                    "schema": verdict.schema,
+                    "coverage": verdict.coverage,
+                    "evidence": verdict.evidence,
+                }));
+            }
+            Err(error) => {
+                output.say(output.error(&error).trim_end());
+                fail(error.kind(), "failed");
+                tables.push(json!({ "table": table.to, "verdict": null, "error": error.to_string() }));
+            }
+        }
+    }
+    if pins.is_none() {
+        let end = RunEnd { status: status.to_string(), exit_code: code, resumable: false, error: None, at: clock.stamp() };
+        ledger.end(&names_run, &end).await?;
+    }
+    let answer = json!({
+        "pipeline": comparison.plan.pipeline,
+        "run_id": names_run,
+        "status": status,
+        "exit_code": code,
+        "tables": tables,
+    });
+    output.answer(&answer.to_string())?;
+    Ok(code)
+}

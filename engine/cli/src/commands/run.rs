@@ -1,0 +1,284 @@
+//! `transload run` and `transload resume`
+
+use std::sync::Arc;
+
+use serde_json::json;
+use transload_core::value::Outcome;
+use transload_core::{Clock, Error, ErrorKind, Receipt, Result, RunId, Verdict};
+use transload_ledger::{Audit, Ledger, RunEnd, RunJournal, RunStart};
+use transload_plan::Plan;
+use transload_run::{Limits, Load, TableOutcome};
+use transload_spec::ReconcileLevel;
+
+use crate::args::{Global, Resources, Resume, Run};
+use crate::commands::reconcile::{Comparison, Side};
+use crate::connectors::{beside, planned};
+use crate::output::{Failure, Output};
+use crate::pipeline::{self, planned_rulebook, resolver};
+use crate::progress;
+use crate::signals::Signals;
+
+pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<u8, Failure> {
+    let plan = match (&args.plan, &args.pipeline) {
+        (Some(path), _) => {
+            let text = std::fs::read_to_string(path).map_err(|e| Error::from(e).with("file", path.display().to_string()))?;
+            Plan::from_json(&text).map_err(|e| e.with("file", path.display().to_string()))?
+        }
+        (None, Some(path)) => {
+            let checked = pipeline::check(path, &args.selection.overrides)?;
+            pipeline::plan(&checked, &args.selection.table).await?
+        }
+        (None, None) => return Err(Error::new(ErrorKind::Usage, "a pipeline or a plan is needed").into()),
+    };
+    if args.dry_run {
+        output.answer(&if output.json() { plan.to_json()? } else { plan.to_string() })?;
+        return Ok(0);
+    }
+    let clock = Clock::system();
+    let ledger = Ledger::open(&global.ledger, true)?;
+    let _lock = ledger.lock(&plan.pipeline)?;
+    let start = RunStart {
+        run: RunId::new(&clock),
+        pipeline: plan.pipeline.clone(),
+        command: "run".to_string(),
+        at: clock.stamp(),
+        at_micros: clock.now().timestamp_micros(),
+        plan: ledger.keep(&plan.to_json()?).await?,
+        program: env!("CARGO_PKG_VERSION").to_string(),
+    };
+    let journal = ledger.begin(&start).await?;
+    let audit = ledger.audit(clock.clone(), start.run.clone(), &plan.pipeline);
+    audit.append("planned", Some(&start.plan)).await?;
+    output.say(&format!("run {} of pipeline {}", start.run, plan.pipeline));
+    let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock };
+    going.go(&args.resources, output).await
+}
+
+pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> Result<u8, Failure> {
+    let clock = Clock::system();
+    let ledger = Ledger::open(&global.ledger, false)?;
+    let run = run_id(&args.run)?;
+    let summary = ledger.summary(&run).await?;
+    if summary.start.command != "run" {
+        return Err(Error::config("only a load can be resumed").with("run", run.as_str()).into());
+    }
+    let _lock = ledger.lock(&summary.start.pipeline)?;
+    if let Some(end) = summary.end.filter(|end| !end.resumable) {
+        return Err(Error::new(ErrorKind::NothingToDo, format!("this run has ended: {}", end.status))
+            .with("run", run.as_str())
+            .hint("start a new one with `transload run`")
+            .into());
+    }
+    let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
+    let journal = ledger.journal(&run);
+    let audit = ledger.audit(clock.clone(), run.clone(), &plan.pipeline);
+    audit.append("resumed", Some(&summary.start.plan)).await?;
+    output.say(&format!("resuming run {run} of pipeline {}: {} units are staged", plan.pipeline, summary.staged_units));
+    let going = Going { plan: Arc::new(plan), start: summary.start, ledger, journal, audit, clock };
+    going.go(&args.resources, output).await
+}
+
+/// Reads the name of a run.
+pub(crate) fn run_id(text: &str) -> Result<RunId> {
+    RunId::parse(text).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, format!("`{text}` is not the name of a run")).hint("`transload runs` lists the runs")
+    })
+}
+
+impl Resources {
+    /// The limits these options set.
+    pub(crate) fn limits(&self) -> Limits {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Limits {
+            memory_bytes: self.memory,
+            parallel: self.parallel.map_or(cores, usize::from),
+            temp_dir: self.temp_dir.clone(),
+        }
+    }
+}
+
+/// A run that has begun.
+struct Going {
+    plan: Arc<Plan>,
+    start: RunStart,
+    ledger: Ledger,
+    journal: RunJournal,
+    audit: Audit,
+    clock: Clock,
+}
+
+impl Going {
+    async fn go(self, resources: &Resources, output: &Output) -> Result<u8, Failure> {
+        let signals = Signals::listen()?;
+        let result = self.load_and_compare(resources, output, &signals).await;
+        let (code, status, error, tables) = match result {
+            Ok(report) => report.conclude(&signals),
+            Err(error) => (error.kind().exit_code(), "failed", Some(error), Vec::new()),
+        };
+        if let Some(error) = &error {
+            output.say(output.error(error).trim_end());
+        }
+        let end = RunEnd {
+            status: status.to_string(),
+            exit_code: code,
+            resumable: matches!(code, 75 | 8),
+            error: error.map(|e| e.chain().join(": ")),
+            at: self.clock.stamp(),
+        };
+        self.ledger.end(&self.start.run, &end).await?;
+        self.audit.append(&format!("ended: {status}"), None).await?;
+        if end.resumable {
+            output.say(&format!("`transload resume {}` goes on from here", self.start.run));
+        }
+        let answer = json!({
+            "pipeline": self.plan.pipeline,
+            "run_id": self.start.run,
+            "status": status,
+            "exit_code": code,
+            "tables": tables,
+        });
+        output.answer(&answer.to_string())?;
+        Ok(code)
+    }
+
+    async fn load_and_compare(&self, resources: &Resources, output: &Output, signals: &Signals) -> Result<Report> {
+        let resolver = resolver();
+        let progress = progress::listener(output);
+        let rulebook = Arc::new(planned_rulebook(&self.plan)?);
+        let load = Load {
+            plan: Arc::clone(&self.plan),
+            rulebook: Arc::clone(&rulebook),
+            run: self.start.run.clone(),
+            started_micros: self.start.at_micros,
+            source: planned(&self.plan.source, &resolver)?,
+            target: planned(&self.plan.target, &resolver)?,
+            quarantine: beside(self.ledger.url(), "quarantine", &resolver)?,
+            journal: Arc::new(self.journal.clone()),
+            progress: Arc::clone(&progress),
+            clock: self.clock.clone(),
+            limits: resources.limits(),
+            cancel: signals.cancel.clone(),
+        };
+        let outcomes = transload_run::run(&load).await?;
+        let mut report = Report { tables: Vec::new() };
+        for outcome in outcomes {
+            let TableOutcome { table, result } = outcome;
+            let receipt = match result {
+                Ok(receipt) => receipt,
+                Err(error) => {
+                    report.tables.push(TableReport { table: table.to_string(), receipt: None, verdict: None, error: Some(error) });
+                    continue;
+                }
+            };
+            let text = serde_json::to_string_pretty(&receipt).map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
+            let sha = self.ledger.keep(&text).await?;
+            self.audit.append(&format!("committed {table}"), Some(&sha)).await?;
+            report.tables.push(TableReport { table: table.to_string(), receipt: Some(receipt), verdict: None, error: None });
+        }
+        let comparison = Comparison {
+            plan: Arc::clone(&self.plan),
+            rulebook,
+            source: Arc::clone(&load.source),
+            target: Arc::clone(&load.target),
+            ledger: self.ledger.clone(),
+            audit: self.audit.clone(),
+            names_run: self.start.run.clone(),
+            names_evidence: RunId::new(&self.clock),
+            session: load.limits.session()?,
+            progress,
+        };
+        for table in &mut report.tables {
+            let Some(receipt) = &table.receipt else { continue };
+            let Some(plan) = self.plan.tables.iter().find(|t| t.to == receipt.to) else { continue };
+            let nothing_new = plan.incremental.is_some() && receipt.counts.written + receipt.counts.quarantined == 0;
+            if plan.reconcile.level == ReconcileLevel::None || nothing_new || signals.cancel.is_cancelled() {
+                continue;
+            }
+            let side = Side::At(receipt.committed.pin.clone());
+            match comparison.compare(plan, side).await {
+                Ok(verdict) => table.verdict = Some(verdict),
+                Err(error) => table.error = Some(error),
+            }
+        }
+        report.say(output);
+        Ok(report)
+    }
+}
+
+/// What became of every table.
+struct Report {
+    tables: Vec<TableReport>,
+}
+
+struct TableReport {
+    table: String,
+    receipt: Option<Receipt>,
+    verdict: Option<Verdict>,
+    error: Option<Error>,
+}
+
+impl Report {
+    fn say(&self, output: &Output) {
+        for t in &self.tables {
+            if let Some(r) = &t.receipt {
+                let aside = match r.counts.quarantined {
+                    0 => String::new(),
+                    n => format!(", {n} put aside"),
+                };
+                let filtered = match r.counts.filtered {
+                    0 => String::new(),
+                    n => format!(", {n} filtered"),
+                };
+                output.say(&format!("  {}: {} rows read, {} written{filtered}{aside}", t.table, r.counts.read, r.counts.written));
+            }
+            if let Some(v) = &t.verdict {
+                output.say(&format!("  {}: {} — {}", t.table, v.outcome, v.summary));
+            }
+            if let Some(e) = &t.error {
+                output.say(output.error(e).trim_end());
+            }
+        }
+    }
+
+    /// Exit code, status, the error to remember and the tables of the last line.
+    fn conclude(self, signals: &Signals) -> (u8, &'static str, Option<Error>, Vec<serde_json::Value>) {
+        let rows = self
+            .tables
+            .iter()
+            .map(|t| {
+                let counts = t.receipt.as_ref().map(|r| r.counts).unwrap_or_default();
+                json!({
+                    "table": t.table,
+                    "read": counts.read,
+                    "written": counts.written,
+                    "quarantined": counts.quarantined,
+                    "filtered": counts.filtered,
+                    "digest": t.receipt.as_ref().map(|r| r.digest.clone()),
+                    "verdict": t.verdict.as_ref().map(|v| v.outcome),
+                    "error": t.error.as_ref().map(ToString::to_string),
+                })
+            })
+            .collect();
+        let outcome = |wanted| self.tables.iter().any(|t| t.verdict.as_ref().is_some_and(|v| v.outcome == wanted));
+        let mismatch = outcome(Outcome::Mismatch);
+        let not_compared = outcome(Outcome::NotCompared);
+        let nothing_new = self.tables.iter().all(|t| t.receipt.as_ref().is_some_and(|r| r.counts.read == r.counts.filtered) && t.verdict.is_none());
+        let errors: Vec<Error> = self.tables.into_iter().filter_map(|t| t.error).collect();
+        // Failures for good come before those that pass.
+        let worst = errors.into_iter().min_by_key(|e| match e.kind() {
+            ErrorKind::Internal => 0,
+            ErrorKind::CommitUnknown => 1,
+            ErrorKind::Transient => 3,
+            _ => 2,
+        });
+        let (code, status) = match (&worst, signals.exit_code()) {
+            (_, Some(code)) => (code, "interrupted"),
+            (Some(error), _) => (error.kind().exit_code(), "failed"),
+            _ if mismatch => (ErrorKind::Mismatch.exit_code(), "mismatch"),
+            _ if not_compared => (ErrorKind::NotCompared.exit_code(), "not_compared"),
+            _ if nothing_new => (ErrorKind::NothingToDo.exit_code(), "nothing_to_do"),
+            _ => (0, "succeeded"),
+        };
+        (code, status, worst.filter(|_| false), rows)
+    }
+}

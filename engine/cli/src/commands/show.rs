@@ -1,0 +1,136 @@
+//! `transload show`
+
+use std::fmt::Write;
+
+use transload_core::{Receipt, Verdict};
+use transload_ledger::Ledger;
+use transload_plan::Plan;
+
+use crate::args::{Global, Show};
+use crate::commands::run::run_id;
+use crate::commands::runs::status;
+use crate::output::{Failure, Output};
+
+pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Result<u8, Failure> {
+    let ledger = Ledger::open(&global.ledger, false)?;
+    let summary = ledger.summary(&run_id(&args.run)?).await?;
+    let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
+    if output.json() {
+        let plan = if args.plan { serde_json::json!(plan) } else { serde_json::Value::Null };
+        output.answer(&serde_json::json!({ "run": summary, "plan": plan }).to_string())?;
+        return Ok(0);
+    }
+    let mut text = String::new();
+    let start = &summary.start;
+    let _ = writeln!(text, "run          {} ({})", start.run, start.command);
+    let _ = writeln!(text, "pipeline     {} (archetype {}), transload {}", start.pipeline, plan.archetype, start.program);
+    let _ = writeln!(text, "from → to    {} → {}", connection(&plan.source), connection(&plan.target));
+    let _ = writeln!(text, "plan         {}", plan.fingerprint);
+    let _ = writeln!(text, "started      {}", start.at);
+    if let Some(end) = &summary.end {
+        let _ = writeln!(text, "ended        {}", end.at);
+    }
+    let _ = writeln!(text, "status       {}", status(&summary));
+    if let Some(end) = &summary.end {
+        let _ = writeln!(text, "exit code    {}", end.exit_code);
+    }
+    if let Some(error) = summary.end.as_ref().and_then(|e| e.error.as_ref()) {
+        let _ = writeln!(text, "error        {error}");
+    }
+    for table in &plan.tables {
+        let _ = writeln!(text, "\n{} → {}", table.from, table.to);
+        match summary.receipts.iter().find(|r| r.to == table.to) {
+            Some(receipt) => describe_receipt(&mut text, receipt, ledger.url()),
+            None if start.command == "run" => {
+                let _ = writeln!(text, "  not committed");
+            }
+            None => {}
+        }
+        if let Some(verdict) = summary.verdicts.iter().find(|v| v.to == table.to) {
+            describe_verdict(&mut text, verdict);
+        }
+    }
+    if args.plan {
+        let _ = write!(text, "\n{plan}");
+    }
+    output.answer(&text)?;
+    Ok(0)
+}
+
+fn connection(connection: &transload_plan::Connection) -> String {
+    match connection.options.get("url").map(|u| &u.value) {
+        Some(transload_core::tree::Value::Text(url)) => format!("{} {url}", connection.kind),
+        _ => connection.kind.clone(),
+    }
+}
+
+fn describe_receipt(text: &mut String, receipt: &Receipt, ledger: &str) {
+    let c = &receipt.counts;
+    let _ = writeln!(text, "  source       {}", receipt.pin.describe());
+    let _ = writeln!(
+        text,
+        "  rows         {} read = {} written + {} quarantined + {} filtered",
+        c.read, c.written, c.quarantined, c.filtered
+    );
+    let _ = writeln!(
+        text,
+        "  committed    version {}, {} file{}, {} bytes{}",
+        receipt.committed.version,
+        receipt.committed.parts,
+        if receipt.committed.parts == 1 { "" } else { "s" },
+        receipt.committed.bytes,
+        if receipt.committed.already_done { " (by an earlier attempt)" } else { "" }
+    );
+    let _ = writeln!(
+        text,
+        "  work         {} units, {} taken over from an earlier process, {} retries, {} to {}",
+        receipt.units, receipt.resumed_units, receipt.retries, receipt.started, receipt.ended
+    );
+    let _ = writeln!(text, "  digest       {}", receipt.digest);
+    for loss in &receipt.losses {
+        let _ = writeln!(
+            text,
+            "  cast         {} {} → {}: {} changed, {} became NULL, {} quarantined",
+            loss.column, loss.from, loss.to, loss.changed, loss.nulled, loss.quarantined
+        );
+    }
+    if receipt.quarantine.is_some() {
+        let run = receipt.committed.key.as_str().rsplit_once('-').map_or("", |(run, _)| run);
+        let _ = writeln!(text, "  quarantine   {ledger}/quarantine/{run}/{}", receipt.to);
+    }
+}
+
+fn describe_verdict(text: &mut String, verdict: &Verdict) {
+    let _ = writeln!(text, "  verdict      {} at level {}: {}", verdict.outcome, verdict.level, verdict.summary);
+    let _ = writeln!(text, "  compared     source {} with target {}", verdict.source_pin.describe(), verdict.target_pin.describe());
+    let coverage = &verdict.coverage;
+    if !coverage.columns.is_empty() {
+        let _ = writeln!(text, "  columns      {}", coverage.columns.join(", "));
+    }
+    for (column, why) in &coverage.not_compared {
+        let _ = writeln!(text, "  not compared {column}: {why}");
+    }
+    for (rows, why) in &coverage.rows_left_out {
+        let _ = writeln!(text, "  left out     {rows} source rows {why}");
+    }
+    if !coverage.masked.is_empty() {
+        let _ = writeln!(text, "  masked       {} (compared as masked)", coverage.masked.join(", "));
+    }
+    for sentence in &verdict.schema {
+        let _ = writeln!(text, "  difference   {sentence}");
+    }
+    let d = &verdict.differences;
+    if d.total() > 0 {
+        let _ = writeln!(
+            text,
+            "  differences  {} missing in target, {} extra in target, {} changed, {} with another multiplicity",
+            d.missing_in_target, d.extra_in_target, d.changed, d.multiplicity
+        );
+        for (column, count) in &d.columns {
+            let _ = writeln!(text, "               {column}: {count} values");
+        }
+    }
+    if let Some(evidence) = &verdict.evidence {
+        let _ = writeln!(text, "  evidence     {evidence}");
+    }
+}

@@ -1,0 +1,186 @@
+//! From a pipeline file to a plan: the part of the way that touches the systems.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use transload_coerce::Rulebook;
+use transload_core::connector::{Partition, ReadSpec, Transform, WriteMode, WriteSpec};
+use transload_core::{
+    Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, TableName,
+};
+use transload_plan::{Build, Plan, TableInput, build, check_syntax};
+use transload_spec::{Mode, Overrides, PartitionBy, Problems, Spec, TableSpec};
+
+use crate::args;
+use crate::connectors::endpoint;
+use crate::environment::Environment;
+use crate::output::Failure;
+
+/// A pipeline that is right as far as can be told offline.
+pub(crate) struct Checked {
+    pub(crate) spec: Spec,
+    pub(crate) rulebook: Rulebook,
+    pub(crate) rulebook_node: Node,
+    pub(crate) source: Arc<dyn Endpoint>,
+    pub(crate) target: Arc<dyn Endpoint>,
+}
+
+/// Resolves references from the process's environment.
+pub(crate) fn resolver() -> Arc<dyn Resolve> {
+    Arc::new(Environment)
+}
+
+/// Reads and checks a pipeline without touching any data.
+pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked, Failure> {
+    let name = path.display().to_string();
+    let text = read_text(path)?;
+    let overrides = Overrides { environment: overrides.env.clone(), settings: overrides.set.clone() };
+    let spec = transload_spec::load(&name, &text, &overrides, &|own| std::fs::read_to_string(own))?;
+    let (rulebook, rulebook_node) = rulebook(&spec)?;
+    let mut problems = Vec::new();
+    let resolver = resolver();
+    let mut open = |connection: &transload_core::decode::Kinded| match endpoint(&connection.kind, &connection.options, &resolver) {
+        Ok(endpoint) => Some(endpoint),
+        Err(found) => {
+            problems.extend(found);
+            None
+        }
+    };
+    let (source, target) = (open(&spec.source), open(&spec.target));
+    for table in &spec.tables {
+        problems.extend(check_table(table, source.as_deref(), target.as_deref(), &spec));
+    }
+    match (source, target) {
+        (Some(source), Some(target)) if problems.is_empty() => Ok(Checked { spec, rulebook, rulebook_node, source, target }),
+        _ => Err(Problems::new(spec.files, problems).into()),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|e| {
+        Error::from(e).with("file", name.clone()).hint("check the path; `transload init` writes a pipeline to start from")
+    })?;
+    Ok(String::from_utf8(bytes).map_err(|_| Error::config("the file is not UTF-8 text").with("file", name))?)
+}
+
+fn rulebook(spec: &Spec) -> Result<(Rulebook, Node), Failure> {
+    let (name, text) = match Rulebook::built_in(&spec.rulebook) {
+        Some(text) => (format!("rulebooks/{}.yaml", spec.rulebook.value), text.to_string()),
+        None => {
+            let text = std::fs::read_to_string(&spec.rulebook.value).map_err(|e| {
+                let problem = Problem::new(spec.rulebook.span, format!("there is no rulebook `{}`: {e}", spec.rulebook.value))
+                    .hint("the built-in one is `standard`; your own is given by its path");
+                Problems::new(spec.files.clone(), vec![problem])
+            })?;
+            (spec.rulebook.value.clone(), text)
+        }
+    };
+    let (node, files) = transload_spec::parse_document(&name, &text)?;
+    match Rulebook::read(&node) {
+        Ok(rulebook) => Ok((rulebook, node)),
+        Err(problems) => Err(Problems::new(files, problems).into()),
+    }
+}
+
+fn check_table(table: &TableSpec, source: Option<&dyn Endpoint>, target: Option<&dyn Endpoint>, spec: &Spec) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(source) = source.filter(|_| !table.is_wildcard())
+        && let Err(reason) = source.check_name(&TableName::new(table.from.value.clone()))
+    {
+        problems.push(Problem::new(table.from.span, reason));
+    }
+    if let Some(target) = target {
+        let write = WriteSpec {
+            commit: CommitKey::new(&RunId::new(&Clock::system()), &TableName::new("")),
+            mode: match table.settings.mode.as_ref().map(|m| &m.value) {
+                None | Some(Mode::Full) => WriteMode::Replace,
+                Some(_) => WriteMode::Append,
+            },
+            partition_by: table
+                .settings
+                .partition_by
+                .iter()
+                .flat_map(|levels| &levels.value)
+                .map(|level| Partition { column: format!("{:?}", level.value), transform: Transform::Identity })
+                .collect(),
+        };
+        if let Err(reason) = target.check_write(&write) {
+            problems.push(Problem::new(spec.target.kind.span, reason));
+        }
+        if !table.is_wildcard()
+            && let Err(reason) = target_name(target, &table.to.value)
+        {
+            problems.push(Problem::new(table.to.span, reason));
+        }
+    }
+    let expressions = table.settings.derive.iter().flat_map(|d| d.0.iter().map(|(_, sql)| sql)).chain(&table.settings.filter);
+    for sql in expressions {
+        if let Err(reason) = check_syntax(sql) {
+            problems.push(Problem::new(sql.span, reason));
+        }
+    }
+    let _ = PartitionBy::Identity;
+    problems
+}
+
+/// A target's table has one name: patterns are for reading.
+fn target_name(target: &dyn Endpoint, name: &str) -> Result<(), String> {
+    if name.contains(['*', '?', '[', '{']) {
+        return Err(format!("`{name}` is a pattern, and a target needs a name"));
+    }
+    target.check_name(&TableName::new(name))
+}
+
+/// Pins every source and decides what a run would do.
+pub(crate) async fn plan(checked: &Checked, tables: &[String]) -> Result<Plan, Failure> {
+    let mut wanted: Vec<TableSpec> = Vec::new();
+    for table in &checked.spec.tables {
+        if !table.is_wildcard() {
+            wanted.push(table.clone());
+            continue;
+        }
+        for found in checked.source.discover().await? {
+            wanted.extend(table.expand(found.name.as_str()));
+        }
+    }
+    if !tables.is_empty() {
+        wanted.retain(|t| tables.iter().any(|pattern| matches(pattern, &t.to.value)));
+    }
+    if wanted.is_empty() {
+        return Err(Error::new(ErrorKind::NothingToDo, "no table fits").hint("`transload discover` lists the tables").into());
+    }
+    let mut inputs = Vec::with_capacity(wanted.len());
+    for spec in wanted {
+        let source = checked.source.source(&TableName::new(spec.from.value.clone()), &ReadSpec::default()).await?;
+        let state = match spec.settings.mode.as_ref().map(|m| &m.value) {
+            Some(Mode::Incremental { .. }) => {
+                let to = TableName::new(spec.to.value.clone());
+                let write = WriteSpec {
+                    commit: CommitKey::new(&RunId::new(&Clock::system()), &to),
+                    mode: WriteMode::Append,
+                    partition_by: Vec::new(),
+                };
+                checked.target.sink(&to, source.schema(), &write).await?.state().await?
+            }
+            _ => None,
+        };
+        inputs.push(TableInput { spec, source, state });
+    }
+    let rulebook = (&checked.rulebook, &checked.rulebook_node);
+    Ok(build(Build { spec: &checked.spec, rulebook, tables: inputs })?)
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
+            (0..=rest.len()).any(|i| rest.is_char_boundary(i) && matches(tail, &rest[i..]))
+        }),
+    }
+}
+
+/// The rulebook that a plan carries.
+pub(crate) fn planned_rulebook(plan: &Plan) -> Result<Rulebook> {
+    Rulebook::read(&plan.rulebook).map_err(|_| Error::config("the plan's rulebook cannot be read"))
+}
