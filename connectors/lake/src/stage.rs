@@ -210,9 +210,8 @@ impl Writers<'_> {
     fn close(&mut self, folder: &str) -> Result<()> {
         let Some(mut writer) = self.open.remove(folder) else { return Ok(()) };
         writer.parquet.finish().map_err(unwritable)?;
-        let mut buffered = writer.parquet.into_inner().map_err(unwritable)?;
-        buffered.flush()?;
-        let file = buffered.into_inner().map_err(|e| Error::from(e.into_error()))?;
+        writer.parquet.inner_mut().flush()?;
+        let file = writer.parquet.inner().get_ref();
         file.sync_all()?;
         let bytes = file.metadata()?.len();
         let name = format!("{}-{}.parquet", self.stager.prefix, self.done.len());

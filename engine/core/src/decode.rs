@@ -314,7 +314,11 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
                 let access = Fields { decoder: self, rest: entries.iter(), fields: Some(fields), value: None };
                 self.here(visitor.visit_map(access))
             }
-            _ => self.deserialize_any(visitor),
+            // A list could be taken for the fields in their order, which nobody means.
+            other => {
+                let message = format!("expected a mapping, found {}", other.describe());
+                self.here(Err(Fault::Message(message, None)))
+            }
         }
     }
 
@@ -426,6 +430,11 @@ impl<'de> de::MapAccess<'de> for Fields<'_> {
     fn next_value<V: Deserialize<'de>>(&mut self) -> Result<V, Fault> {
         let node = self.value.take().ok_or(Fault::Reported)?;
         let decoder = self.decoder.child(node);
+        if self.fields.is_some() && matches!(node.value, Value::Null) {
+            // An empty key would count as absent, which is hardly what was meant.
+            let fault = Fault::Message("the key has no value".to_string(), Some("give it one, or remove it".to_string()));
+            decoder.report(node.span, fault);
+        }
         decoder.here(V::deserialize(decoder)).or_else(|_| {
             V::deserialize(UnitDeserializer::<Fault>::new()).map_err(|_| Fault::Reported)
         })

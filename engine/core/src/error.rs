@@ -96,7 +96,10 @@ impl Error {
     /// Adds the object this error concerns, such as `("table", "orders")`. The outermost comes last.
     #[must_use]
     pub fn with(mut self, what: &'static str, which: impl Into<String>) -> Self {
-        self.0.context.push((what, which.into()));
+        let object = (what, which.into());
+        if !self.0.context.contains(&object) {
+            self.0.context.push(object);
+        }
         self
     }
 
