@@ -57,7 +57,8 @@ impl LakeSink {
 
     fn columns(&self) -> Result<Vec<Column>> {
         let column = |f: &arrow::datatypes::FieldRef| {
-            let ty = LogicalType::of(f).ok_or_else(|| Error::internal("a column without a logical type was written"))?;
+            let ty =
+                LogicalType::of(f).ok_or_else(|| Error::internal("a column without a logical type was written"))?;
             Ok(Column { name: f.name().clone(), ty, nullable: f.is_nullable() })
         };
         self.schema.fields().iter().map(column).collect()
@@ -128,7 +129,8 @@ impl Sink for LakeSink {
             store.remove(&left.location).await?;
         }
         let files = stager.write(rows, memory).await.map_err(|e| e.with("table", self.table.as_str()))?;
-        let detail = serde_json::to_value(&files).map_err(|e| Error::internal("staged files cannot be written down").because(e))?;
+        let detail = serde_json::to_value(&files)
+            .map_err(|e| Error::internal("staged files cannot be written down").because(e))?;
         Ok(Staged {
             unit: unit.to_string(),
             rows: files.iter().map(|f| f.rows).sum(),
@@ -141,8 +143,8 @@ impl Sink for LakeSink {
         let store = self.store()?;
         let mut files: Vec<StagedFile> = Vec::new();
         for unit in staged {
-            let part: Vec<StagedFile> =
-                serde_json::from_value(unit.detail).map_err(|e| Error::internal("a staged unit cannot be read").because(e))?;
+            let part: Vec<StagedFile> = serde_json::from_value(unit.detail)
+                .map_err(|e| Error::internal("a staged unit cannot be read").because(e))?;
             files.extend(part);
         }
         fault::point("commit.begun")?;
@@ -160,7 +162,8 @@ impl Sink for LakeSink {
                 files.push(write_empty(&self.stager(&store, "empty"))?);
             }
             for file in &files {
-                let from = Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))?;
+                let from =
+                    Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))?;
                 store.rename(&from, &below(&self.root, &file.path)?).await?;
                 fault::point("commit.renamed")?;
             }

@@ -63,7 +63,14 @@ impl Router {
         let level = |p: &Partition| {
             let column = schema.index_of(&p.column)?;
             let partition = p.clone();
-            Ok(Level { partition, column, names: Vec::new(), numbers: HashMap::new(), texts: HashMap::new(), null: None })
+            Ok(Level {
+                partition,
+                column,
+                names: Vec::new(),
+                numbers: HashMap::new(),
+                texts: HashMap::new(),
+                null: None,
+            })
         };
         Ok(Self {
             levels: partition_by.iter().map(level).collect::<Result<_>>()?,
@@ -155,7 +162,10 @@ impl Level {
         };
         match codes.iter().all(|c| (*c as usize) < self.names.len()) {
             true => Ok(codes),
-            false => Err(Error::config("a value is out of the range of its partition").with("column", &self.partition.column)),
+            false => {
+                Err(Error::config("a value is out of the range of its partition")
+                    .with("column", &self.partition.column))
+            }
         }
     }
 
@@ -325,12 +335,24 @@ mod tests {
         let days: ArrayRef = Arc::new(Date32Array::from(vec![Some(0), Some(31), None, Some(-1), Some(30)]));
         assert_eq!(
             folders(&[("d", Transform::Month)], vec![("d", days.clone())]),
-            ["d_month=1970-01", "d_month=1970-02", "d_month=__HIVE_DEFAULT_PARTITION__", "d_month=1969-12", "d_month=1970-01"]
+            [
+                "d_month=1970-01",
+                "d_month=1970-02",
+                "d_month=__HIVE_DEFAULT_PARTITION__",
+                "d_month=1969-12",
+                "d_month=1970-01"
+            ]
         );
         let at: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![-1, 3_600_000_000]));
-        assert_eq!(folders(&[("t", Transform::Hour)], vec![("t", at)]), ["t_hour=1969-12-31-23", "t_hour=1970-01-01-01"]);
+        assert_eq!(
+            folders(&[("t", Transform::Hour)], vec![("t", at)]),
+            ["t_hour=1969-12-31-23", "t_hour=1970-01-01-01"]
+        );
         let n: ArrayRef = Arc::new(Int64Array::from(vec![-1, 10, 19]));
-        assert_eq!(folders(&[("n", Transform::Truncate(10))], vec![("n", n)]), ["n_trunc=-10", "n_trunc=10", "n_trunc=10"]);
+        assert_eq!(
+            folders(&[("n", Transform::Truncate(10))], vec![("n", n)]),
+            ["n_trunc=-10", "n_trunc=10", "n_trunc=10"]
+        );
     }
 
     #[test]

@@ -84,7 +84,9 @@ async fn listed(store: &Store, root: &Path, manifest: &Manifest) -> Result<Vec<O
     for file in &manifest.files {
         let path = below(root, &file.path)?;
         let meta = object_store::ObjectStoreExt::head(store.objects(), &path).await.map_err(|e| {
-            Error::from(e).with("table", root.to_string()).hint("a file of the table is gone: someone changed the folder by hand")
+            Error::from(e)
+                .with("table", root.to_string())
+                .hint("a file of the table is gone: someone changed the folder by hand")
         })?;
         if meta.size != file.size {
             return Err(Error::config("a file is not the one that was committed").with("path", path.to_string()));

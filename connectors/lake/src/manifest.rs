@@ -79,9 +79,12 @@ impl Manifest {
         };
         let manifest: Self = serde_json::from_slice(&text).map_err(broken)?;
         if manifest.format != 1 {
-            return Err(Error::config(format!("the table's manifest has format {}; this program knows 1", manifest.format))
-                .with("table", table.to_string())
-                .hint("use a newer transload"));
+            return Err(Error::config(format!(
+                "the table's manifest has format {}; this program knows 1",
+                manifest.format
+            ))
+            .with("table", table.to_string())
+            .hint("use a newer transload"));
         }
         Ok(Some(manifest))
     }
@@ -89,7 +92,8 @@ impl Manifest {
     /// Publishes this manifest; `false` if another commit took its number.
     pub(crate) async fn publish(&mut self, store: &Store, table: &Path) -> Result<bool> {
         self.commits.truncate(REMEMBERED);
-        let text = serde_json::to_vec_pretty(self).map_err(|e| Error::internal("a manifest cannot be written").because(e))?;
+        let text =
+            serde_json::to_vec_pretty(self).map_err(|e| Error::internal("a manifest cannot be written").because(e))?;
         store.create(&path(table, self.version), Bytes::from(text)).await
     }
 

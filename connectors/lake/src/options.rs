@@ -140,17 +140,14 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     let mut problems = Vec::new();
     let Some(options) = decode::<Options>(node, &mut problems) else { return Err(problems) };
     let format = options.format.as_ref().map_or(Format::Parquet, |f| f.value);
-    if options.url.as_written().trim().is_empty() {
-        problems.push(Problem::new(options.url.span, "the url is empty").hint("name a folder"));
-    }
-    if let Some(text) = options.url.literal()
-        && let Some((scheme, _)) = text.split_once("://")
-        && scheme != "file"
-    {
-        problems.push(
-            Problem::new(options.url.span, format!("`{scheme}://` urls are not supported"))
-                .hint("use a path or a file:// url; object stores come in a later version"),
-        );
+    if let Some(text) = options.url.literal() {
+        if let Err(error) = transload_core::store::check_location(text) {
+            let problem = Problem::new(options.url.span, error.message());
+            problems.push(Problem { hint: error.hint_text().map(str::to_string), ..problem });
+        } else if text.starts_with('~') || text.starts_with('$') {
+            let message = "a shell would replace this, and nothing does here";
+            problems.push(Problem::new(options.url.span, message).hint("write the path out, or use ${env:HOME}"));
+        }
     }
     if let (Some(csv), Format::Parquet) = (&options.csv, format) {
         problems.push(Problem::new(csv.span, "`csv` does nothing: the format is parquet").hint("set `format: csv`"));
@@ -163,7 +160,8 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     let quote = character(&csv.quote, b'"', "quote", &mut problems);
     if delimiter == quote {
         let span = csv.delimiter.as_ref().or(csv.quote.as_ref()).map(|d| d.span).unwrap_or_default();
-        problems.push(Problem::new(span, "the delimiter and the quote are the same character").hint("change one of them"));
+        problems
+            .push(Problem::new(span, "the delimiter and the quote are the same character").hint("change one of them"));
     }
     let parquet = options.parquet.map(|p| p.value).unwrap_or_default();
     let compression = compression(&parquet, &mut problems);
@@ -192,7 +190,8 @@ fn compression(options: &ParquetOptions, problems: &mut Vec<Problem>) -> parquet
     use parquet::basic::{Compression, ZstdLevel};
     let name = options.compression.unwrap_or(CompressionName::Zstd);
     if let (Some(level), CompressionName::Snappy | CompressionName::None) = (&options.zstd_level, name) {
-        problems.push(Problem::new(level.span, "`zstd_level` does nothing: the compression is not zstd").hint("remove it"));
+        problems
+            .push(Problem::new(level.span, "`zstd_level` does nothing: the compression is not zstd").hint("remove it"));
     }
     match name {
         CompressionName::Snappy => Compression::SNAPPY,

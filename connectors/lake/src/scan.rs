@@ -104,7 +104,11 @@ struct LakeScan {
 }
 
 impl LakeScan {
-    fn new(table: LakeTable, projection: Option<Vec<usize>>, predicate: Option<Arc<dyn PhysicalExpr>>) -> DfResult<Self> {
+    fn new(
+        table: LakeTable,
+        projection: Option<Vec<usize>>,
+        predicate: Option<Arc<dyn PhysicalExpr>>,
+    ) -> DfResult<Self> {
         let schema = table.schema();
         let projection = projection.unwrap_or_else(|| (0..schema.fields().len()).collect());
         let properties = PlanProperties::new(

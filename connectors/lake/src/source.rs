@@ -53,11 +53,8 @@ impl LakeSource {
             let files = csv::open(objects, &settings.csv, &folders.fields, &found.root).await?;
             return Ok(Self::csv(files, pin));
         }
-        let files: Vec<ParquetFile> = futures::stream::iter(objects)
-            .map(ParquetFile::open)
-            .buffered(CONCURRENT_FOOTERS)
-            .try_collect()
-            .await?;
+        let files: Vec<ParquetFile> =
+            futures::stream::iter(objects).map(ParquetFile::open).buffered(CONCURRENT_FOOTERS).try_collect().await?;
         Self::parquet(files, folders, &found, pin)
     }
 
@@ -71,10 +68,7 @@ impl LakeSource {
         };
         let splits = files.iter().map(split).collect();
         let pieces = files.into_iter().map(|f| vec![Piece::Csv(Arc::new(f))]).collect();
-        let table = LakeTable {
-            schema: TableSchema::builder(Arc::clone(&schema)).build(),
-            splits: Arc::new(pieces),
-        };
+        let table = LakeTable { schema: TableSchema::builder(Arc::clone(&schema)).build(), splits: Arc::new(pieces) };
         Self { schema, pin, splits, table }
     }
 
@@ -83,7 +77,8 @@ impl LakeSource {
             false => union(&files, &folders)?,
             true => manifest_schema(found, &folders),
         };
-        let schema = TableSchema::builder(in_files).with_table_partition_cols(Fields::from(folders.fields.clone())).build();
+        let schema =
+            TableSchema::builder(in_files).with_table_partition_cols(Fields::from(folders.fields.clone())).build();
         let mut splits = Vec::new();
         let mut pieces: Vec<Vec<Piece>> = Vec::new();
         for group in group_row_groups(&files) {
@@ -104,7 +99,12 @@ impl LakeSource {
             }
             let label = match parts.as_slice() {
                 [Piece::Parquet { file, row_groups, .. }] => {
-                    format!("{} row groups {}–{}", file.object.meta.location, row_groups.start, row_groups.end.saturating_sub(1))
+                    format!(
+                        "{} row groups {}–{}",
+                        file.object.meta.location,
+                        row_groups.start,
+                        row_groups.end.saturating_sub(1)
+                    )
                 }
                 parts => format!("{} files", parts.len()),
             };

@@ -54,8 +54,7 @@ pub(crate) struct Stager<'a> {
 /// The columns that go into files: all but those whose value is the name of a folder. Columns get field ids
 /// by their place, which lets readers find them after a rename.
 pub(crate) fn file_schema(schema: &SchemaRef, partition_by: &[Partition]) -> (SchemaRef, Vec<usize>) {
-    let in_folder =
-        |name: &str| partition_by.iter().any(|p| p.transform == Transform::Identity && p.column == name);
+    let in_folder = |name: &str| partition_by.iter().any(|p| p.transform == Transform::Identity && p.column == name);
     let kept: Vec<usize> = (0..schema.fields().len()).filter(|i| !in_folder(schema.field(*i).name())).collect();
     let mut id = 0;
     let fields: Fields = kept.iter().map(|i| with_ids(&schema.fields()[*i], &mut id)).collect();
@@ -84,7 +83,8 @@ impl Stager<'_> {
     ) -> Result<Vec<StagedFile>> {
         let (file_schema, kept) = file_schema(&self.schema, self.partition_by);
         let reservation = MemoryConsumer::new("parquet writers").register(memory);
-        let mut writers = Writers { stager: self, schema: file_schema, reservation, open: BTreeMap::new(), done: Vec::new() };
+        let mut writers =
+            Writers { stager: self, schema: file_schema, reservation, open: BTreeMap::new(), done: Vec::new() };
         fault::point("stage.opened")?;
         if self.partition_by.is_empty() {
             while let Some(batch) = rows.next().await {
@@ -237,7 +237,9 @@ impl Writers<'_> {
 /// Writes one file without rows, so that other readers find the columns.
 pub(crate) fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
     let (schema, _) = file_schema(&stager.schema, &[]);
-    let reservation = MemoryConsumer::new("empty file").register(&(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()) as Arc<dyn MemoryPool>));
+    let reservation = MemoryConsumer::new("empty file").register(
+        &(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()) as Arc<dyn MemoryPool>),
+    );
     let mut writers = Writers { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new() };
     let writer = writers.create()?;
     writers.open.insert(String::new(), writer);

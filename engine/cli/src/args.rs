@@ -59,20 +59,28 @@ pub(crate) enum Command {
     /// Write a pipeline to start from, and its schema for editors
     Init(Init),
     /// List tables, their columns and sizes
-    #[command(after_help = "Examples:\n  transload discover pipeline.yaml\n  transload discover ./data --pipeline > draft.yaml")]
+    #[command(
+        after_help = "Examples:\n  transload discover pipeline.yaml\n  transload discover ./data --pipeline > draft.yaml"
+    )]
     Discover(Discover),
     /// Find mistakes in pipelines, without touching any data
     Check(Check),
     /// Show what a run would do, without doing it
-    #[command(after_help = "Examples:\n  transload plan flights.yaml\n  transload plan flights.yaml --save flights.plan.json\n  transload run --plan flights.plan.json")]
+    #[command(
+        after_help = "Examples:\n  transload plan flights.yaml\n  transload plan flights.yaml --save flights.plan.json\n  transload run --plan flights.plan.json"
+    )]
     Plan(Plan),
     /// Load every table of a pipeline and prove that it arrived
-    #[command(after_help = "Examples:\n  transload run flights.yaml --memory 1GiB\n  transload run flights.yaml --env prod --table 'orders*'\n  transload run --plan flights.plan.json")]
+    #[command(
+        after_help = "Examples:\n  transload run flights.yaml --memory 1GiB\n  transload run flights.yaml --env prod --table 'orders*'\n  transload run --plan flights.plan.json"
+    )]
     Run(Run),
     /// Go on with a run that was killed
     Resume(Resume),
     /// Compare source and target again
-    #[command(after_help = "Examples:\n  transload reconcile flights.yaml                        both sides as they are now\n  transload reconcile --run 20261121T051500Z-7f3a9c12   both sides as that run pinned them")]
+    #[command(
+        after_help = "Examples:\n  transload reconcile flights.yaml                        both sides as they are now\n  transload reconcile --run 20261121T051500Z-7f3a9c12   both sides as that run pinned them"
+    )]
     Reconcile(Reconcile),
     /// List runs
     Runs(Runs),

@@ -26,7 +26,10 @@ pub(crate) fn endpoint(
 }
 
 /// The same from a plan, whose options were checked when it was made.
-pub(crate) fn planned(connection: &transload_plan::Connection, resolver: &Arc<dyn Resolve>) -> Result<Arc<dyn Endpoint>> {
+pub(crate) fn planned(
+    connection: &transload_plan::Connection,
+    resolver: &Arc<dyn Resolve>,
+) -> Result<Arc<dyn Endpoint>> {
     endpoint(&Spanned::nowhere(connection.kind.clone()), &connection.options, resolver).map_err(|problems| {
         let first = problems.first().map(|p| p.message.clone()).unwrap_or_default();
         Error::config(format!("the plan's connection cannot be used: {first}"))
@@ -37,6 +40,7 @@ pub(crate) fn planned(connection: &transload_plan::Connection, resolver: &Arc<dy
 pub(crate) fn beside(ledger: &str, folder: &str, resolver: &Arc<dyn Resolve>) -> Result<Arc<dyn Endpoint>> {
     let url = format!("{}/{folder}", ledger.trim_end_matches('/')).replace("${", "$${");
     let options = serde_json::json!({ "url": url });
-    let options: Node = serde_json::from_value(options).map_err(|e| Error::internal("options cannot be made").because(e))?;
+    let options: Node =
+        serde_json::from_value(options).map_err(|e| Error::internal("options cannot be made").because(e))?;
     planned(&transload_plan::Connection { kind: "lake".to_string(), options }, resolver)
 }

@@ -4,12 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use transload_coerce::Rulebook;
-use transload_core::connector::{Partition, ReadSpec, Transform, WriteMode, WriteSpec};
-use transload_core::{
-    Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, TableName,
-};
+use transload_core::connector::{ReadSpec, WriteMode, WriteSpec};
+use transload_core::{Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, TableName};
 use transload_plan::{Build, Plan, TableInput, build, check_syntax};
-use transload_spec::{Mode, Overrides, PartitionBy, Problems, Spec, TableSpec};
+use transload_spec::{Mode, Overrides, Problems, Spec, TableSpec};
 
 use crate::args;
 use crate::connectors::endpoint;
@@ -39,7 +37,11 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
     let (rulebook, rulebook_node) = rulebook(&spec)?;
     let mut problems = Vec::new();
     let resolver = resolver();
-    let mut open = |connection: &transload_core::decode::Kinded| match endpoint(&connection.kind, &connection.options, &resolver) {
+    let mut open = |connection: &transload_core::decode::Kinded| match endpoint(
+        &connection.kind,
+        &connection.options,
+        &resolver,
+    ) {
         Ok(endpoint) => Some(endpoint),
         Err(found) => {
             problems.extend(found);
@@ -47,11 +49,14 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
         }
     };
     let (source, target) = (open(&spec.source), open(&spec.target));
+    spec.others.iter().for_each(|other| drop(open(other)));
     for table in &spec.tables {
         problems.extend(check_table(table, source.as_deref(), target.as_deref(), &spec));
     }
     match (source, target) {
-        (Some(source), Some(target)) if problems.is_empty() => Ok(Checked { spec, rulebook, rulebook_node, source, target }),
+        (Some(source), Some(target)) if problems.is_empty() => {
+            Ok(Checked { spec, rulebook, rulebook_node, source, target })
+        }
         _ => Err(Problems::new(spec.files, problems).into()),
     }
 }
@@ -59,7 +64,9 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
 fn read_text(path: &Path) -> Result<String, Failure> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|e| {
-        Error::from(e).with("file", name.clone()).hint("check the path; `transload init` writes a pipeline to start from")
+        Error::from(e)
+            .with("file", name.clone())
+            .hint("check the path; `transload init` writes a pipeline to start from")
     })?;
     Ok(String::from_utf8(bytes).map_err(|_| Error::config("the file is not UTF-8 text").with("file", name))?)
 }
@@ -69,8 +76,9 @@ fn rulebook(spec: &Spec) -> Result<(Rulebook, Node), Failure> {
         Some(text) => (format!("rulebooks/{}.yaml", spec.rulebook.value), text.to_string()),
         None => {
             let text = std::fs::read_to_string(&spec.rulebook.value).map_err(|e| {
-                let problem = Problem::new(spec.rulebook.span, format!("there is no rulebook `{}`: {e}", spec.rulebook.value))
-                    .hint("the built-in one is `standard`; your own is given by its path");
+                let problem =
+                    Problem::new(spec.rulebook.span, format!("there is no rulebook `{}`: {e}", spec.rulebook.value))
+                        .hint("the built-in one is `standard`; your own is given by its path");
                 Problems::new(spec.files.clone(), vec![problem])
             })?;
             (spec.rulebook.value.clone(), text)
@@ -83,7 +91,12 @@ fn rulebook(spec: &Spec) -> Result<(Rulebook, Node), Failure> {
     }
 }
 
-fn check_table(table: &TableSpec, source: Option<&dyn Endpoint>, target: Option<&dyn Endpoint>, spec: &Spec) -> Vec<Problem> {
+fn check_table(
+    table: &TableSpec,
+    source: Option<&dyn Endpoint>,
+    target: Option<&dyn Endpoint>,
+    spec: &Spec,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(source) = source.filter(|_| !table.is_wildcard())
         && let Err(reason) = source.check_name(&TableName::new(table.from.value.clone()))
@@ -97,13 +110,7 @@ fn check_table(table: &TableSpec, source: Option<&dyn Endpoint>, target: Option<
                 None | Some(Mode::Full) => WriteMode::Replace,
                 Some(_) => WriteMode::Append,
             },
-            partition_by: table
-                .settings
-                .partition_by
-                .iter()
-                .flat_map(|levels| &levels.value)
-                .map(|level| Partition { column: format!("{:?}", level.value), transform: Transform::Identity })
-                .collect(),
+            partition_by: Vec::new(),
         };
         if let Err(reason) = target.check_write(&write) {
             problems.push(Problem::new(spec.target.kind.span, reason));
@@ -114,13 +121,13 @@ fn check_table(table: &TableSpec, source: Option<&dyn Endpoint>, target: Option<
             problems.push(Problem::new(table.to.span, reason));
         }
     }
-    let expressions = table.settings.derive.iter().flat_map(|d| d.0.iter().map(|(_, sql)| sql)).chain(&table.settings.filter);
+    let expressions =
+        table.settings.derive.iter().flat_map(|d| d.0.iter().map(|(_, sql)| sql)).chain(&table.settings.filter);
     for sql in expressions {
         if let Err(reason) = check_syntax(sql) {
             problems.push(Problem::new(sql.span, reason));
         }
     }
-    let _ = PartitionBy::Identity;
     problems
 }
 
@@ -148,7 +155,9 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String]) -> Result<Plan, F
         wanted.retain(|t| tables.iter().any(|pattern| matches(pattern, &t.to.value)));
     }
     if wanted.is_empty() {
-        return Err(Error::new(ErrorKind::NothingToDo, "no table fits").hint("`transload discover` lists the tables").into());
+        return Err(Error::new(ErrorKind::NothingToDo, "no table fits")
+            .hint("`transload discover` lists the tables")
+            .into());
     }
     let mut inputs = Vec::with_capacity(wanted.len());
     for spec in wanted {
@@ -174,9 +183,9 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String]) -> Result<Plan, F
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
-        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
-            (0..=rest.len()).any(|i| rest.is_char_boundary(i) && matches(tail, &rest[i..]))
-        }),
+        Some((head, tail)) => name
+            .strip_prefix(head)
+            .is_some_and(|rest| (0..=rest.len()).any(|i| rest.is_char_boundary(i) && matches(tail, &rest[i..]))),
     }
 }
 

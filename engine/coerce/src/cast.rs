@@ -51,7 +51,9 @@ impl Cast {
         let loss = rulebook.rule(from, to)?;
         let parts = match (from, to) {
             (T::List(f), T::List(t)) => vec![(0, Self::new(rulebook, f, t)?)],
-            (T::Map(fk, fv), T::Map(tk, tv)) => vec![(0, Self::new(rulebook, fk, tk)?), (1, Self::new(rulebook, fv, tv)?)],
+            (T::Map(fk, fv), T::Map(tk, tv)) => {
+                vec![(0, Self::new(rulebook, fk, tk)?), (1, Self::new(rulebook, fv, tv)?)]
+            }
             (T::Struct(f), T::Struct(t)) => t
                 .iter()
                 .map(|(name, ty)| {
@@ -124,7 +126,8 @@ impl Cast {
         };
         if zone_changes {
             // Reading a wall clock in a zone keeps the wall clock; dropping a zone changes every value there is.
-            let changed = if matches!(self.from, T::Timestamp(_, Some(_))) { values.len() - values.null_count() } else { 0 };
+            let changed =
+                if matches!(self.from, T::Timestamp(_, Some(_))) { values.len() - values.null_count() } else { 0 };
             return Ok(Coerced { changed: changed as u64, ..misfit_where_lost(array, values) });
         }
         let back = convert(&values, array.data_type())?;
@@ -278,9 +281,7 @@ mod tests {
         let done = cast.apply(&(Arc::new(array) as ArrayRef)).unwrap();
         let shown = (0..done.array.len())
             .map(|i| {
-                done.array
-                    .is_valid(i)
-                    .then(|| arrow::util::display::array_value_to_string(&done.array, i).unwrap())
+                done.array.is_valid(i).then(|| arrow::util::display::array_value_to_string(&done.array, i).unwrap())
             })
             .collect();
         let misfits = done.misfits.map(|m| m.set_indices().collect()).unwrap_or_default();
@@ -323,12 +324,24 @@ mod tests {
             assert_eq!(misfits, (0..shown.len()).filter(|i| shown[*i].is_none()).collect::<Vec<_>>());
             shown
         };
-        assert_eq!(t(&["1", "+2", " 3", "007", "", "x", "1.0", "99999999999"], "int32"), some(&["1", "2", "3", "7", "~", "~", "~", "~"]));
-        assert_eq!(t(&["1.50", "1.255", "1.250", "1e3", "-.5", "12345.6"], "decimal(5,2)"), some(&["1.50", "~", "1.25", "~", "-0.50", "~"]));
-        assert_eq!(t(&["0.1", "1e999", "inf", "nan", "x"], "float64"), some(&["0.1", "~", "inf", "NaN", "~"]));
-        assert_eq!(t(&["2024-02-29", "2023-02-29", "2024-02-29T10:00:00", "20240229"], "date"), some(&["2024-02-29", "~", "~", "~"]));
         assert_eq!(
-            t(&["2024-01-01 10:00:00.123", "2024-01-01T10:00:00.1234567", "2024-01-01T10:00:00Z", "2024-01-01"], "timestamp(us)"),
+            t(&["1", "+2", " 3", "007", "", "x", "1.0", "99999999999"], "int32"),
+            some(&["1", "2", "3", "7", "~", "~", "~", "~"])
+        );
+        assert_eq!(
+            t(&["1.50", "1.255", "1.250", "1e3", "-.5", "12345.6"], "decimal(5,2)"),
+            some(&["1.50", "~", "1.25", "~", "-0.50", "~"])
+        );
+        assert_eq!(t(&["0.1", "1e999", "inf", "nan", "x"], "float64"), some(&["0.1", "~", "inf", "NaN", "~"]));
+        assert_eq!(
+            t(&["2024-02-29", "2023-02-29", "2024-02-29T10:00:00", "20240229"], "date"),
+            some(&["2024-02-29", "~", "~", "~"])
+        );
+        assert_eq!(
+            t(
+                &["2024-01-01 10:00:00.123", "2024-01-01T10:00:00.1234567", "2024-01-01T10:00:00Z", "2024-01-01"],
+                "timestamp(us)"
+            ),
             some(&["2024-01-01T10:00:00.123", "~", "~", "2024-01-01T00:00:00"])
         );
         assert_eq!(t(&["2024-01-01T10:00:00+02:00"], "timestamp(us, UTC)"), some(&["2024-01-01T08:00:00Z"]));
@@ -348,12 +361,25 @@ mod tests {
         ]);
         let (shown, misfits, _) = cast(lists, "list<int64>", "list<int32>");
         assert_eq!(misfits, [1]);
-        assert_eq!(shown, some(&["[1, 2]", "~", "~", "[]"]).into_iter().enumerate().map(|(i, s)| if i == 3 { shown[3].clone() } else { s }).collect::<Vec<_>>());
+        assert_eq!(
+            shown,
+            some(&["[1, 2]", "~", "~", "[]"])
+                .into_iter()
+                .enumerate()
+                .map(|(i, s)| if i == 3 { shown[3].clone() } else { s })
+                .collect::<Vec<_>>()
+        );
     }
 
     #[test]
     fn a_refused_cast_is_refused() {
-        for (from, to) in [("date", "int32"), ("timestamp(us)", "int64"), ("list<int8>", "text"), ("json", "int8"), ("struct<a: int8>", "struct<b: int8>")] {
+        for (from, to) in [
+            ("date", "int32"),
+            ("timestamp(us)", "int64"),
+            ("list<int8>", "text"),
+            ("json", "int8"),
+            ("struct<a: int8>", "struct<b: int8>"),
+        ] {
             assert!(Cast::new(&book(), &from.parse().unwrap(), &to.parse().unwrap()).is_none(), "{from} → {to}");
         }
     }

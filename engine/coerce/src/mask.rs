@@ -63,6 +63,9 @@ mod tests {
         };
         assert_eq!(shown(MaskKind::Redact), [Some("***".into()), Some("***".into()), None]);
         assert_eq!(shown(MaskKind::Partial), [Some("***1111".into()), Some("***".into()), None]);
-        assert_eq!(shown(MaskKind::Hash)[1].as_deref(), Some("f9b0078b5df596d2ea19010c001bbd009e651de2c57e8fb7e355f31eb9d3f739"));
+        assert_eq!(
+            shown(MaskKind::Hash)[1].as_deref(),
+            Some("f9b0078b5df596d2ea19010c001bbd009e651de2c57e8fb7e355f31eb9d3f739")
+        );
     }
 }

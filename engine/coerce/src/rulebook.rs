@@ -77,7 +77,8 @@ impl Rulebook {
         let mut rules = BTreeMap::new();
         for (from, targets) in &file.rules.0 {
             check_family(from, &mut problems);
-            let lists = [(Loss::Exact, &targets.exact), (Loss::Checked, &targets.checked), (Loss::Lossy, &targets.lossy)];
+            let lists =
+                [(Loss::Exact, &targets.exact), (Loss::Checked, &targets.checked), (Loss::Lossy, &targets.lossy)];
             for (loss, to) in lists.iter().flat_map(|(loss, list)| list.iter().flatten().map(move |to| (*loss, to))) {
                 check_family(to, &mut problems);
                 if rules.insert((from.value.clone(), to.value.clone()), loss).is_some() {

@@ -62,9 +62,9 @@ fn not_a_plain_time(text: &str, to: &LogicalType) -> bool {
 fn cuts_a_timestamp(text: &str, to: &LogicalType) -> bool {
     let LogicalType::Timestamp(unit, zone) = to else { return false };
     let time = text.get(10..).unwrap_or("");
-    let has_zone = time.char_indices().any(|(i, c)| {
-        matches!(c, 'Z' | 'z' | '+' | '-') || (c.is_alphabetic() && !(i == 0 && matches!(c, 'T' | 't')))
-    });
+    let has_zone = time
+        .char_indices()
+        .any(|(i, c)| matches!(c, 'Z' | 'z' | '+' | '-') || (c.is_alphabetic() && !(i == 0 && matches!(c, 'T' | 't'))));
     finer_than(text, *unit) || (zone.is_none() && has_zone)
 }
 

@@ -291,7 +291,9 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             Value::Float(v) => visitor.visit_f64(*v),
             Value::Text(v) => visitor.visit_str(v),
             Value::Seq(items) => visitor.visit_seq(Items { decoder: self, rest: items.iter() }),
-            Value::Map(entries) => visitor.visit_map(Fields { decoder: self, rest: entries.iter(), fields: None, value: None }),
+            Value::Map(entries) => {
+                visitor.visit_map(Fields { decoder: self, rest: entries.iter(), fields: None, value: None })
+            }
         };
         self.here(result)
     }
@@ -408,8 +410,7 @@ impl<'de> de::MapAccess<'de> for Fields<'_> {
             if let Some(fields) = self.fields
                 && !fields.contains(&key.value.as_str())
             {
-                let hint = closest(&key.value, fields)
-                    .unwrap_or_else(|| format!("the keys here are {}", list(fields)));
+                let hint = closest(&key.value, fields).unwrap_or_else(|| format!("the keys here are {}", list(fields)));
                 let fault = Fault::Message(format!("unknown key `{}`", key.value), Some(hint));
                 self.decoder.report(key.span, fault);
                 continue;
@@ -432,12 +433,13 @@ impl<'de> de::MapAccess<'de> for Fields<'_> {
         let decoder = self.decoder.child(node);
         if self.fields.is_some() && matches!(node.value, Value::Null) {
             // An empty key would count as absent, which is hardly what was meant.
-            let fault = Fault::Message("the key has no value".to_string(), Some("give it one, or remove it".to_string()));
+            let fault =
+                Fault::Message("the key has no value".to_string(), Some("give it one, or remove it".to_string()));
             decoder.report(node.span, fault);
         }
-        decoder.here(V::deserialize(decoder)).or_else(|_| {
-            V::deserialize(UnitDeserializer::<Fault>::new()).map_err(|_| Fault::Reported)
-        })
+        decoder
+            .here(V::deserialize(decoder))
+            .or_else(|_| V::deserialize(UnitDeserializer::<Fault>::new()).map_err(|_| Fault::Reported))
     }
 
     /// Leaves a bad entry out, so that the ones behind it are looked at too.
@@ -526,11 +528,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_> {
         }
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
         match self.content {
             Some(node) => self.decoder.child(node).deserialize_struct("", fields, visitor),
             None => Err(self.needs_settings()),

@@ -69,13 +69,7 @@ struct Inner {
 impl Error {
     /// An error of `kind` that says `message`: what failed, in one sentence without a full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
-            kind,
-            message: message.into(),
-            context: Vec::new(),
-            hint: None,
-            source: None,
-        }))
+        Self(Box::new(Inner { kind, message: message.into(), context: Vec::new(), hint: None, source: None }))
     }
 
     /// [`ErrorKind::Internal`].
@@ -162,8 +156,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)?;
         if !self.0.context.is_empty() {
-            let objects: Vec<String> =
-                self.0.context.iter().map(|(what, which)| format!("{what} {which}")).collect();
+            let objects: Vec<String> = self.0.context.iter().map(|(what, which)| format!("{what} {which}")).collect();
             write!(f, " ({})", objects.join(", "))?;
         }
         Ok(())
@@ -223,15 +216,13 @@ fn is_external(error: &parquet::errors::ParquetError) -> bool {
 
 fn from_parquet_external(error: parquet::errors::ParquetError) -> Error {
     match error {
-        parquet::errors::ParquetError::External(inner) => {
-            match inner.downcast::<object_store::Error>() {
-                Ok(store) => Error::from(*store),
-                Err(inner) => match inner.downcast::<Error>() {
-                    Ok(own) => *own,
-                    Err(other) => Error::config("the Parquet data cannot be read").because(other),
-                },
-            }
-        }
+        parquet::errors::ParquetError::External(inner) => match inner.downcast::<object_store::Error>() {
+            Ok(store) => Error::from(*store),
+            Err(inner) => match inner.downcast::<Error>() {
+                Ok(own) => *own,
+                Err(other) => Error::config("the Parquet data cannot be read").because(other),
+            },
+        },
         other => Error::config("the Parquet data cannot be read").because(other),
     }
 }
@@ -292,8 +283,9 @@ impl Error {
                 Self::transient("there is no room left where the data goes")
                     .hint("free some space, then `transload resume` continues this run")
             }
-            K::PermissionDenied | K::ReadOnlyFilesystem => Self::config("access was refused")
-                .hint("check the owner and the mode of the folder"),
+            K::PermissionDenied | K::ReadOnlyFilesystem => {
+                Self::config("access was refused").hint("check the owner and the mode of the folder")
+            }
             K::NotFound => Self::config("there is no such file"),
             K::NotADirectory | K::IsADirectory | K::InvalidInput | K::InvalidFilename => {
                 Self::config("the path cannot be used")

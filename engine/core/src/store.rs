@@ -38,7 +38,9 @@ impl Store {
             make_folder(&path).map_err(|e| e.with("folder", location))?;
         }
         let root = path.canonicalize().map_err(|e| {
-            Error::from(e).with("folder", location).hint("check the path; relative paths start where transload was started")
+            Error::from(e)
+                .with("folder", location)
+                .hint("check the path; relative paths start where transload was started")
         })?;
         if !root.is_dir() {
             return Err(Error::config("this is a file, and a folder is needed").with("path", location));
@@ -86,8 +88,8 @@ impl Store {
             let folder = parent(&target)?;
             make_folder(&folder)?;
             let temporary = folder.join(format!(".{}.tmp", uuid::Uuid::new_v4().simple()));
-            let written = write_synced(&temporary, &content)
-                .and_then(|()| match std::fs::hard_link(&temporary, &target) {
+            let written =
+                write_synced(&temporary, &content).and_then(|()| match std::fs::hard_link(&temporary, &target) {
                     Ok(()) => Ok(true),
                     Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
                     Err(e) => Err(e.into()),
@@ -146,10 +148,11 @@ pub fn relative(name: &str) -> Result<Path, String> {
     if name.starts_with('/') || name.contains('\\') || name.contains("://") {
         return Err(format!("`{name}` must be relative to its connection's url"));
     }
-    for part in name.trim_end_matches('/').split('/') {
+    for part in name.split('/') {
         match part {
             "" => return Err(format!("`{name}` has an empty part")),
-            "." | ".." => return Err(format!("`{name}` leaves its connection's url")),
+            "." => return Err(format!("`{name}` has a part `.`, which says nothing")),
+            ".." => return Err(format!("`{name}` leaves its connection's url")),
             p if p.starts_with('.') || p.starts_with('_') => {
                 return Err(format!("`{name}` is hidden: names that start with `.` or `_` are not data"));
             }
@@ -157,7 +160,15 @@ pub fn relative(name: &str) -> Result<Path, String> {
             _ => {}
         }
     }
-    Path::parse(name.trim_end_matches('/')).map_err(|e| e.to_string())
+    Path::parse(name).map_err(|e| e.to_string())
+}
+
+/// Whether a location can be opened at all. Pure.
+///
+/// # Errors
+/// [`Config`](crate::ErrorKind::Config) if it is empty, has another scheme, or is a `file:` URL without an absolute path.
+pub fn check_location(location: &str) -> Result<()> {
+    local_path(location).map(drop)
 }
 
 fn local_path(location: &str) -> Result<PathBuf> {
@@ -165,11 +176,13 @@ fn local_path(location: &str) -> Result<PathBuf> {
         return Err(Error::config("a url is empty"));
     }
     match Url::parse(location) {
-        Ok(url) if url.scheme() == "file" => url
-            .to_file_path()
-            .map_err(|()| Error::config("a file: url needs an absolute path").with("url", location)),
-        Ok(url) if location.contains("://") => Err(Error::config(format!("`{}:` urls are not supported", url.scheme()))
-            .hint("use a path or a file:// url; object stores come in a later version")),
+        Ok(url) if url.scheme() == "file" => {
+            url.to_file_path().map_err(|()| Error::config("a file: url needs an absolute path").with("url", location))
+        }
+        Ok(url) if location.contains("://") => {
+            Err(Error::config(format!("`{}:` urls are not supported", url.scheme()))
+                .hint("use a path or a file:// url; object stores come in a later version"))
+        }
         _ => Ok(PathBuf::from(location)),
     }
 }

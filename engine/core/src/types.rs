@@ -137,25 +137,19 @@ impl LogicalType {
                 Self::Decimal(*p, *s)
             }
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => Self::Text,
-            DataType::Binary
-            | DataType::LargeBinary
-            | DataType::BinaryView
-            | DataType::FixedSizeBinary(_) => Self::Binary,
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+                Self::Binary
+            }
             DataType::Date32 | DataType::Date64 => Self::Date,
             DataType::Time32(unit) | DataType::Time64(unit) => Self::Time((*unit).into()),
-            DataType::Timestamp(unit, zone) => {
-                Self::Timestamp((*unit).into(), zone.as_ref().map(|z| z.to_string()))
-            }
+            DataType::Timestamp(unit, zone) => Self::Timestamp((*unit).into(), zone.as_ref().map(|z| z.to_string())),
             DataType::Interval(_) => Self::Interval,
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
                 Self::List(Box::new(Self::of(item)?))
             }
-            DataType::Struct(fields) => Self::Struct(
-                fields
-                    .iter()
-                    .map(|f| Some((f.name().clone(), Self::of(f)?)))
-                    .collect::<Option<_>>()?,
-            ),
+            DataType::Struct(fields) => {
+                Self::Struct(fields.iter().map(|f| Some((f.name().clone(), Self::of(f)?))).collect::<Option<_>>()?)
+            }
             DataType::Map(entries, _) => match entries.data_type() {
                 DataType::Struct(kv) if kv.len() == 2 => {
                     Self::Map(Box::new(Self::of(&kv[0])?), Box::new(Self::of(&kv[1])?))
@@ -189,9 +183,7 @@ impl LogicalType {
             Self::Date => DataType::Date32,
             Self::Time(unit @ (Unit::S | Unit::Ms)) => DataType::Time32(unit.to_arrow()),
             Self::Time(unit) => DataType::Time64(unit.to_arrow()),
-            Self::Timestamp(unit, zone) => {
-                DataType::Timestamp(unit.to_arrow(), zone.as_deref().map(Arc::from))
-            }
+            Self::Timestamp(unit, zone) => DataType::Timestamp(unit.to_arrow(), zone.as_deref().map(Arc::from)),
             Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Self::Uuid => DataType::FixedSizeBinary(16),
             Self::List(item) => DataType::List(Arc::new(item.to_field("item", true))),
@@ -227,9 +219,7 @@ impl LogicalType {
         if keep || *field.data_type() == logical.to_arrow() {
             return Some(Arc::clone(field));
         }
-        Some(Arc::new(
-            logical.to_field(field.name(), field.is_nullable()).with_metadata(field.metadata().clone()),
-        ))
+        Some(Arc::new(logical.to_field(field.name(), field.is_nullable()).with_metadata(field.metadata().clone())))
     }
 
     /// The smallest type in which every value of both types is exactly itself, if there is one.
@@ -311,8 +301,29 @@ impl LogicalType {
 
 /// Every family name, for messages and completions.
 pub const FAMILIES: [&str; 23] = [
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
-    "decimal", "text", "binary", "date", "time", "timestamp", "interval", "uuid", "json", "list", "struct", "map",
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float32",
+    "float64",
+    "decimal",
+    "text",
+    "binary",
+    "date",
+    "time",
+    "timestamp",
+    "interval",
+    "uuid",
+    "json",
+    "list",
+    "struct",
+    "map",
 ];
 
 impl fmt::Display for LogicalType {
@@ -535,9 +546,25 @@ mod tests {
     #[test]
     fn every_type_reads_back_from_its_own_text() {
         for text in [
-            "bool", "int8", "uint64", "float32", "decimal(15,2)", "decimal(76,0)", "text", "binary", "date", "time(us)",
-            "timestamp(ns)", "timestamp(ms, UTC)", "timestamp(us, +02:00)", "interval", "uuid", "json", "list<int32>",
-            "struct<a: int8, b: list<text>>", "map<text, decimal(4,1)>",
+            "bool",
+            "int8",
+            "uint64",
+            "float32",
+            "decimal(15,2)",
+            "decimal(76,0)",
+            "text",
+            "binary",
+            "date",
+            "time(us)",
+            "timestamp(ns)",
+            "timestamp(ms, UTC)",
+            "timestamp(us, +02:00)",
+            "interval",
+            "uuid",
+            "json",
+            "list<int32>",
+            "struct<a: int8, b: list<text>>",
+            "map<text, decimal(4,1)>",
         ] {
             let ty: LogicalType = text.parse().unwrap();
             assert_eq!(ty.to_string(), text);

@@ -9,12 +9,11 @@ use arrow::array::{
     PrimitiveArray, StringViewArray,
 };
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type,
-    Decimal256Type, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, Schema, Time32MillisecondType,
-    Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type, i256,
+    ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
+    Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTimeType,
+    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, Schema, Time32MillisecondType, Time32SecondType,
+    Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type, i256,
 };
 use transload_core::{Error, LogicalType, Result};
 
@@ -73,10 +72,12 @@ impl RowEncoder {
     /// # Errors
     /// [`Config`](transload_core::ErrorKind::Config) if a column's type has no canonical bytes.
     pub fn new(schema: &Schema) -> Result<Self> {
-        let column = |f: &std::sync::Arc<Field>| match LogicalType::of(f) {
-            Some(ty) => Ok((f.name().clone(), ty)),
-            None => Err(Error::config(format!("values of type {} cannot be hashed", f.data_type())).with("column", f.name())),
-        };
+        let column =
+            |f: &std::sync::Arc<Field>| match LogicalType::of(f) {
+                Some(ty) => Ok((f.name().clone(), ty)),
+                None => Err(Error::config(format!("values of type {} cannot be hashed", f.data_type()))
+                    .with("column", f.name())),
+            };
         Ok(Self { columns: schema.fields().iter().map(column).collect::<Result<_>>()? })
     }
 
@@ -139,7 +140,9 @@ fn measure(ty: &LogicalType, array: &ArrayRef, lengths: &mut [usize]) -> Result<
         DataType::LargeUtf8 => add_lengths(lengths, array, array.as_string::<i64>().offsets().lengths()),
         DataType::Binary => add_lengths(lengths, array, array.as_binary::<i32>().offsets().lengths()),
         DataType::LargeBinary => add_lengths(lengths, array, array.as_binary::<i64>().offsets().lengths()),
-        DataType::Utf8View => add_lengths(lengths, array, array.as_string_view().views().iter().map(|v| *v as u32 as usize)),
+        DataType::Utf8View => {
+            add_lengths(lengths, array, array.as_string_view().views().iter().map(|v| *v as u32 as usize))
+        }
         DataType::BinaryView => {
             add_lengths(lengths, array, array.as_binary_view().views().iter().map(|v| *v as u32 as usize));
         }
@@ -355,9 +358,7 @@ fn decimal(value: i128, scale: u8) -> [u8; 17] {
 }
 
 fn length(len: usize) -> Result<[u8; 4]> {
-    u32::try_from(len)
-        .map(u32::to_le_bytes)
-        .map_err(|_| Error::config("a value of 4 GiB or more cannot be hashed"))
+    u32::try_from(len).map(u32::to_le_bytes).map_err(|_| Error::config("a value of 4 GiB or more cannot be hashed"))
 }
 
 /// The type code that a NULL of `ty` carries.
@@ -453,7 +454,9 @@ fn push_cell(ty: &LogicalType, array: &ArrayRef, row: usize, out: &mut Vec<u8>) 
             let days = i32::try_from(ms / MS_PER_DAY).map_err(|_| Error::config("a date is out of range"))?;
             tagged!(DATE, days.to_le_bytes());
         }
-        DataType::Time32(TimeUnit::Second) => tagged!(TIME, (i64::from(value!(Time32SecondType)) * 1_000_000_000).to_le_bytes()),
+        DataType::Time32(TimeUnit::Second) => {
+            tagged!(TIME, (i64::from(value!(Time32SecondType)) * 1_000_000_000).to_le_bytes())
+        }
         DataType::Time32(_) => tagged!(TIME, (i64::from(value!(Time32MillisecondType)) * 1_000_000).to_le_bytes()),
         DataType::Time64(TimeUnit::Microsecond) => {
             let nanos = value!(Time64MicrosecondType).checked_mul(1_000);

@@ -9,6 +9,6 @@ mod sample;
 mod table;
 
 pub use encode::{CanonicalRows, RowEncoder};
-pub use hash::{Algorithm, RowHashes, RowHasher, hex};
+pub use hash::{Algorithm, RowHasher, RowHashes, hex};
 pub use sample::Sampler;
 pub use table::{Bucket, TableDigest, sum_texts};

@@ -79,7 +79,9 @@ impl Ledger {
                 return broken("the record is missing");
             }
             let content = self.store.read(&found.location).await?.unwrap_or_default();
-            let Ok(record) = serde_json::from_slice::<Record>(&content) else { return broken("the record cannot be read") };
+            let Ok(record) = serde_json::from_slice::<Record>(&content) else {
+                return broken("the record cannot be read");
+            };
             if record.number != number {
                 return broken("the record has another number than its name");
             }
@@ -142,7 +144,8 @@ impl Audit {
                 event: event.to_string(),
                 artifact: artifact.map(str::to_string),
             };
-            let text = serde_json::to_vec(&record).map_err(|e| Error::internal("a record cannot be written").because(e))?;
+            let text =
+                serde_json::to_vec(&record).map_err(|e| Error::internal("a record cannot be written").because(e))?;
             if self.ledger.store.create(&path(record.number), Bytes::from(text)).await? {
                 return Ok(());
             }

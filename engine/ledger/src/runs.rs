@@ -141,7 +141,8 @@ impl Ledger {
     }
 
     async fn fact<T: Serialize>(&self, run: &RunId, name: &str, value: &T) -> Result<bool> {
-        let text = serde_json::to_vec_pretty(value).map_err(|e| Error::internal("a fact cannot be written").because(e))?;
+        let text =
+            serde_json::to_vec_pretty(value).map_err(|e| Error::internal("a fact cannot be written").because(e))?;
         self.store.create(&path(run, name), Bytes::from(text)).await
     }
 

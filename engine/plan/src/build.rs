@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
-use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, Partition, RAW_COLUMN, TableState, Transform as PartitionTransform, WriteMode};
+use transload_core::connector::{
+    DECLARED_TYPE, FAULT_COLUMN, Partition, RAW_COLUMN, TableState, Transform as PartitionTransform, WriteMode,
+};
 use transload_core::decode::closest;
 use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Node, Problem, Source, Span, TableName};
@@ -132,11 +134,20 @@ impl Table<'_> {
         for column in settings.metadata_columns.iter().flat_map(|m| &m.value) {
             use transload_core::types::Unit;
             let ty = match column.value {
-                transload_spec::file::MetadataColumn::IngestedAt => LogicalType::Timestamp(Unit::Us, Some("UTC".into())),
+                transload_spec::file::MetadataColumn::IngestedAt => {
+                    LogicalType::Timestamp(Unit::Us, Some("UTC".into()))
+                }
                 _ => LogicalType::Text,
             };
             let name = column.value.name().to_string();
-            columns.push(ColumnPlan { name, ty, nullable: false, origin: Origin::Metadata(column.value), cast: None, mask: None });
+            columns.push(ColumnPlan {
+                name,
+                ty,
+                nullable: false,
+                origin: Origin::Metadata(column.value),
+                cast: None,
+                mask: None,
+            });
         }
         self.masks(&mut columns);
         self.names(&columns);
@@ -189,7 +200,8 @@ impl Table<'_> {
             match LogicalType::of(field) {
                 Some(ty) => out.push(SourceColumn { name: field.name().clone(), ty, nullable: field.is_nullable() }),
                 None => {
-                    let message = format!("column `{}` has a type that cannot be moved: {}", field.name(), field.data_type());
+                    let message =
+                        format!("column `{}` has a type that cannot be moved: {}", field.name(), field.data_type());
                     self.say(self.input.spec.from.span, message, "leave it out in the source, or ask for its type");
                     return None;
                 }
@@ -275,7 +287,12 @@ impl Table<'_> {
         })
     }
 
-    fn derived(&mut self, expressions: &Expressions, name: &Spanned<String>, sql: &Spanned<String>) -> Option<ColumnPlan> {
+    fn derived(
+        &mut self,
+        expressions: &Expressions,
+        name: &Spanned<String>,
+        sql: &Spanned<String>,
+    ) -> Option<ColumnPlan> {
         let field = expressions.logical(sql).and_then(|e| {
             expressions.physical(&e)?;
             expressions.field(name, &e)
@@ -291,7 +308,8 @@ impl Table<'_> {
                     mask: None,
                 }),
                 None => {
-                    let message = format!("the expression gives values of type {}, which cannot be moved", field.data_type());
+                    let message =
+                        format!("the expression gives values of type {}, which cannot be moved", field.data_type());
                     self.say(sql.span, message, "wrap it in a CAST");
                     None
                 }
@@ -337,7 +355,11 @@ impl Table<'_> {
             }
             let is_key = key.contains(&source.as_str()) || key.contains(&column.name.as_str());
             if is_key && mask != MaskKind::Hash {
-                self.say(span, format!("this mask makes the keys in `{source}` alike"), "use `hash`, which keeps them apart");
+                self.say(
+                    span,
+                    format!("this mask makes the keys in `{source}` alike"),
+                    "use `hash`, which keeps them apart",
+                );
             }
             column.ty = LogicalType::Text;
         }
@@ -363,10 +385,18 @@ impl Table<'_> {
         };
         let grows = matches!(
             column.ty,
-            LogicalType::Int(_) | LogicalType::UInt(_) | LogicalType::Decimal(..) | LogicalType::Date | LogicalType::Timestamp(..)
+            LogicalType::Int(_)
+                | LogicalType::UInt(_)
+                | LogicalType::Decimal(..)
+                | LogicalType::Date
+                | LogicalType::Timestamp(..)
         );
         if !grows {
-            self.say(mode.span, format!("`{cursor}` is {}, which does not grow", column.ty), "use a number, date or timestamp");
+            self.say(
+                mode.span,
+                format!("`{cursor}` is {}, which does not grow", column.ty),
+                "use a number, date or timestamp",
+            );
         }
         let above = self.input.state.as_ref().and_then(|s| s.cursor.clone());
         if let Err(reason) = expressions.above(cursor, above.as_deref()) {
@@ -393,7 +423,14 @@ impl Table<'_> {
         for name in names {
             if let Some(column) = self.find(columns, name, name.span) {
                 if matches!(column.origin, Origin::Metadata(_)) {
-                    self.say(name.span, format!("`{}` is made by the load and cannot be a key", name.value), "use the source's key");
+                    self.say(
+                        name.span,
+                        format!("`{}` is made by the load and cannot be a key", name.value),
+                        "use the source's key",
+                    );
+                }
+                if key.contains(&column.name) {
+                    self.say(name.span, format!("the key has the column `{}` twice", column.name), "keep one of them");
                 }
                 key.push(column.name.clone());
             }
@@ -405,16 +442,16 @@ impl Table<'_> {
         let input = self.input;
         let mut out: Vec<Partition> = Vec::new();
         for level in input.spec.settings.partition_by.iter().flat_map(|p| &p.value) {
-            let (name, transform) = match &level.value {
-                PartitionBy::Identity(c) => (c, PartitionTransform::Identity),
-                PartitionBy::Year(c) => (c, PartitionTransform::Year),
-                PartitionBy::Month(c) => (c, PartitionTransform::Month),
-                PartitionBy::Day(c) => (c, PartitionTransform::Day),
-                PartitionBy::Hour(c) => (c, PartitionTransform::Hour),
-                PartitionBy::Bucket { column, buckets } => (column, PartitionTransform::Bucket(*buckets)),
-                PartitionBy::Truncate { column, width } => (column, PartitionTransform::Truncate(*width)),
+            let transform = match &level.value {
+                PartitionBy::Identity(_) => PartitionTransform::Identity,
+                PartitionBy::Year(_) => PartitionTransform::Year,
+                PartitionBy::Month(_) => PartitionTransform::Month,
+                PartitionBy::Day(_) => PartitionTransform::Day,
+                PartitionBy::Hour(_) => PartitionTransform::Hour,
+                PartitionBy::Bucket { buckets, .. } => PartitionTransform::Bucket(*buckets),
+                PartitionBy::Truncate { width, .. } => PartitionTransform::Truncate(*width),
             };
-            let Some(column) = self.find(columns, name, level.span) else { continue };
+            let Some(column) = self.find(columns, level.value.column(), level.span) else { continue };
             use LogicalType as T;
             let (fits, needs) = match transform {
                 PartitionTransform::Identity => (
@@ -442,7 +479,9 @@ impl Table<'_> {
             }
             out.push(partition);
         }
-        if !out.is_empty() && out.iter().filter(|p| p.transform == PartitionTransform::Identity).count() == columns.len() {
+        if !out.is_empty()
+            && out.iter().filter(|p| p.transform == PartitionTransform::Identity).count() == columns.len()
+        {
             let span = input.spec.settings.partition_by.as_ref().map_or_else(Span::default, |p| p.span);
             self.say(span, "every column is a partition, so the files would be empty", "partition by fewer columns");
         }

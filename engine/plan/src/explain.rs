@@ -58,7 +58,9 @@ impl fmt::Display for TablePlan {
             (ReconcileLevel::None, _) => "not at all".to_string(),
             (ReconcileLevel::Schema, _) => "schema".to_string(),
             (ReconcileLevel::Count, _) => "schema, row count".to_string(),
-            (ReconcileLevel::Row, true) => format!("schema, row count, every row ({}; no key: as a multiset)", self.reconcile.hash),
+            (ReconcileLevel::Row, true) => {
+                format!("schema, row count, every row ({}; no key: as a multiset)", self.reconcile.hash)
+            }
             (ReconcileLevel::Row, false) => {
                 format!("schema, row count, every row ({}; key {})", self.reconcile.hash, self.key.join(", "))
             }

@@ -66,7 +66,9 @@ impl Expressions {
     pub(crate) fn logical(&self, sql: &str) -> Result<Expr, String> {
         length(sql)?;
         let expr = self.context.parse_sql_expr(sql, &self.schema).map_err(|e| sentence(&e))?;
-        let expr = expr.unalias();
+        if matches!(expr, Expr::Alias(_)) {
+            return Err("the expression has a name of its own (`AS …`), which would be ignored".to_string());
+        }
         let unrepeatable = expr
             .exists(|e| {
                 Ok(match e {
@@ -77,9 +79,11 @@ impl Expressions {
             })
             .unwrap_or(true);
         if unrepeatable {
-            return Err("the expression would give another value each time; for the time of the load use the metadata \
+            return Err(
+                "the expression would give another value each time; for the time of the load use the metadata \
                         column `_ingested_at`"
-                .to_string());
+                    .to_string(),
+            );
         }
         let beyond_a_row = expr
             .exists(|e| {
@@ -98,7 +102,9 @@ impl Expressions {
             })
             .unwrap_or(true);
         if beyond_a_row {
-            return Err("the expression must be about one row: no aggregates, windows, subqueries or placeholders".to_string());
+            return Err(
+                "the expression must be about one row: no aggregates, windows, subqueries or placeholders".to_string()
+            );
         }
         self.coerced(expr)
     }
@@ -114,13 +120,12 @@ impl Expressions {
     }
 
     fn coerced(&self, expr: Expr) -> Result<Expr, String> {
-        let context =
-            SimplifyContext::builder().with_schema(Arc::new(self.schema.clone())).with_query_execution_start_time(None).build();
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(self.schema.clone()))
+            .with_query_execution_start_time(None)
+            .build();
         let simplifier = ExprSimplifier::new(context);
-        simplifier
-            .coerce(expr, &self.schema)
-            .and_then(|e| simplifier.simplify(e))
-            .map_err(|e| sentence(&e))
+        simplifier.coerce(expr, &self.schema).and_then(|e| simplifier.simplify(e)).map_err(|e| sentence(&e))
     }
 
     /// Type and nullability of its values.

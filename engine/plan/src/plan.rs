@@ -216,8 +216,11 @@ impl Plan {
         let plan: Self =
             serde_json::from_str(text).map_err(|e| Error::config("this is not a plan of this version").because(e))?;
         if plan.version != VERSION {
-            return Err(Error::config(format!("the plan has version {}; this program knows version {VERSION}", plan.version))
-                .hint("make it again with `transload plan`"));
+            return Err(Error::config(format!(
+                "the plan has version {}; this program knows version {VERSION}",
+                plan.version
+            ))
+            .hint("make it again with `transload plan`"));
         }
         if plan.fingerprint != plan.computed_fingerprint()? {
             return Err(Error::config("the plan was changed after it was made: its fingerprint does not fit")
@@ -235,7 +238,9 @@ impl TablePlan {
 
     /// Whether a row can end up in quarantine.
     pub fn can_quarantine(&self) -> bool {
-        self.columns.iter().any(|c| c.cast.as_ref().is_some_and(|c| c.on_misfit == OnMisfit::Quarantine && c.loss != Loss::Exact))
+        self.columns
+            .iter()
+            .any(|c| c.cast.as_ref().is_some_and(|c| c.on_misfit == OnMisfit::Quarantine && c.loss != Loss::Exact))
             || self.source_columns.iter().any(|c| c.name == transload_core::connector::FAULT_COLUMN)
     }
 }

@@ -12,8 +12,8 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate::min_max::MaxAccumulator;
-use datafusion::logical_expr::{Accumulator, Expr};
 use datafusion::logical_expr::utils::split_conjunction_owned;
+use datafusion::logical_expr::{Accumulator, Expr};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 use transload_coerce::{Cast, MaskKind, Rulebook};
@@ -125,7 +125,8 @@ impl Transform {
 
         let mut casts = Vec::with_capacity(source.fields().len());
         for (field, column) in source.fields().iter().zip(&plan.source_columns) {
-            let from = LogicalType::of(field).ok_or_else(|| moved(format!("column {} has an unknown type", field.name())))?;
+            let from =
+                LogicalType::of(field).ok_or_else(|| moved(format!("column {} has an unknown type", field.name())))?;
             if from != column.ty {
                 return Err(moved(format!("column {} is {from} and was planned as {}", field.name(), column.ty)));
             }
@@ -227,7 +228,11 @@ impl Transform {
                 .fields()
                 .iter()
                 .zip(&positions)
-                .map(|(f, at)| if at.is_some() { Arc::clone(f) } else { Arc::new(f.as_ref().clone().with_nullable(true)) })
+                .map(
+                    |(f, at)| {
+                        if at.is_some() { Arc::clone(f) } else { Arc::new(f.as_ref().clone().with_nullable(true)) }
+                    },
+                )
                 .collect::<Fields>(),
         ));
 
@@ -330,11 +335,18 @@ impl Transform {
                 _ => columns.push(Arc::clone(array)),
             }
         }
-        let fault = self.fault.and_then(|i| self.positions[i]).map(|at| batch.column(at)).filter(|c| c.null_count() < rows);
+        let fault =
+            self.fault.and_then(|i| self.positions[i]).map(|at| batch.column(at)).filter(|c| c.null_count() < rows);
         if self.filter.is_none() && misfits.is_empty() && fault.is_none() {
             let cursor = self.highest(&columns)?;
             let rows = self.output_batch(&columns, rows)?;
-            return Ok(Transformed { rows, filtered: 0, quarantined: None, losses: losses.into_values().collect(), cursor });
+            return Ok(Transformed {
+                rows,
+                filtered: 0,
+                quarantined: None,
+                losses: losses.into_values().collect(),
+                cursor,
+            });
         }
 
         let cast_batch = RecordBatch::try_new_with_options(
@@ -376,7 +388,12 @@ impl Transform {
 
     /// Rows that the filter lets through. A row whose filter depends on a value that does not fit is let
     /// through too: it is the misfit's policy that decides about it.
-    fn passed(&self, batch: &RecordBatch, misfits: &[(usize, BooleanBuffer)], faulty: Option<&BooleanBuffer>) -> Result<BooleanBuffer> {
+    fn passed(
+        &self,
+        batch: &RecordBatch,
+        misfits: &[(usize, BooleanBuffer)],
+        faulty: Option<&BooleanBuffer>,
+    ) -> Result<BooleanBuffer> {
         let rows = batch.num_rows();
         let Some(filter) = &self.filter else { return Ok(BooleanBuffer::new_set(rows)) };
         let verdict = filter.condition.evaluate(batch)?.into_array(rows)?;
@@ -407,9 +424,12 @@ impl Transform {
     fn misfit(&self, column: usize, count: u64, first: u64) -> Error {
         let to = self.casts[column].cast.as_ref().map(|(c, _, _)| c.to().to_string()).unwrap_or_default();
         let (values, do_not) = if count == 1 { ("value", "does") } else { ("values", "do") };
-        Error::new(ErrorKind::Quality, format!("{count} {values} in one batch {do_not} not fit {to}; the first is in row {first} of its split"))
-            .with("column", self.source.field(column).name())
-            .hint("repair the source, or set `on_misfit: quarantine` (or null_counted, text, widen) for this column")
+        Error::new(
+            ErrorKind::Quality,
+            format!("{count} {values} in one batch {do_not} not fit {to}; the first is in row {first} of its split"),
+        )
+        .with("column", self.source.field(column).name())
+        .hint("repair the source, or set `on_misfit: quarantine` (or null_counted, text, widen) for this column")
     }
 
     fn put_aside(
@@ -455,7 +475,9 @@ impl Transform {
         for (output, field) in self.outputs.iter().zip(self.output.fields()) {
             out.push(match output {
                 Output::Source { column, mask: None } => Arc::clone(&columns[*column]),
-                Output::Source { column, mask: Some((cast, mask)) } => mask.apply(&cast.apply(&columns[*column])?.array)?,
+                Output::Source { column, mask: Some((cast, mask)) } => {
+                    mask.apply(&cast.apply(&columns[*column])?.array)?
+                }
                 Output::Derived(expr) => {
                     let batch = match &for_expressions {
                         Some(batch) => batch,
@@ -472,9 +494,9 @@ impl Transform {
                     }
                 }
                 Output::Metadata(kind) => match kind {
-                    MetadataColumn::IngestedAt => {
-                        Arc::new(TimestampMicrosecondArray::from_value(self.facts.started_micros, rows).with_timezone("UTC"))
-                    }
+                    MetadataColumn::IngestedAt => Arc::new(
+                        TimestampMicrosecondArray::from_value(self.facts.started_micros, rows).with_timezone("UTC"),
+                    ),
                     MetadataColumn::SourceSystem => repeat(&self.facts.source_system, rows),
                     MetadataColumn::RunId => repeat(&self.facts.run_id, rows),
                 },

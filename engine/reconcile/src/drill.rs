@@ -84,7 +84,13 @@ impl Drill {
         let source = Cursor::new(self.sorted(&self.source, &context)?);
         let target = Cursor::new(self.sorted(&self.target, &context)?);
         let schema = self.evidence_schema();
-        let merge = Merge { drill: self.clone(), source, target, differences: Arc::clone(&differences), schema: Arc::clone(&schema) };
+        let merge = Merge {
+            drill: self.clone(),
+            source,
+            target,
+            differences: Arc::clone(&differences),
+            schema: Arc::clone(&schema),
+        };
         let batches = futures::stream::try_unfold(merge, |mut merge| async move {
             let batch = merge.next_batch().await.map_err(DataFusionError::from)?;
             Ok::<_, DataFusionError>(batch.map(|b| (b, merge)))
@@ -107,8 +113,12 @@ impl Drill {
                 Arc::new(Suspects { drill, side, partition, schema }) as Arc<dyn PartitionStream>
             })
             .collect();
-        let scan = StreamingTableExec::try_new(Arc::clone(&schema), partitions, None, Vec::<LexOrdering>::new(), false, None)?;
-        let by = [PhysicalSortExpr::new_default(Arc::new(Column::new(KEY, 0))), PhysicalSortExpr::new_default(Arc::new(Column::new(HASH, 1)))];
+        let scan =
+            StreamingTableExec::try_new(Arc::clone(&schema), partitions, None, Vec::<LexOrdering>::new(), false, None)?;
+        let by = [
+            PhysicalSortExpr::new_default(Arc::new(Column::new(KEY, 0))),
+            PhysicalSortExpr::new_default(Arc::new(Column::new(HASH, 1))),
+        ];
         let by = LexOrdering::new(by).ok_or_else(|| Error::internal("nothing to sort by"))?;
         let sort = SortExec::new(by.clone(), Arc::new(scan)).with_preserve_partitioning(true);
         let merged: Arc<dyn ExecutionPlan> = Arc::new(SortPreservingMergeExec::new(by, Arc::new(sort)));
@@ -360,7 +370,12 @@ impl Merge {
         for (i, field) in a.fields().iter().enumerate() {
             let cell = |schema: &SchemaRef, row: &Row| {
                 let mut rows = CanonicalRows::default();
-                RowEncoder::new(&schema.project(&[i])?)?.encode(&[Arc::clone(row.values.column(i + 2))], 0, 1, &mut rows)?;
+                RowEncoder::new(&schema.project(&[i])?)?.encode(
+                    &[Arc::clone(row.values.column(i + 2))],
+                    0,
+                    1,
+                    &mut rows,
+                )?;
                 Ok::<_, Error>(rows.iter().next().map(<[u8]>::to_vec))
             };
             if cell(a, source)? != cell(b, target)? {
@@ -403,7 +418,8 @@ impl Evidence {
     }
 
     fn push(&mut self, kind: &str, columns: &[String], group: &Group) -> Result<()> {
-        let row = group.source.as_ref().or(group.target.as_ref()).ok_or_else(|| Error::internal("evidence without a row"))?;
+        let row =
+            group.source.as_ref().or(group.target.as_ref()).ok_or_else(|| Error::internal("evidence without a row"))?;
         debug_assert!(!row.key.is_empty() || self.shown.is_empty());
         self.kinds.append_value(kind);
         self.columns.append_option((!columns.is_empty()).then(|| columns.join(",")));
@@ -428,11 +444,8 @@ impl Evidence {
         ];
         for (at, field) in schema.fields().iter().skip(columns.len()).enumerate() {
             // The target's layout of a key may be another than the source's.
-            let parts: Vec<ArrayRef> = self
-                .keys
-                .iter()
-                .map(|k| transload_coerce::relayout(k.column(at), field))
-                .collect::<Result<_>>()?;
+            let parts: Vec<ArrayRef> =
+                self.keys.iter().map(|k| transload_coerce::relayout(k.column(at), field)).collect::<Result<_>>()?;
             let parts: Vec<&dyn arrow::array::Array> = parts.iter().map(AsRef::as_ref).collect();
             columns.push(arrow::compute::concat(&parts)?);
         }

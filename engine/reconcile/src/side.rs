@@ -130,7 +130,12 @@ impl Side {
     }
 
     /// The digest of all rows, partitions in parallel.
-    pub(crate) async fn digest(&self, algorithm: Algorithm, bits: u32, session: &SessionContext) -> Result<TableDigest> {
+    pub(crate) async fn digest(
+        &self,
+        algorithm: Algorithm,
+        bits: u32,
+        session: &SessionContext,
+    ) -> Result<TableDigest> {
         *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = LeftOut::default();
         let mut total = TableDigest::new(algorithm, bits);
         let workers = session.copied_config().target_partitions();

@@ -9,6 +9,6 @@ mod load;
 mod table;
 mod unit;
 
-pub use limits::Limits;
 pub use datafusion::prelude::SessionContext as Session;
+pub use limits::Limits;
 pub use load::{Load, TableOutcome, run};

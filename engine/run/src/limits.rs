@@ -40,8 +40,10 @@ impl Limits {
             .with_memory_pool(Arc::new(pool))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
             .build_arc()?;
-        let mut config =
-            SessionConfig::new().with_batch_size(BATCH_ROWS).with_target_partitions(self.parallel).with_sort_spill_reservation_bytes(1 << 20);
+        let mut config = SessionConfig::new()
+            .with_batch_size(BATCH_ROWS)
+            .with_target_partitions(self.parallel)
+            .with_sort_spill_reservation_bytes(1 << 20);
         // A partition must read its own files, or a unit would not be the same twice.
         config.options_mut().execution.enable_file_stream_work_stealing = false;
         Ok(SessionContext::new_with_config_rt(config, runtime))

@@ -10,9 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use transload_coerce::Rulebook;
 use transload_core::journal::{Event, StagedUnit};
-use transload_core::{
-    Clock, Endpoint, Error, ErrorKind, Journal, Progress, Receipt, Result, RunId, TableName, fault,
-};
+use transload_core::{Clock, Endpoint, Error, ErrorKind, Journal, Progress, Receipt, Result, RunId, TableName, fault};
 use transload_plan::Plan;
 
 use crate::limits::Limits;
@@ -180,7 +178,12 @@ fn backoff() -> ExponentialBuilder {
         .with_max_times(TRIES - 1)
 }
 
-async fn unit_with_retries(load: &Load, table: &Arc<Table>, split: usize, session: &SessionContext) -> Result<StagedUnit> {
+async fn unit_with_retries(
+    load: &Load,
+    table: &Arc<Table>,
+    split: usize,
+    session: &SessionContext,
+) -> Result<StagedUnit> {
     let mut retries = 0;
     let context = session.task_ctx();
     let stage = || unit::stage(table, split, &context, &load.progress);
@@ -199,7 +202,12 @@ async fn unit_with_retries(load: &Load, table: &Arc<Table>, split: usize, sessio
     Ok(unit)
 }
 
-async fn commit_with_retries(load: &Load, table: &Arc<Table>, staged: Vec<StagedUnit>, resumed: u64) -> Result<Receipt> {
+async fn commit_with_retries(
+    load: &Load,
+    table: &Arc<Table>,
+    staged: Vec<StagedUnit>,
+    resumed: u64,
+) -> Result<Receipt> {
     let mut retries = 0;
     let commit = || table.commit(load, staged.clone(), resumed);
     let mut receipt = commit

@@ -33,7 +33,12 @@ impl Table {
     ///
     /// # Errors
     /// [`Config`](transload_core::ErrorKind::Config) if the source is not what was planned any more.
-    pub(crate) async fn open(load: &Load, plan: &TablePlan, rulebook: &Rulebook, session: &SessionContext) -> Result<Self> {
+    pub(crate) async fn open(
+        load: &Load,
+        plan: &TablePlan,
+        rulebook: &Rulebook,
+        session: &SessionContext,
+    ) -> Result<Self> {
         let source = load.source.source(&plan.from, &ReadSpec { pin: Some(plan.pin.clone()) }).await?;
         if *source.pin() != plan.pin || source.splits() != plan.splits {
             return Err(Error::config("the source is no longer what was planned")
@@ -50,7 +55,9 @@ impl Table {
         let state = session.state();
         let scan = source.provider()?.scan(&state, Some(&projection), transform.pushdown(), None).await?;
         if scan.output_partitioning().partition_count() != plan.splits.len() {
-            return Err(Error::internal("a source has another number of parts than it said").with("table", plan.from.as_str()));
+            return Err(
+                Error::internal("a source has another number of parts than it said").with("table", plan.from.as_str())
+            );
         }
         let commit = CommitKey::new(&load.run, &plan.to);
         let spec = WriteSpec { commit: commit.clone(), mode: plan.write, partition_by: plan.partition_by.clone() };
@@ -102,7 +109,10 @@ impl Table {
         let digest = sum_texts(self.algorithm, units.iter().map(|u| u.digest.as_str()))?;
         let committed = self.sink.commit(units.iter().map(|u| u.staged.clone()).collect(), state).await?;
         if committed.rows != counts.written {
-            return Err(Error::internal(format!("{} rows were staged and {} committed", counts.written, committed.rows)));
+            return Err(Error::internal(format!(
+                "{} rows were staged and {} committed",
+                counts.written, committed.rows
+            )));
         }
         Ok(Receipt {
             from: self.plan.from.clone(),

@@ -46,7 +46,12 @@ pub(crate) async fn stage(
 
     let tally = std::mem::replace(
         &mut *tally.lock().unwrap_or_else(PoisonError::into_inner),
-        Tally { counts: Counts::default(), losses: Vec::new(), digest: TableDigest::new(table.algorithm, 0), cursor: None },
+        Tally {
+            counts: Counts::default(),
+            losses: Vec::new(),
+            digest: TableDigest::new(table.algorithm, 0),
+            cursor: None,
+        },
     );
     let aside_rows = quarantined.as_ref().map_or(0, |q| q.rows);
     if staged.rows != tally.counts.written || aside_rows != tally.counts.quarantined {
@@ -82,37 +87,38 @@ fn transformed(
     let hasher = RowHasher::new(&transform.schema().project(&compared)?, table.algorithm)?;
     let name = table.plan.to.clone();
     let schema = Arc::clone(transform.schema());
-    let batches = futures::stream::try_unfold((rows, aside, hasher, 0u64), move |(mut rows, mut aside, mut hasher, position)| {
-        let (transform, tally, progress) = (Arc::clone(&transform), Arc::clone(&tally), Arc::clone(&progress));
-        let (compared, name) = (compared.clone(), name.clone());
-        async move {
-            let Some(batch) = rows.next().await.transpose()? else { return Ok(None) };
-            let read = batch.num_rows() as u64;
-            let done = transform.apply(&batch, position)?;
-            let columns: Vec<_> = compared.iter().map(|i| Arc::clone(done.rows.column(*i))).collect();
-            let hashes = hasher.hash(&columns, done.rows.num_rows())?;
-            let put_aside = done.quarantined.as_ref().map_or(0, |q| q.rows.num_rows() as u64);
-            {
-                let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-                tally.digest.add(&hashes, None);
-                tally.counts.add(&Counts {
-                    read,
-                    written: done.rows.num_rows() as u64,
-                    quarantined: put_aside,
-                    filtered: done.filtered,
-                });
-                add_losses(&mut tally.losses, done.losses);
-                if done.cursor.partial_cmp(&tally.cursor) == Some(std::cmp::Ordering::Greater) {
-                    tally.cursor = done.cursor;
+    let batches =
+        futures::stream::try_unfold((rows, aside, hasher, 0u64), move |(mut rows, mut aside, mut hasher, position)| {
+            let (transform, tally, progress) = (Arc::clone(&transform), Arc::clone(&tally), Arc::clone(&progress));
+            let (compared, name) = (compared.clone(), name.clone());
+            async move {
+                let Some(batch) = rows.next().await.transpose()? else { return Ok(None) };
+                let read = batch.num_rows() as u64;
+                let done = transform.apply(&batch, position)?;
+                let columns: Vec<_> = compared.iter().map(|i| Arc::clone(done.rows.column(*i))).collect();
+                let hashes = hasher.hash(&columns, done.rows.num_rows())?;
+                let put_aside = done.quarantined.as_ref().map_or(0, |q| q.rows.num_rows() as u64);
+                {
+                    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                    tally.digest.add(&hashes, None);
+                    tally.counts.add(&Counts {
+                        read,
+                        written: done.rows.num_rows() as u64,
+                        quarantined: put_aside,
+                        filtered: done.filtered,
+                    });
+                    add_losses(&mut tally.losses, done.losses);
+                    if done.cursor.partial_cmp(&tally.cursor) == Some(std::cmp::Ordering::Greater) {
+                        tally.cursor = done.cursor;
+                    }
                 }
+                if let Some(quarantined) = done.quarantined {
+                    aside.send(quarantined.rows).await.map_err(|_| Error::internal("quarantine stopped early"))?;
+                }
+                progress.event(Event::RowsRead { table: name, rows: read });
+                Ok::<_, DataFusionError>(Some((done.rows, (rows, aside, hasher, position + read))))
             }
-            if let Some(quarantined) = done.quarantined {
-                aside.send(quarantined.rows).await.map_err(|_| Error::internal("quarantine stopped early"))?;
-            }
-            progress.event(Event::RowsRead { table: name, rows: read });
-            Ok::<_, DataFusionError>(Some((done.rows, (rows, aside, hasher, position + read))))
-        }
-    });
+        });
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
 }
 

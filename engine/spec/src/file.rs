@@ -111,7 +111,7 @@ with_settings! {
 with_settings! {
     /// A table, or several by a name with `*`.
     pub(crate) struct TableEntry {
-        /// Name in the source. `*` stands for any characters: `public.*`, `2024/*.csv`.
+        /// Name in the source. A `*` makes it stand for every table that fits: `public.*`. In a lake, a name with `**` is one table of many files: `2024/**/*.csv`.
         pub(crate) from: Spanned<String>,
         /// Name in the target. Default: as in the source. With a `*` in `from`, a `*` here stands for what it matched.
         #[serde(default)]
@@ -280,6 +280,20 @@ impl MetadataColumn {
     }
 }
 
+impl PartitionBy {
+    /// The column whose value decides.
+    pub fn column(&self) -> &str {
+        match self {
+            Self::Identity(column)
+            | Self::Year(column)
+            | Self::Month(column)
+            | Self::Day(column)
+            | Self::Hour(column) => column,
+            Self::Bucket { column, .. } | Self::Truncate { column, .. } => column,
+        }
+    }
+}
+
 impl Settings {
     /// Puts `over` on top of these settings: what it says wins. Columns and derived columns are joined by name.
     #[must_use]
@@ -294,10 +308,7 @@ impl Settings {
             reconcile: match (self.reconcile, &over.reconcile) {
                 (Some(below), Some(over)) => Some(Spanned {
                     span: over.span,
-                    value: ReconcileSettings {
-                        level: over.level.or(below.level),
-                        hash: over.hash.or(below.hash),
-                    },
+                    value: ReconcileSettings { level: over.level.or(below.level), hash: over.hash.or(below.hash) },
                 }),
                 (below, over) => over.clone().or(below),
             },

@@ -46,7 +46,8 @@ impl Problems {
         let mut out = String::new();
         for problem in self.list.iter().take(SHOWN) {
             let (name, text) = self.files.get(problem.span.file);
-            let mut group = Level::ERROR.primary_title(problem.message.as_str()).elements(None::<annotate_snippets::Message<'_>>);
+            let mut group =
+                Level::ERROR.primary_title(problem.message.as_str()).elements(None::<annotate_snippets::Message<'_>>);
             let window = window(text, problem);
             if !name.is_empty() {
                 group = group.element(

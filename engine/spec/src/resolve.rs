@@ -6,7 +6,7 @@ use transload_core::decode::{Kinded, closest, decode};
 use transload_core::tree::{Node, Spanned, Value};
 use transload_core::{Problem, Span};
 
-use crate::file::{ArchetypeFile, Mode, PartitionBy, PipelineFile, Settings, TableEntry};
+use crate::file::{ArchetypeFile, ColumnSettings, Mode, PartitionBy, PipelineFile, Settings, TableEntry};
 use crate::problems::{Files, Problems};
 use crate::{archetype, yaml};
 
@@ -27,6 +27,8 @@ pub struct Spec {
     pub target: Kinded,
     /// The tables, in the order of the file. Names with `*` are not expanded yet.
     pub tables: Vec<TableSpec>,
+    /// Connections of environments that were not chosen: not used, but checked.
+    pub others: Vec<Kinded>,
     /// The files it was read from, to show problems that are found later.
     pub files: Files,
 }
@@ -47,9 +49,9 @@ pub struct TableSpec {
 }
 
 impl TableSpec {
-    /// Whether the name stands for any number of tables.
+    /// Whether the name stands for any number of tables. (`**` is a pattern for the files of one table.)
     pub fn is_wildcard(&self) -> bool {
-        self.from.value.contains('*')
+        is_wildcard(&self.from.value)
     }
 
     /// This table for one name that its `*` matched; `None` if it does not match.
@@ -60,9 +62,14 @@ impl TableSpec {
         }
         let mut one = self.clone();
         one.from.value = name.to_string();
-        one.to.value = if self.to.value == self.from.value { name.to_string() } else { self.to.value.replace('*', part) };
+        one.to.value =
+            if self.to.value == self.from.value { name.to_string() } else { self.to.value.replace('*', part) };
         Some(one)
     }
+}
+
+fn is_wildcard(name: &str) -> bool {
+    name.contains('*') && !name.contains("**")
 }
 
 /// Matches a name against a pattern in which `*` stands for any characters, and returns what the first `*` stood for.
@@ -164,26 +171,32 @@ impl Loader {
                 from: entry.from.clone(),
                 to: entry.to.clone().unwrap_or_else(|| entry.from.clone()),
                 except: entry.except.clone().map(|e| e.value).unwrap_or_default(),
-                own_columns: entry
-                    .columns
-                    .iter()
-                    .flat_map(|c| c.0.iter().map(|(name, _)| name.clone()))
-                    .collect(),
+                own_columns: entry.columns.iter().flat_map(|c| c.0.iter().map(|(name, _)| name.clone())).collect(),
                 settings,
             });
         }
         self.targets(&tables);
+        let others = file
+            .environments
+            .iter()
+            .flat_map(|e| &e.0)
+            .filter(|(name, _)| Some(name.as_str()) != overrides.environment.as_deref())
+            .flat_map(|(_, e)| e.source.iter().chain(&e.target).cloned())
+            .collect();
         let environment_source = environment.as_ref().and_then(|e| e.source.clone());
         let environment_target = environment.and_then(|e| e.target);
-        Some(Spec {
+        let spec = Spec {
             name: file.pipeline.value,
             archetype: archetype.as_ref().map(|a| a.archetype.value.clone()).unwrap_or_default(),
             rulebook: archetype.map(|a| a.rulebook)?,
             source: environment_source.unwrap_or(file.source),
             target: environment_target.unwrap_or(file.target),
             tables,
+            others,
             files: Files::default(),
-        })
+        };
+        self.itself(&spec);
+        Some(spec)
     }
 
     fn version(&mut self, version: &Spanned<u32>) {
@@ -203,7 +216,11 @@ impl Loader {
         }
     }
 
-    fn archetype(&mut self, file: &PipelineFile, read: &dyn Fn(&str) -> std::io::Result<String>) -> Option<ArchetypeFile> {
+    fn archetype(
+        &mut self,
+        file: &PipelineFile,
+        read: &dyn Fn(&str) -> std::io::Result<String>,
+    ) -> Option<ArchetypeFile> {
         let asked = file.archetype.clone().unwrap_or_else(|| Spanned::nowhere("table_copy".to_string()));
         let is_path = asked.contains('/') || asked.ends_with(".yaml") || asked.ends_with(".yml");
         let (name, text) = if is_path {
@@ -218,8 +235,9 @@ impl Loader {
             (format!("archetypes/{}.yaml", asked.value), text.to_string())
         } else {
             let known: Vec<&str> = archetype::BUILT_IN.iter().map(|(n, _)| *n).collect();
-            let hint = closest(&asked, &known)
-                .unwrap_or_else(|| format!("there are {}; your own is given by its path, ending in .yaml", known.join(", ")));
+            let hint = closest(&asked, &known).unwrap_or_else(|| {
+                format!("there are {}; your own is given by its path, ending in .yaml", known.join(", "))
+            });
             self.say(asked.span, format!("there is no archetype `{}`", asked.value), hint);
             return None;
         };
@@ -231,11 +249,8 @@ impl Loader {
 
     fn environment(&mut self, file: &PipelineFile, overrides: &Overrides) -> Option<crate::file::Environment> {
         let wanted = overrides.environment.as_deref()?;
-        let known: Vec<String> = file
-            .environments
-            .iter()
-            .flat_map(|e| e.0.iter().map(|(name, _)| name.value.clone()))
-            .collect();
+        let known: Vec<String> =
+            file.environments.iter().flat_map(|e| e.0.iter().map(|(name, _)| name.value.clone())).collect();
         match file.environments.as_ref().and_then(|e| e.get(wanted)) {
             Some(found) => Some(found.clone()),
             None => {
@@ -282,7 +297,7 @@ impl Loader {
         if entry.from.trim().is_empty() {
             self.say(entry.from.span, "the table has no name", "write the name it has in the source");
         }
-        let wild = entry.from.contains('*');
+        let wild = is_wildcard(&entry.from);
         match (&entry.to, wild) {
             (Some(to), true) if !to.contains('*') => {
                 self.say(to.span, "several tables cannot go to one", "put a `*` where the matched part shall stand");
@@ -303,16 +318,33 @@ impl Loader {
                 self.say(key.span, "the key has no columns", "remove `key`, or name the columns");
             }
             self.no_repeats(key.iter().map(|c| (c.value.as_str(), c.span)), "key names the column");
+            for column in key.value.iter().filter(|c| c.trim().is_empty()) {
+                self.say(column.span, "a key column has no name", "remove it, or name the column");
+            }
         }
         for (name, column) in settings.columns.iter().flat_map(|c| &c.0) {
             if let Some(drop) = column.drop.as_ref().filter(|d| d.value) {
-                let others = column.rename.is_some() || column.cast.is_some() || column.mask.is_some() || column.on_misfit.is_some();
+                let others = column.rename.is_some()
+                    || column.cast.is_some()
+                    || column.mask.is_some()
+                    || column.on_misfit.is_some();
                 if others {
                     self.say(drop.span, "a dropped column has no other settings", "remove `drop`, or the others");
                 }
                 if settings.key.iter().flat_map(|k| &k.value).any(|k| k.value == name.value) {
-                    self.say(drop.span, format!("the key column `{}` cannot be dropped", name.value), "take it out of `key`");
+                    self.say(
+                        drop.span,
+                        format!("the key column `{}` cannot be dropped", name.value),
+                        "take it out of `key`",
+                    );
                 }
+            }
+            if *column == ColumnSettings::default() {
+                self.say(
+                    name.span,
+                    format!("nothing is said about `{}`", name.value),
+                    "remove it, or give it a setting",
+                );
             }
             if let Some(rename) = &column.rename
                 && let Err(reason) = column_name(rename)
@@ -344,9 +376,16 @@ impl Loader {
         }
         if let Some(levels) = &settings.partition_by {
             for level in &levels.value {
+                if level.value.column().trim().is_empty() {
+                    self.say(level.span, "a partition has no column", "name one");
+                }
                 match &level.value {
-                    PartitionBy::Bucket { buckets: 0, .. } => self.say(level.span, "0 buckets hold nothing", "use 1 or more"),
-                    PartitionBy::Truncate { width: 0, .. } => self.say(level.span, "a width of 0 keeps nothing", "use 1 or more"),
+                    PartitionBy::Bucket { buckets: 0, .. } => {
+                        self.say(level.span, "0 buckets hold nothing", "use 1 or more")
+                    }
+                    PartitionBy::Truncate { width: 0, .. } => {
+                        self.say(level.span, "a width of 0 keeps nothing", "use 1 or more")
+                    }
                     _ => {}
                 }
             }
@@ -356,6 +395,17 @@ impl Loader {
         }
         if let Some(columns) = &settings.metadata_columns {
             self.no_repeats(columns.iter().map(|c| (c.value.name(), c.span)), "metadata_columns names");
+        }
+        let renamed = settings.columns.iter().flat_map(|c| &c.0).filter_map(|(_, c)| c.rename.as_ref());
+        let derived = settings.derive.iter().flat_map(|d| &d.0).map(|(name, _)| name);
+        let named = renamed.chain(derived).map(|name| (name.value.as_str(), name.span));
+        let made = settings.metadata_columns.iter().flat_map(|m| &m.value).map(|c| (c.value.name(), c.span));
+        let mut new: Vec<(&str, Span)> = Vec::new();
+        for (name, span) in named.chain(made.clone()) {
+            if new.iter().any(|(seen, _)| *seen == name) && made.clone().filter(|(m, _)| *m == name).count() < 2 {
+                self.say(span, format!("two new columns are named `{name}`"), "give one of them another name");
+            }
+            new.push((name, span));
         }
     }
 
@@ -376,6 +426,25 @@ impl Loader {
                 let message = format!("two tables go to `{}`", table.to.value);
                 let hint = format!("the other one is on line {}; give one of them another `to`", first.line);
                 self.say(table.to.span, message, hint);
+            }
+        }
+        for table in tables {
+            let inside =
+                |other: &&TableSpec| table.to.strip_prefix(other.to.as_str()).is_some_and(|rest| rest.starts_with('/'));
+            if let Some(outer) = tables.iter().find(inside) {
+                let message = format!("the table `{}` would lie inside the table `{}`", table.to.value, outer.to.value);
+                self.say(table.to.span, message, "give one of them another `to`");
+            }
+        }
+    }
+
+    /// A table cannot be loaded into itself.
+    fn itself(&mut self, spec: &Spec) {
+        let same = |a: &Kinded, b: &Kinded| serde_json::json!(a) == serde_json::json!(b);
+        if same(&spec.source, &spec.target) {
+            for table in spec.tables.iter().filter(|t| t.from.value == t.to.value) {
+                let message = format!("`{}` would be loaded into itself", table.from.value);
+                self.say(table.to.span, message, "give it another `to`, or use another target");
             }
         }
     }
@@ -453,17 +522,26 @@ mod tests {
     fn all_problems_are_shown_with_their_place() {
         let text = "version: 2\npipeline: 'a b'\nsource: { tpch: {} }\ntarget: { lake: {} }\nfoo: 1\ntables:\n  - from: a\n    to: x\n  - from: b\n    to: x\n    mode: { incremental: {} }\n";
         let shown = load_text(text, &Overrides::default()).unwrap_err();
-        for part in ["p.yaml:1:10", "p.yaml:2:11", "unknown key `foo`", "two tables go to `x`", "`cursor` is missing", "hint:"] {
+        for part in
+            ["p.yaml:1:10", "p.yaml:2:11", "unknown key `foo`", "two tables go to `x`", "`cursor` is missing", "hint:"]
+        {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
     }
 
     #[test]
     fn hostile_yaml_is_refused_briefly() {
-        let bomb = format!("a: &a [{}]\nb: &b [{}]\nc: [{}]\n", ["x"; 50].join(","), ["*a"; 50].join(","), ["*b"; 60].join(","));
+        let bomb = format!(
+            "a: &a [{}]\nb: &b [{}]\nc: [{}]\n",
+            ["x"; 50].join(","),
+            ["*a"; 50].join(","),
+            ["*b"; 60].join(",")
+        );
         let deep = "[".repeat(100_000);
         let huge = "a".repeat(2 << 20);
-        for text in [bomb.as_str(), &deep, &huge, "a: &a [*a]", "a: 1\n---\nb: 2\n", "a: 1\na: 2", "\u{0}", "%YAML 9", "&a *a"] {
+        for text in
+            [bomb.as_str(), &deep, &huge, "a: &a [*a]", "a: 1\n---\nb: 2\n", "a: 1\na: 2", "\u{0}", "%YAML 9", "&a *a"]
+        {
             let shown = load_text(text, &Overrides::default()).unwrap_err();
             assert!(shown.len() < 4000, "{}", shown.len());
             assert!(shown.starts_with("error: "), "{shown}");

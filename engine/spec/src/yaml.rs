@@ -175,7 +175,8 @@ impl Builder<'_> {
                 // The library reads `007` and numbers past 64 bits as floats: the digits would change.
                 let defined = span_of(raw.defined, self.file);
                 let written = self.text.get(defined.start as usize..(defined.start + defined.len) as usize);
-                if written.is_some_and(|w| w.bytes().all(|b| b.is_ascii_digit() || b == b'_' || b == b'-' || b == b'+')) {
+                if written.is_some_and(|w| w.bytes().all(|b| b.is_ascii_digit() || b == b'_' || b == b'-' || b == b'+'))
+                {
                     let problem = Problem::new(span, "this number would not be read as it is written");
                     self.problems.push(problem.hint("put it in quotes if it is text"));
                 }

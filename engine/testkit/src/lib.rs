@@ -1,1 +1,16 @@
-//! transload-testkit
+//! For tests only: the conformance suite that every connector must pass, chosen by what it claims.
+//!
+//! A failed check is an `Err` with a sentence, so that a test shows which promise was broken.
+
+mod sink;
+mod source;
+
+pub use sink::sink_keeps_its_promises;
+pub use source::{digest_of, source_keeps_its_promises};
+
+use transload_core::{Error, Result};
+
+/// Fails with a sentence unless a promise is kept.
+fn promise(kept: bool, sentence: impl Into<String>) -> Result<()> {
+    if kept { Ok(()) } else { Err(Error::internal(format!("a promise is broken: {}", sentence.into()))) }
+}

@@ -120,7 +120,11 @@ pub(crate) async fn open(
 }
 
 /// The header of a file and its first rows.
-async fn sample(object: &PinnedObject, settings: &CsvSettings, rows: usize) -> Result<(Vec<String>, Vec<Vec<Option<String>>>)> {
+async fn sample(
+    object: &PinnedObject,
+    settings: &CsvSettings,
+    rows: usize,
+) -> Result<(Vec<String>, Vec<Vec<Option<String>>>)> {
     let mut reader = Records::new(object.clone(), settings);
     let mut header: Option<Vec<String>> = None;
     let mut out = Vec::new();
@@ -128,7 +132,9 @@ async fn sample(object: &PinnedObject, settings: &CsvSettings, rows: usize) -> R
         let record = match (record, &header) {
             (Ok(record), _) => record,
             (Err((line, reason)), None) => {
-                return Err(Error::config(format!("the header cannot be read: {reason}")).with("line", line.to_string()));
+                return Err(
+                    Error::config(format!("the header cannot be read: {reason}")).with("line", line.to_string())
+                );
             }
             (Err(_), Some(_)) => continue,
         };
@@ -204,10 +210,12 @@ impl CsvFile {
                 continue;
             }
             let fault = match record {
-                Ok(fields) if fields.len() == self.width => match self.append(reader, &fields, projection, &mut builders) {
-                    Ok(()) => None,
-                    Err(reason) => Some((reader.line, reason)),
-                },
+                Ok(fields) if fields.len() == self.width => {
+                    match self.append(reader, &fields, projection, &mut builders) {
+                        Ok(()) => None,
+                        Err(reason) => Some((reader.line, reason)),
+                    }
+                }
                 Ok(fields) if fields.len() == 1 && fields[0].start == fields[0].end && !fields[0].quoted => continue,
                 Ok(fields) => Some((reader.line, format!("{} fields where {} are expected", fields.len(), self.width))),
                 Err((line, reason)) => Some((line, reason.to_string())),
@@ -251,7 +259,14 @@ impl CsvFile {
         Ok(())
     }
 
-    fn append_fault(&self, reader: &Records, line: u64, reason: &str, projection: &[usize], builders: &mut [StringBuilder]) {
+    fn append_fault(
+        &self,
+        reader: &Records,
+        line: u64,
+        reason: &str,
+        projection: &[usize],
+        builders: &mut [StringBuilder],
+    ) {
         for (builder, column) in builders.iter_mut().zip(projection) {
             match &self.columns[*column] {
                 Place::Fault => builder.append_value(format!("line {line}: {reason}")),

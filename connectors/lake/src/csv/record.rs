@@ -52,7 +52,9 @@ pub(crate) fn step(bytes: &[u8], last: bool, dialect: Dialect, fields: &mut Vec<
                         doubled = true;
                         from += i + 2;
                     }
-                    Some(i) if from + i + 1 == bytes.len() && !last => return more(bytes, last, "a quote is not closed"),
+                    Some(i) if from + i + 1 == bytes.len() && !last => {
+                        return more(bytes, last, "a quote is not closed");
+                    }
                     Some(i) => break from + i,
                     None => return more(bytes, last, "a quote is not closed"),
                 }
@@ -65,7 +67,9 @@ pub(crate) fn step(bytes: &[u8], last: bool, dialect: Dialect, fields: &mut Vec<
                 None => return more(bytes, last, ""),
                 Some(c) if *c == dialect.delimiter => at += 1,
                 Some(b'\n') => return Step::Record { next: at + 1, lines: lines + 1 },
-                Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => return Step::Record { next: at + 2, lines: lines + 1 },
+                Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => {
+                    return Step::Record { next: at + 2, lines: lines + 1 };
+                }
                 Some(b'\r') if at + 1 == bytes.len() && !last => return more(bytes, last, ""),
                 Some(_) => return fault(bytes, last, "text follows a closing quote"),
             }
@@ -73,7 +77,9 @@ pub(crate) fn step(bytes: &[u8], last: bool, dialect: Dialect, fields: &mut Vec<
         }
         let start = at;
         match memchr3(dialect.delimiter, b'\n', dialect.quote, &bytes[start..]) {
-            Some(i) if bytes[start + i] == dialect.quote => return fault(bytes, last, "a quote stands inside an unquoted field"),
+            Some(i) if bytes[start + i] == dialect.quote => {
+                return fault(bytes, last, "a quote stands inside an unquoted field");
+            }
             Some(i) if bytes[start + i] == dialect.delimiter => {
                 fields.push(FieldAt { start, end: start + i, quoted: false, doubled: false });
                 at = start + i + 1;
@@ -118,7 +124,10 @@ mod tests {
         while !bytes.is_empty() {
             match step(bytes, true, COMMA, &mut fields) {
                 Step::Record { next, .. } => {
-                    out.push(Ok(fields.iter().map(|f| String::from_utf8_lossy(&bytes[f.start..f.end]).into_owned()).collect()));
+                    out.push(Ok(fields
+                        .iter()
+                        .map(|f| String::from_utf8_lossy(&bytes[f.start..f.end]).into_owned())
+                        .collect()));
                     bytes = &bytes[next..];
                 }
                 Step::Fault { next, reason, .. } => {

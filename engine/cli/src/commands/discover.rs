@@ -85,11 +85,13 @@ fn draft(tables: &[TableInfo], connection: &str) -> Result<String, Failure> {
         "version: 1\npipeline: draft\narchetype: table_copy\nsource: {connection}\ntarget: {{ lake: {{ url: ./target }} }}\ntables:\n"
     );
     for table in tables {
-        let from = serde_json::to_string(table.name.as_str()).map_err(|e| Error::internal("a name cannot be written").because(e))?;
+        let from = serde_json::to_string(table.name.as_str())
+            .map_err(|e| Error::internal("a name cannot be written").because(e))?;
         text.push_str(&format!("  - from: {from}\n"));
         let stem = Path::new(table.name.as_str()).with_extension("");
         if stem.as_os_str() != table.name.as_str() {
-            let to = serde_json::to_string(&stem.to_string_lossy()).map_err(|e| Error::internal("a name cannot be written").because(e))?;
+            let to = serde_json::to_string(&stem.to_string_lossy())
+                .map_err(|e| Error::internal("a name cannot be written").because(e))?;
             text.push_str(&format!("    to: {to}\n"));
         }
         text.push_str("    # key: []\n");

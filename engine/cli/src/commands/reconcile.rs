@@ -64,7 +64,8 @@ impl Comparison {
             *evidence = format!("{}/evidence/{evidence}", self.ledger.url());
         }
         self.ledger.verdict(&self.names_run, &verdict).await?;
-        let text = serde_json::to_string_pretty(&verdict).map_err(|e| Error::internal("a verdict cannot be written").because(e))?;
+        let text = serde_json::to_string_pretty(&verdict)
+            .map_err(|e| Error::internal("a verdict cannot be written").because(e))?;
         let sha = self.ledger.keep(&text).await?;
         self.audit.append(&format!("compared {}: {}", table.to, verdict.outcome), Some(&sha)).await?;
         self.progress.event(Event::Compared { table: table.to.clone(), outcome: verdict.outcome });
@@ -134,7 +135,8 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
         };
         let compared = match side {
             Some(side) => comparison.compare(table, side).await,
-            None => Err(Error::new(ErrorKind::NotCompared, "the run did not commit this table").with("table", table.to.as_str())),
+            None => Err(Error::new(ErrorKind::NotCompared, "the run did not commit this table")
+                .with("table", table.to.as_str())),
         };
         match compared {
             Ok(verdict) => {
@@ -168,7 +170,8 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
         }
     }
     if pins.is_none() {
-        let end = RunEnd { status: status.to_string(), exit_code: code, resumable: false, error: None, at: clock.stamp() };
+        let end =
+            RunEnd { status: status.to_string(), exit_code: code, resumable: false, error: None, at: clock.stamp() };
         ledger.end(&names_run, &end).await?;
     }
     let answer = json!({

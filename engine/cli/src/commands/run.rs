@@ -21,7 +21,8 @@ use crate::signals::Signals;
 pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<u8, Failure> {
     let plan = match (&args.plan, &args.pipeline) {
         (Some(path), _) => {
-            let text = std::fs::read_to_string(path).map_err(|e| Error::from(e).with("file", path.display().to_string()))?;
+            let text =
+                std::fs::read_to_string(path).map_err(|e| Error::from(e).with("file", path.display().to_string()))?;
             Plan::from_json(&text).map_err(|e| e.with("file", path.display().to_string()))?
         }
         (None, Some(path)) => {
@@ -81,7 +82,8 @@ pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> R
 /// Reads the name of a run.
 pub(crate) fn run_id(text: &str) -> Result<RunId> {
     RunId::parse(text).ok_or_else(|| {
-        Error::new(ErrorKind::Usage, format!("`{text}` is not the name of a run")).hint("`transload runs` lists the runs")
+        Error::new(ErrorKind::Usage, format!("`{text}` is not the name of a run"))
+            .hint("`transload runs` lists the runs")
     })
 }
 
@@ -166,14 +168,25 @@ impl Going {
             let receipt = match result {
                 Ok(receipt) => receipt,
                 Err(error) => {
-                    report.tables.push(TableReport { table: table.to_string(), receipt: None, verdict: None, error: Some(error) });
+                    report.tables.push(TableReport {
+                        table: table.to_string(),
+                        receipt: None,
+                        verdict: None,
+                        error: Some(error),
+                    });
                     continue;
                 }
             };
-            let text = serde_json::to_string_pretty(&receipt).map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
+            let text = serde_json::to_string_pretty(&receipt)
+                .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
             let sha = self.ledger.keep(&text).await?;
             self.audit.append(&format!("committed {table}"), Some(&sha)).await?;
-            report.tables.push(TableReport { table: table.to_string(), receipt: Some(receipt), verdict: None, error: None });
+            report.tables.push(TableReport {
+                table: table.to_string(),
+                receipt: Some(receipt),
+                verdict: None,
+                error: None,
+            });
         }
         let comparison = Comparison {
             plan: Arc::clone(&self.plan),
@@ -229,7 +242,10 @@ impl Report {
                     0 => String::new(),
                     n => format!(", {n} filtered"),
                 };
-                output.say(&format!("  {}: {} rows read, {} written{filtered}{aside}", t.table, r.counts.read, r.counts.written));
+                output.say(&format!(
+                    "  {}: {} rows read, {} written{filtered}{aside}",
+                    t.table, r.counts.read, r.counts.written
+                ));
             }
             if let Some(v) = &t.verdict {
                 output.say(&format!("  {}: {} — {}", t.table, v.outcome, v.summary));
@@ -262,7 +278,10 @@ impl Report {
         let outcome = |wanted| self.tables.iter().any(|t| t.verdict.as_ref().is_some_and(|v| v.outcome == wanted));
         let mismatch = outcome(Outcome::Mismatch);
         let not_compared = outcome(Outcome::NotCompared);
-        let nothing_new = self.tables.iter().all(|t| t.receipt.as_ref().is_some_and(|r| r.counts.read == r.counts.filtered) && t.verdict.is_none());
+        let nothing_new = self
+            .tables
+            .iter()
+            .all(|t| t.receipt.as_ref().is_some_and(|r| r.counts.read == r.counts.filtered) && t.verdict.is_none());
         let errors: Vec<Error> = self.tables.into_iter().filter_map(|t| t.error).collect();
         // Failures for good come before those that pass.
         let worst = errors.into_iter().min_by_key(|e| match e.kind() {

@@ -32,7 +32,10 @@ pub(crate) async fn runs(args: &Runs, global: &Global, output: &Output) -> Resul
         output.answer(&serde_json::json!({ "runs": rows }).to_string())?;
         return Ok(0);
     }
-    let mut text = format!("{:25}  {:9}  {:20}  {:>6}  {:>14}  {}\n", "RUN", "COMMAND", "PIPELINE", "TABLES", "ROWS WRITTEN", "STATUS");
+    let mut text = format!(
+        "{:25}  {:9}  {:20}  {:>6}  {:>14}  {}\n",
+        "RUN", "COMMAND", "PIPELINE", "TABLES", "ROWS WRITTEN", "STATUS"
+    );
     for s in &shown {
         let tables = s.receipts.len().max(s.verdicts.len());
         text.push_str(&format!(
@@ -60,7 +63,11 @@ pub(crate) fn status(summary: &RunSummary) -> String {
             let compared = summary.verdicts.iter().filter(|v| v.outcome == Outcome::Match).count();
             match compared {
                 0 => end.status.clone(),
-                n => format!("{}, {n} of {} tables match", end.status, summary.receipts.len().max(summary.verdicts.len())),
+                n => format!(
+                    "{}, {n} of {} tables match",
+                    end.status,
+                    summary.receipts.len().max(summary.verdicts.len())
+                ),
             }
         }
     }

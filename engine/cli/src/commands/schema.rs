@@ -13,7 +13,8 @@ pub(crate) fn text(kind: SchemaKind) -> Result<String, Failure> {
         SchemaKind::Pipeline => transload_spec::schema::pipeline(&CONNECTORS),
         SchemaKind::Archetype => transload_spec::schema::archetype(),
     };
-    Ok(serde_json::to_string_pretty(&schema).map_err(|e| Error::internal("a schema cannot be written").because(e))? + "\n")
+    Ok(serde_json::to_string_pretty(&schema).map_err(|e| Error::internal("a schema cannot be written").because(e))?
+        + "\n")
 }
 
 pub(crate) fn schema(args: &Schema, output: &Output) -> Result<u8, Failure> {

@@ -23,7 +23,8 @@ pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Resul
     let mut text = String::new();
     let start = &summary.start;
     let _ = writeln!(text, "run          {} ({})", start.run, start.command);
-    let _ = writeln!(text, "pipeline     {} (archetype {}), transload {}", start.pipeline, plan.archetype, start.program);
+    let _ =
+        writeln!(text, "pipeline     {} (archetype {}), transload {}", start.pipeline, plan.archetype, start.program);
     let _ = writeln!(text, "from → to    {} → {}", connection(&plan.source), connection(&plan.target));
     let _ = writeln!(text, "plan         {}", plan.fingerprint);
     let _ = writeln!(text, "started      {}", start.at);
@@ -102,7 +103,12 @@ fn describe_receipt(text: &mut String, receipt: &Receipt, ledger: &str) {
 
 fn describe_verdict(text: &mut String, verdict: &Verdict) {
     let _ = writeln!(text, "  verdict      {} at level {}: {}", verdict.outcome, verdict.level, verdict.summary);
-    let _ = writeln!(text, "  compared     source {} with target {}", verdict.source_pin.describe(), verdict.target_pin.describe());
+    let _ = writeln!(
+        text,
+        "  compared     source {} with target {}",
+        verdict.source_pin.describe(),
+        verdict.target_pin.describe()
+    );
     let coverage = &verdict.coverage;
     if !coverage.columns.is_empty() {
         let _ = writeln!(text, "  columns      {}", coverage.columns.join(", "));

@@ -1,0 +1,138 @@
+//! What every sink promises.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use transload_core::connector::{Partition, ReadSpec, TableState, Transform, WriteMode, WriteSpec};
+use transload_core::{Clock, CommitKey, Endpoint, Error, Result, RunId, Sink, Staged, TableName};
+
+use crate::promise;
+use crate::source::digest_of;
+
+/// Checks every promise of [`Sink`] on tables `{prefix}_…` of an endpoint that can be read and written.
+///
+/// # Errors
+/// The promise that is broken.
+pub async fn sink_keeps_its_promises(endpoint: &Arc<dyn Endpoint>, prefix: &str) -> Result<()> {
+    publishes_once(endpoint, &TableName::new(format!("{prefix}_once"))).await?;
+    appends(endpoint, &TableName::new(format!("{prefix}_append"))).await?;
+    aborts(endpoint, &TableName::new(format!("{prefix}_abort"))).await?;
+    holds_no_rows(endpoint, &TableName::new(format!("{prefix}_empty"))).await?;
+    partitions(endpoint, &TableName::new(format!("{prefix}_parts"))).await
+}
+
+fn rows(from: i64, to: i64) -> Result<RecordBatch> {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(from..to));
+    let words = (from..to).map(|i| (i % 7 != 0).then(|| format!("word {}", i % 5)));
+    let words: ArrayRef = Arc::new(words.collect::<StringArray>());
+    Ok(RecordBatch::try_from_iter_with_nullable([("id", ids, false), ("word", words, true)])?)
+}
+
+fn stream(batch: RecordBatch) -> SendableRecordBatchStream {
+    let schema = batch.schema();
+    Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)])))
+}
+
+async fn sink(
+    endpoint: &Arc<dyn Endpoint>,
+    table: &TableName,
+    mode: WriteMode,
+    by: Vec<Partition>,
+) -> Result<Arc<dyn Sink>> {
+    let commit = CommitKey::new(&RunId::new(&Clock::system()), table);
+    let spec = WriteSpec { commit, mode, partition_by: by };
+    endpoint.check_write(&spec).map_err(Error::config)?;
+    endpoint.sink(table, rows(0, 1)?.schema(), &spec).await
+}
+
+async fn stage(sink: &Arc<dyn Sink>, unit: &str, from: i64, to: i64) -> Result<Staged> {
+    let memory: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
+    let staged = sink.stage(unit, stream(rows(from, to)?), &memory).await?;
+    promise(staged.rows == (to - from) as u64, "a staged unit says how many rows it has")?;
+    Ok(staged)
+}
+
+async fn count(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<u64> {
+    let source = endpoint.source(table, &ReadSpec::default()).await?;
+    Ok(digest_of(&source, None).await?.0.rows())
+}
+
+async fn publishes_once(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {
+    let first = sink(endpoint, table, WriteMode::Replace, Vec::new()).await?;
+    stage(&first, "a", 0, 10).await?;
+    // An attempt that was not finished is replaced by the next one.
+    let a = stage(&first, "a", 0, 100).await?;
+    let b = stage(&first, "b", 100, 150).await?;
+    promise(count(endpoint, table).await.is_err(), "staged rows are not visible")?;
+    let state = TableState { cursor: Some("149".to_string()) };
+    let done = first.commit(vec![a.clone(), b.clone()], state.clone()).await?;
+    promise(!done.already_done && done.rows == 150, "a commit publishes what is staged")?;
+    promise(count(endpoint, table).await? == 150, "what is committed is visible")?;
+    promise(first.state().await? == Some(state.clone()), "the state is kept")?;
+    let again = first.commit(vec![a, b], state).await?;
+    promise(again.already_done && again.pin == done.pin, "committing again changes nothing")?;
+    let pinned = endpoint.source(table, &ReadSpec { pin: Some(done.pin) }).await?;
+    promise(digest_of(&pinned, None).await?.0.rows() == 150, "a commit's pin reads its rows")?;
+
+    let second = sink(endpoint, table, WriteMode::Replace, Vec::new()).await?;
+    let c = stage(&second, "a", 500, 520).await?;
+    promise(count(endpoint, table).await? == 150, "the old rows stay until the commit")?;
+    second.commit(vec![c], TableState::default()).await?;
+    promise(count(endpoint, table).await? == 20, "replacing replaces")
+}
+
+async fn appends(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {
+    for (from, to) in [(0, 10), (10, 25)] {
+        let sink = sink(endpoint, table, WriteMode::Append, Vec::new()).await?;
+        let staged = stage(&sink, "a", from, to).await?;
+        let done = sink.commit(vec![staged], TableState::default()).await?;
+        let own = endpoint.source(table, &ReadSpec { pin: Some(done.pin) }).await?;
+        promise(digest_of(&own, None).await?.0.rows() == (to - from) as u64, "a commit's pin reads its own rows only")?;
+    }
+    promise(count(endpoint, table).await? == 25, "appending adds")
+}
+
+async fn aborts(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {
+    let kept = sink(endpoint, table, WriteMode::Replace, Vec::new()).await?;
+    let staged = stage(&kept, "a", 0, 5).await?;
+    kept.commit(vec![staged], TableState::default()).await?;
+    let dropped = sink(endpoint, table, WriteMode::Replace, Vec::new()).await?;
+    stage(&dropped, "a", 0, 50).await?;
+    dropped.abort().await?;
+    dropped.abort().await?;
+    kept.abort().await?;
+    promise(count(endpoint, table).await? == 5, "an abort leaves what is committed alone")
+}
+
+async fn holds_no_rows(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {
+    let sink = sink(endpoint, table, WriteMode::Replace, Vec::new()).await?;
+    let staged = stage(&sink, "a", 0, 0).await?;
+    sink.commit(vec![staged], TableState::default()).await?;
+    let source = endpoint.source(table, &ReadSpec::default()).await?;
+    promise(digest_of(&source, None).await?.0.rows() == 0, "a table can be empty")?;
+    promise(source.schema().fields().len() == 2, "an empty table has its columns")
+}
+
+async fn partitions(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {
+    let plain = sink(endpoint, &TableName::new(format!("{table}_plain")), WriteMode::Replace, Vec::new()).await?;
+    let by = ["word", "id"].map(|column| Partition {
+        column: column.to_string(),
+        transform: if column == "id" { Transform::Truncate(100) } else { Transform::Identity },
+    });
+    let parted = sink(endpoint, table, WriteMode::Replace, by.to_vec()).await?;
+    for sink in [&plain, &parted] {
+        let staged = stage(sink, "a", 0, 1000).await?;
+        sink.commit(vec![staged], TableState::default()).await?;
+    }
+    let open = async |name: String| endpoint.source(&TableName::new(name), &ReadSpec::default()).await;
+    let (a, b) = (open(format!("{table}_plain")).await?, open(table.to_string()).await?);
+    let order = |source: &Arc<dyn transload_core::Source>| -> Result<Vec<usize>> {
+        Ok(["id", "word"].iter().map(|n| source.schema().index_of(n)).collect::<Result<_, _>>()?)
+    };
+    let (a_rows, _) = digest_of(&a, Some(&order(&a)?)).await?;
+    let (b_rows, _) = digest_of(&b, Some(&order(&b)?)).await?;
+    promise(a_rows == b_rows, "a layout changes no row")
+}

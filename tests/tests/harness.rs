@@ -1,0 +1,173 @@
+//! A folder to work in and the program to run in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// A folder of its own for one test, with the program to run in it.
+pub(crate) struct Bench {
+    dir: tempfile::TempDir,
+}
+
+/// How a run of the program ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The exit code; -1 if a signal ended it.
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file, making its folder.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A command that would run the program here.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_transload-faulty"));
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .env_remove("TRANSLOAD_LEDGER")
+            .env_remove("TRANSLOAD_LOG")
+            .env_remove("FAILPOINTS")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program here.
+    pub(crate) fn run(&self, args: &[&str]) -> Outcome {
+        outcome(self.command(args).output().unwrap())
+    }
+
+    /// Runs the program here with fault points armed, such as `stage.written=return(kill)`.
+    pub(crate) fn run_with_faults(&self, args: &[&str], faults: &str) -> Outcome {
+        outcome(self.command(args).env("FAILPOINTS", faults).output().unwrap())
+    }
+
+    /// The name of the newest run.
+    pub(crate) fn newest_run(&self) -> String {
+        let runs: Value = serde_json::from_str(&self.run(&["runs", "--format", "json"]).stdout).unwrap();
+        runs["runs"][0]["run_id"].as_str().unwrap().to_string()
+    }
+
+    /// Every file below a folder that is data: no hidden names.
+    pub(crate) fn data_files(&self, folder: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        walk(&self.path(folder), &mut found);
+        found.retain(|p| {
+            let below = p.strip_prefix(self.dir.path()).unwrap();
+            !below.components().any(|c| c.as_os_str().to_string_lossy().starts_with(['_', '.']))
+        });
+        found.sort();
+        found
+    }
+
+    /// Every file below a folder, hidden ones too.
+    pub(crate) fn all_files(&self, folder: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        walk(&self.path(folder), &mut found);
+        found.sort();
+        found
+    }
+}
+
+impl Outcome {
+    /// The last line of standard output as JSON.
+    pub(crate) fn last_line(&self) -> Value {
+        let line = self.stdout.lines().last().unwrap_or_else(|| panic!("no output: {self:?}"));
+        serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Asserts that standard error says something.
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "`{text}` is not in:\n{}", self.stderr);
+        self
+    }
+}
+
+fn outcome(output: Output) -> Outcome {
+    Outcome {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => walk(&path, found),
+            path => found.push(path),
+        }
+    }
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// A Python with the packages of `tests/requirements.txt`, made on first use beside the build.
+pub(crate) fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let requirements = root().join("tests/requirements.txt");
+        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+        let stamp = venv.join("installed.txt");
+        let wanted = std::fs::read_to_string(&requirements).unwrap();
+        // Test processes may come here at the same time: one installs, the others wait.
+        std::fs::create_dir_all(venv.parent().unwrap()).unwrap();
+        let lock = std::fs::File::create(venv.with_extension("lock")).unwrap();
+        lock.lock().unwrap();
+        if std::fs::read_to_string(&stamp).ok().as_deref() != Some(wanted.as_str()) {
+            done(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+            done(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(&requirements));
+            std::fs::write(&stamp, wanted).unwrap();
+        }
+        venv.join("bin/python")
+    })
+}
+
+/// Runs a Python script and returns what it prints.
+#[track_caller]
+pub(crate) fn run_python(script: &str, args: &[&str]) -> String {
+    done(Command::new(python()).args(["-B", "-c", script]).args(args))
+}
+
+/// Runs a command that must succeed and returns what it prints.
+#[track_caller]
+pub(crate) fn done(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A pipeline that copies tables of TPC-H at a small scale into `lake`.
+pub(crate) fn tpch_pipeline(tables: &str) -> String {
+    format!(
+        "version: 1\npipeline: test\nsource: {{ tpch: {{ scale: 0.01 }} }}\ntarget: {{ lake: {{ url: lake }} }}\ntables:\n{tables}"
+    )
+}
