@@ -217,6 +217,11 @@ impl LakeSink {
             }
             _ => Vec::new(),
         };
+        // Adding rows without a cursor does not forget how far an incremental load has come.
+        let state = match (base, self.spec.mode) {
+            (Some(base), WriteMode::Append) if state == TableState::default() => base.state.clone(),
+            _ => state,
+        };
         let mut commits = vec![self.spec.commit.clone()];
         commits.extend(base.iter().flat_map(|m| m.commits.iter().cloned()));
         Ok(Manifest {

@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
         let problem = transload_core::Error::from(error).with("folder", folder.display().to_string());
         return output.fail(&Failure::Error(problem));
     }
-    output::start_logging(&args.global, &output);
+    output::start_logging(&args.global);
     match run(args, &output) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => output.fail(&failure),

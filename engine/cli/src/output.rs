@@ -119,12 +119,11 @@ impl Output {
 }
 
 /// Starts logging, if it was asked for, and keeps panics out of the talk.
-pub(crate) fn start_logging(global: &Global, output: &Output) {
+pub(crate) fn start_logging(global: &Global) {
     if let Some(level) = &global.log {
         let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
         let _ = tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_env_filter(filter).try_init();
     }
-    let _ = output;
     // A panic in a reader is caught at the file boundary and reported there.
     std::panic::set_hook(Box::new(|info| {
         tracing::error!(at = info.location().map(ToString::to_string), "a panic was caught");

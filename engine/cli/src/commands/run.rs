@@ -113,18 +113,19 @@ impl Going {
     async fn go(self, resources: &Resources, output: &Output) -> Result<u8, Failure> {
         let signals = Signals::listen()?;
         let result = self.load_and_compare(resources, output, &signals).await;
-        let (code, status, error, tables) = match result {
+        let Conclusion { code, status, error, tables } = match result {
             Ok(report) => report.conclude(&signals),
-            Err(error) => (error.kind().exit_code(), "failed", Some(error), Vec::new()),
+            Err(error) => {
+                output.say(output.error(&error).trim_end());
+                let code = error.kind().exit_code();
+                Conclusion { code, status: "failed", error: Some(error.chain().join(": ")), tables: Vec::new() }
+            }
         };
-        if let Some(error) = &error {
-            output.say(output.error(error).trim_end());
-        }
         let end = RunEnd {
             status: status.to_string(),
             exit_code: code,
             resumable: matches!(code, 75 | 8),
-            error: error.map(|e| e.chain().join(": ")),
+            error,
             at: self.clock.stamp(),
         };
         self.ledger.end(&self.start.run, &end).await?;
@@ -218,6 +219,16 @@ impl Going {
     }
 }
 
+/// How a run ends.
+struct Conclusion {
+    code: u8,
+    status: &'static str,
+    /// What went wrong first, for the ledger.
+    error: Option<String>,
+    /// The tables of the last line.
+    tables: Vec<serde_json::Value>,
+}
+
 /// What became of every table.
 struct Report {
     tables: Vec<TableReport>,
@@ -256,9 +267,9 @@ impl Report {
         }
     }
 
-    /// Exit code, status, the error to remember and the tables of the last line.
-    fn conclude(self, signals: &Signals) -> (u8, &'static str, Option<Error>, Vec<serde_json::Value>) {
-        let rows = self
+    /// What the run as a whole comes to.
+    fn conclude(self, signals: &Signals) -> Conclusion {
+        let tables = self
             .tables
             .iter()
             .map(|t| {
@@ -298,6 +309,6 @@ impl Report {
             _ if nothing_new => (ErrorKind::NothingToDo.exit_code(), "nothing_to_do"),
             _ => (0, "succeeded"),
         };
-        (code, status, worst.filter(|_| false), rows)
+        Conclusion { code, status, error: worst.map(|e| e.chain().join(": ")), tables }
     }
 }
