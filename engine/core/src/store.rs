@@ -66,6 +66,10 @@ impl Store {
 
     /// Every object under `prefix`, sorted by path, hidden ones included.
     pub async fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
+        // A part of the path may be a file.
+        if !prefix.as_ref().is_empty() && !self.local_path(prefix).is_dir() {
+            return Ok(Vec::new());
+        }
         let mut found: Vec<ObjectMeta> = self.objects.list(Some(prefix)).try_collect().await?;
         found.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(found)
