@@ -13,9 +13,9 @@ use datafusion::execution::memory_pool::MemoryPool;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use secrecy::{ExposeSecret, SecretString};
-use transload_core::connector::{Sink, TableState, WriteMode, WriteSpec};
+use transload_core::connector::{Expected, Sink, TableState, WriteMode, WriteSpec};
 use transload_core::store::Store;
-use transload_core::{Committed, Error, LogicalType, Pin, Result, Staged, TableName, fault};
+use transload_core::{Committed, Error, LogicalType, Pin, PinnedFile, Result, RunId, Staged, TableName, fault};
 
 use crate::listing::{below, is_hidden, pinned};
 use crate::manifest::{Column, DataFile, FOLDER, Manifest};
@@ -24,6 +24,9 @@ use crate::stage::{StagedFile, Stager, write_empty};
 
 /// Attempts to add to a table that others add to at the same time.
 const ATTEMPTS: usize = 20;
+
+/// Versions back from the newest whose replaced files a commit removes.
+const CLEANED_VERSIONS: u64 = 10;
 
 /// A table of Parquet files being written.
 pub(crate) struct LakeSink {
@@ -80,9 +83,9 @@ impl LakeSink {
 
     /// Nothing but what transload wrote may be in the folder: it could not be replaced or left in place safely.
     async fn refuse_foreign_files(&self, store: &Store) -> Result<()> {
-        let own = format!("part-{}-", self.spec.commit);
+        let ours = |name: &str| name.strip_prefix("part-").and_then(|rest| RunId::parse(rest.get(..25)?)).is_some();
         let foreign = store.list(&self.root).await?.into_iter().find(|f| {
-            !is_hidden(&f.location, &self.root) && !f.location.filename().unwrap_or_default().starts_with(&own)
+            !is_hidden(&f.location, &self.root) && !ours(f.location.filename().unwrap_or_default())
         });
         match foreign {
             None => Ok(()),
@@ -92,11 +95,47 @@ impl LakeSink {
         }
     }
 
+    /// The result of this commit when an earlier call did it, whatever was committed since.
+    async fn done_before(&self, store: &Store, newest: &Manifest) -> Result<Committed> {
+        let since = newest.commits.iter().position(|key| *key == self.spec.commit).unwrap_or(0) as u64;
+        let own = Manifest::at(store, &self.root, newest.version - since).await?;
+        let own = own.ok_or_else(|| Error::internal("the manifest of a commit is gone"))?;
+        if since == 0 {
+            self.finish(store, &own).await?;
+        } else {
+            self.remove_staged(store).await?;
+        }
+        self.committed(store, &own, true).await
+    }
+
+    /// Refuses to undo or repeat what another run has done since this one was planned.
+    fn as_expected(&self, now: Option<&Manifest>) -> Result<()> {
+        let kept = match &self.spec.expected {
+            Expected::Anything => true,
+            Expected::Missing => now.is_none(),
+            Expected::Version(version) => now.is_some_and(|m| m.version.to_string() == *version),
+        };
+        if kept {
+            return Ok(());
+        }
+        Err(Error::config("another run has published this table since this one was planned")
+            .with("table", self.table.as_str())
+            .hint("start a new run: `transload run`"))
+    }
+
     async fn committed(&self, store: &Store, manifest: &Manifest, already_done: bool) -> Result<Committed> {
         let mut files = Vec::new();
         let (mut rows, mut bytes) = (0, 0);
         for file in manifest.files_of(&self.spec.commit) {
-            files.push(pinned(&store.objects().head(&below(&self.root, &file.path)?).await?));
+            let path = below(&self.root, &file.path)?;
+            files.push(match store.objects().head(&path).await {
+                Ok(meta) => pinned(&meta),
+                // A later commit has replaced it: there is nothing to read any more, and readers will say so.
+                Err(object_store::Error::NotFound { .. }) => {
+                    PinnedFile { path: path.to_string(), size: file.size, modified: String::new(), etag: None }
+                }
+                Err(other) => return Err(other.into()),
+            });
             rows += file.rows;
             bytes += file.size;
         }
@@ -115,9 +154,11 @@ impl LakeSink {
 
 #[async_trait]
 impl Sink for LakeSink {
-    async fn state(&self) -> Result<Option<TableState>> {
+    async fn state(&self) -> Result<Option<(String, TableState)>> {
         match Store::open(self.url.expose_secret(), false) {
-            Ok(store) => Ok(Manifest::newest(&store, &self.root).await?.map(|m| m.state)),
+            Ok(store) => {
+                Ok(Manifest::newest(&store, &self.root).await?.map(|m| (m.version.to_string(), m.state)))
+            }
             Err(_) => Ok(None),
         }
     }
@@ -151,9 +192,9 @@ impl Sink for LakeSink {
         for _ in 0..ATTEMPTS {
             let base = Manifest::newest(&store, &self.root).await?;
             if let Some(done) = base.as_ref().filter(|m| m.commits.contains(&self.spec.commit)) {
-                self.finish(&store, done).await?;
-                return self.committed(&store, done, true).await;
+                return self.done_before(&store, done).await;
             }
+            self.as_expected(base.as_ref())?;
             if base.is_none() {
                 self.refuse_foreign_files(&store).await?;
             }
@@ -237,13 +278,14 @@ impl LakeSink {
 
     /// Removes what a commit replaced and what is left of its staging. Safe to repeat.
     async fn finish(&self, store: &Store, manifest: &Manifest) -> Result<()> {
-        if self.spec.mode == WriteMode::Replace
-            && manifest.commits.first() == Some(&self.spec.commit)
-            && let Some(replaced) = Manifest::at(store, &self.root, manifest.version - 1).await?
-        {
+        if self.spec.mode == WriteMode::Replace {
             let kept: HashSet<&str> = manifest.files.iter().map(|f| f.path.as_str()).collect();
-            for file in replaced.files.iter().filter(|f| !kept.contains(f.path.as_str())) {
-                store.remove(&below(&self.root, &file.path)?).await?;
+            // The commits before may have been killed before they could do this for themselves.
+            for version in manifest.version.saturating_sub(CLEANED_VERSIONS)..manifest.version {
+                let Some(replaced) = Manifest::at(store, &self.root, version).await? else { continue };
+                for file in replaced.files.iter().filter(|f| !kept.contains(f.path.as_str())) {
+                    store.remove(&below(&self.root, &file.path)?).await?;
+                }
             }
         }
         self.remove_staged(store).await?;

@@ -162,10 +162,9 @@ impl Writers<'_> {
             let writer = self.create()?;
             self.open.insert(folder.to_string(), writer);
         }
-        // The fields differ from the batch's in their metadata only.
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?;
         let Some(writer) = self.open.get_mut(folder) else { return Ok(()) };
-        writer.parquet.write(&batch).map_err(unwritable)?;
+        // The writer goes by its own fields, which differ from the batch's in their ids only.
+        writer.parquet.write(batch).map_err(unwritable)?;
         writer.rows += batch.num_rows() as u64;
         let size = writer.parquet.bytes_written() + writer.parquet.in_progress_size();
         if size as u64 >= self.stager.settings.file_bytes {

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use transload_coerce::Rulebook;
-use transload_core::connector::{ReadSpec, WriteMode, WriteSpec};
+use transload_core::connector::{Expected, ReadSpec, WriteMode, WriteSpec};
 use transload_core::{Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, TableName};
 use transload_plan::{Build, Plan, TableInput, build, check_syntax};
 use transload_spec::{Mode, Overrides, Problems, Spec, TableSpec};
@@ -111,6 +112,7 @@ fn check_table(
                 Some(_) => WriteMode::Append,
             },
             partition_by: Vec::new(),
+            expected: Expected::Anything,
         };
         if let Err(reason) = target.check_write(&write) {
             problems.push(Problem::new(spec.target.kind.span, reason));
@@ -139,8 +141,17 @@ fn target_name(target: &dyn Endpoint, name: &str) -> Result<(), String> {
     target.check_name(&TableName::new(name))
 }
 
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Loading what is new.
+    Load,
+    /// Comparing everything.
+    Compare,
+}
+
 /// Pins every source and decides what a run would do.
-pub(crate) async fn plan(checked: &Checked, tables: &[String]) -> Result<Plan, Failure> {
+pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose) -> Result<Plan, Failure> {
     let mut wanted: Vec<TableSpec> = Vec::new();
     for table in &checked.spec.tables {
         if !table.is_wildcard() {
@@ -162,17 +173,18 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String]) -> Result<Plan, F
     let mut inputs = Vec::with_capacity(wanted.len());
     for spec in wanted {
         let source = checked.source.source(&TableName::new(spec.from.value.clone()), &ReadSpec::default()).await?;
-        let state = match spec.settings.mode.as_ref().map(|m| &m.value) {
-            Some(Mode::Incremental { .. }) => {
-                let to = TableName::new(spec.to.value.clone());
+        let to = TableName::new(spec.to.value.clone());
+        let state = match purpose {
+            Purpose::Compare => None,
+            Purpose::Load => {
                 let write = WriteSpec {
                     commit: CommitKey::new(&RunId::new(&Clock::system()), &to),
                     mode: WriteMode::Append,
                     partition_by: Vec::new(),
+                    expected: Expected::Anything,
                 };
-                checked.target.sink(&to, source.schema(), &write).await?.state().await?
+                checked.target.sink(&to, Arc::new(Schema::empty()), &write).await?.state().await?
             }
-            _ => None,
         };
         inputs.push(TableInput { spec, source, state });
     }

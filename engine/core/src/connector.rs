@@ -125,6 +125,21 @@ pub struct WriteSpec {
     pub mode: WriteMode,
     /// Layout by partition.
     pub partition_by: Vec<Partition>,
+    /// What the table must still be when it is committed.
+    pub expected: Expected,
+}
+
+/// What a table must still be when it is committed, so that a late commit does not undo or repeat another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expected {
+    /// Anything: the rows are right whatever else is there.
+    #[default]
+    Anything,
+    /// Not there.
+    Missing,
+    /// At this version.
+    Version(String),
 }
 
 /// What a commit does with the rows that were there before.
@@ -207,8 +222,8 @@ pub trait Source: Send + Sync {
 /// A table being written, in two phases: stage where nobody sees it, then commit.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// What the target keeps from the last commit of this table, such as a cursor's highest value.
-    async fn state(&self) -> Result<Option<TableState>>;
+    /// The table's version and what the target keeps from its last commit; `None` if there is no such table yet.
+    async fn state(&self) -> Result<Option<(String, TableState)>>;
 
     /// Writes the rows of one unit of work where no reader sees them.
     ///

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
 use transload_core::connector::{
-    DECLARED_TYPE, FAULT_COLUMN, Partition, RAW_COLUMN, TableState, Transform as PartitionTransform, WriteMode,
+    DECLARED_TYPE, Expected, FAULT_COLUMN, Partition, RAW_COLUMN, TableState, Transform as PartitionTransform, WriteMode,
 };
 use transload_core::decode::closest;
 use transload_core::tree::Spanned;
@@ -36,8 +36,8 @@ pub struct TableInput {
     pub spec: TableSpec,
     /// The source, pinned.
     pub source: Arc<dyn Source>,
-    /// What the target remembers of the last load.
-    pub state: Option<TableState>,
+    /// The target's version and what it remembers of the last load.
+    pub state: Option<(String, TableState)>,
 }
 
 /// Decides everything a run needs to know.
@@ -157,7 +157,7 @@ impl Table<'_> {
         if let Some(filter) = &settings.filter {
             self.filter(&expressions, filter);
         }
-        let incremental = self.incremental(&expressions, &source_columns);
+        let incremental = self.incremental(&expressions, &source_columns, &columns);
         let key = self.key(&columns);
         let partition_by = self.partition_by(&columns);
         let reconcile = settings.reconcile.clone().unwrap_or_default();
@@ -173,6 +173,12 @@ impl Table<'_> {
             write: match settings.mode.as_ref().map(|m| &m.value) {
                 None | Some(Mode::Full) => WriteMode::Replace,
                 Some(Mode::Append | Mode::Incremental { .. }) => WriteMode::Append,
+            },
+            // Adding all rows is right whatever else is there; everything else depends on what is there.
+            expected: match (settings.mode.as_ref().map(|m| &m.value), &input.state) {
+                (Some(Mode::Append), _) => Expected::Anything,
+                (_, None) => Expected::Missing,
+                (_, Some((version, _))) => Expected::Version(version.clone()),
             },
             incremental,
             partition_by,
@@ -268,7 +274,7 @@ impl Table<'_> {
         };
         if let (None, Some(misfit)) = (&cast, &settings.on_misfit)
             && to == column.ty
-            && !matches!(misfit.value, Misfit::Widen)
+            && !matches!(misfit.value, Misfit::Widen | Misfit::Text)
         {
             let message = format!("`on_misfit` does nothing: `{}` is not cast", column.name);
             self.say(misfit.span, message, "remove it, or add `cast`");
@@ -375,7 +381,12 @@ impl Table<'_> {
         }
     }
 
-    fn incremental(&mut self, expressions: &Expressions, columns: &[SourceColumn]) -> Option<Incremental> {
+    fn incremental(
+        &mut self,
+        expressions: &Expressions,
+        columns: &[SourceColumn],
+        planned: &[ColumnPlan],
+    ) -> Option<Incremental> {
         let mode = self.input.spec.settings.mode.as_ref()?;
         let Mode::Incremental { cursor, .. } = &mode.value else { return None };
         let Some(column) = columns.iter().find(|c| c.name == *cursor) else {
@@ -383,8 +394,14 @@ impl Table<'_> {
             self.no_such_column(cursor, mode.span, &known);
             return None;
         };
+        // The cursor is compared as it is after its cast.
+        let cast = planned.iter().find_map(|c| match (&c.origin, &c.cast) {
+            (Origin::Source(name), Some(cast)) if name == cursor => Some(&cast.to),
+            _ => None,
+        });
+        let ty = cast.unwrap_or(&column.ty);
         let grows = matches!(
-            column.ty,
+            ty,
             LogicalType::Int(_)
                 | LogicalType::UInt(_)
                 | LogicalType::Decimal(..)
@@ -392,13 +409,9 @@ impl Table<'_> {
                 | LogicalType::Timestamp(..)
         );
         if !grows {
-            self.say(
-                mode.span,
-                format!("`{cursor}` is {}, which does not grow", column.ty),
-                "use a number, date or timestamp",
-            );
+            self.say(mode.span, format!("`{cursor}` is {ty}, which does not grow"), "use a number, date or timestamp");
         }
-        let above = self.input.state.as_ref().and_then(|s| s.cursor.clone());
+        let above = self.input.state.as_ref().and_then(|(_, s)| s.cursor.clone());
         if let Err(reason) = expressions.above(cursor, above.as_deref()) {
             self.problems.push(Problem::new(mode.span, format!("the cursor cannot be used: {reason}")));
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transload_coerce::{Loss, MaskKind};
-use transload_core::connector::{Partition, WriteMode};
+use transload_core::connector::{Expected, Partition, WriteMode};
 use transload_core::decode::Kinded;
 use transload_core::{Error, LogicalType, Node, Pin, Result, Split, TableName};
 use transload_digest::Algorithm;
@@ -73,6 +73,8 @@ pub struct TablePlan {
     pub incremental: Option<Incremental>,
     /// What happens to the target's rows.
     pub write: WriteMode,
+    /// What the target must still be when the rows are committed.
+    pub expected: Expected,
     /// Layout of the target.
     pub partition_by: Vec<Partition>,
     /// Key columns, by their names in the target.

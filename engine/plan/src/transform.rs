@@ -396,7 +396,7 @@ impl Transform {
     ) -> Result<BooleanBuffer> {
         let rows = batch.num_rows();
         let Some(filter) = &self.filter else { return Ok(BooleanBuffer::new_set(rows)) };
-        let verdict = filter.condition.evaluate(batch)?.into_array(rows)?;
+        let verdict = filter.condition.evaluate(batch).map_err(|_| failed("the filter"))?.into_array(rows)?;
         let verdict = verdict.as_boolean();
         let mut passed = match verdict.nulls() {
             Some(nulls) => verdict.values() & nulls.inner(),
@@ -487,7 +487,8 @@ impl Transform {
                             &RecordBatchOptions::new().with_row_count(Some(rows)),
                         )?),
                     };
-                    let values = expr.evaluate(batch)?.into_array(rows)?;
+                    let failed = |_| failed(&format!("the expression of column {}", field.name()));
+                    let values = expr.evaluate(batch).map_err(failed)?.into_array(rows)?;
                     match values.data_type() {
                         DataType::Null => new_null_array(field.data_type(), rows),
                         _ => values,
@@ -513,6 +514,12 @@ impl Transform {
         let highest = max.evaluate()?;
         Ok((!highest.is_null()).then_some(highest))
     }
+}
+
+/// The engine's own text would show the value it failed on.
+fn failed(what: &str) -> Error {
+    Error::new(ErrorKind::Quality, format!("{what} fails for a row, as in a division by zero or a CAST of text"))
+        .hint("guard it, for example with NULLIF, TRY_CAST or CASE")
 }
 
 fn repeat(text: &str, rows: usize) -> ArrayRef {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use datafusion::prelude::SessionContext;
 use transload_coerce::Rulebook;
-use transload_core::connector::{ReadSpec, TableState, WriteMode, WriteSpec};
+use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::value::{Coverage, Differences, Outcome};
 use transload_core::{CommitKey, Endpoint, Error, LogicalType, Pin, Result, RunId, Source, TableName, Verdict, fault};
 use transload_digest::TableDigest;
@@ -182,8 +182,12 @@ async fn compare_rows(
     };
     let found = drill.find(session)?;
     let name = TableName::new(format!("{}/{}", audit.run, plan.to));
-    let spec =
-        WriteSpec { commit: CommitKey::new(&audit.run, &plan.to), mode: WriteMode::Replace, partition_by: Vec::new() };
+    let spec = WriteSpec {
+        commit: CommitKey::new(&audit.run, &plan.to),
+        mode: WriteMode::Replace,
+        partition_by: Vec::new(),
+        expected: Expected::Anything,
+    };
     let sink = audit.evidence.sink(&name, drill.evidence_schema(), &spec).await?;
     let memory = session.runtime_env().memory_pool.clone();
     let staged = sink.stage("000000", found.evidence, &memory).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use transload_coerce::{Loss, Rulebook};
-use transload_core::connector::{ReadSpec, TableState, WriteMode, WriteSpec};
+use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::journal::StagedUnit;
 use transload_core::value::Loss as LossCount;
 use transload_core::{CommitKey, Counts, Error, Receipt, Result, Sink, TableName};
@@ -60,10 +60,15 @@ impl Table {
             );
         }
         let commit = CommitKey::new(&load.run, &plan.to);
-        let spec = WriteSpec { commit: commit.clone(), mode: plan.write, partition_by: plan.partition_by.clone() };
+        let spec = WriteSpec {
+            commit: commit.clone(),
+            mode: plan.write,
+            partition_by: plan.partition_by.clone(),
+            expected: plan.expected.clone(),
+        };
         let sink = load.target.sink(&plan.to, Arc::clone(transform.schema()), &spec).await?;
         let quarantine = if plan.can_quarantine() {
-            let spec = WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new() };
+            let spec = WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
             let name = TableName::new(format!("{}/{}", load.run, plan.to));
             Some(load.quarantine.sink(&name, Arc::clone(transform.quarantine_schema()), &spec).await?)
         } else {

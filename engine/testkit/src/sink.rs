@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use transload_core::connector::{Partition, ReadSpec, TableState, Transform, WriteMode, WriteSpec};
+use transload_core::connector::{Expected, Partition, ReadSpec, TableState, Transform, WriteMode, WriteSpec};
 use transload_core::{Clock, CommitKey, Endpoint, Error, Result, RunId, Sink, Staged, TableName};
 
 use crate::promise;
@@ -43,7 +43,7 @@ async fn sink(
     by: Vec<Partition>,
 ) -> Result<Arc<dyn Sink>> {
     let commit = CommitKey::new(&RunId::new(&Clock::system()), table);
-    let spec = WriteSpec { commit, mode, partition_by: by };
+    let spec = WriteSpec { commit, mode, partition_by: by, expected: Expected::Anything };
     endpoint.check_write(&spec).map_err(Error::config)?;
     endpoint.sink(table, rows(0, 1)?.schema(), &spec).await
 }
@@ -71,11 +71,18 @@ async fn publishes_once(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Resu
     let done = first.commit(vec![a.clone(), b.clone()], state.clone()).await?;
     promise(!done.already_done && done.rows == 150, "a commit publishes what is staged")?;
     promise(count(endpoint, table).await? == 150, "what is committed is visible")?;
-    promise(first.state().await? == Some(state.clone()), "the state is kept")?;
+    promise(first.state().await?.is_some_and(|(_, kept)| kept == state), "the state is kept")?;
     let again = first.commit(vec![a, b], state).await?;
     promise(again.already_done && again.pin == done.pin, "committing again changes nothing")?;
     let pinned = endpoint.source(table, &ReadSpec { pin: Some(done.pin) }).await?;
     promise(digest_of(&pinned, None).await?.0.rows() == 150, "a commit's pin reads its rows")?;
+
+    let commit = CommitKey::new(&RunId::new(&Clock::system()), table);
+    let late = WriteSpec { commit, mode: WriteMode::Replace, partition_by: Vec::new(), expected: Expected::Missing };
+    let late = endpoint.sink(table, rows(0, 1)?.schema(), &late).await?;
+    let staged = stage(&late, "a", 0, 3).await?;
+    promise(late.commit(vec![staged], TableState::default()).await.is_err(), "a late commit undoes nothing")?;
+    late.abort().await?;
 
     let second = sink(endpoint, table, WriteMode::Replace, Vec::new()).await?;
     let c = stage(&second, "a", 500, 520).await?;

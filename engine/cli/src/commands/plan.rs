@@ -2,11 +2,11 @@
 
 use crate::args::Plan;
 use crate::output::{Failure, Output};
-use crate::pipeline;
+use crate::pipeline::{self, Purpose};
 
 pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<u8, Failure> {
     let checked = pipeline::check(&args.pipeline, &args.selection.overrides)?;
-    let plan = pipeline::plan(&checked, &args.selection.table).await?;
+    let plan = pipeline::plan(&checked, &args.selection.table, Purpose::Load).await?;
     if let Some(path) = &args.save {
         std::fs::write(path, plan.to_json()?)
             .map_err(|e| transload_core::Error::from(e).with("file", path.display().to_string()))?;

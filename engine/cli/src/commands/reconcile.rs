@@ -15,7 +15,7 @@ use crate::args::{Global, Reconcile};
 use crate::commands::run::run_id;
 use crate::connectors::{beside, planned};
 use crate::output::{Failure, Output};
-use crate::pipeline::{self, planned_rulebook, resolver};
+use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
 
 /// Which state of the target is compared.
@@ -88,7 +88,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
         }
         (None, Some(path)) => {
             let checked = pipeline::check(path, &args.selection.overrides)?;
-            let plan = pipeline::plan(&checked, &args.selection.table).await?;
+            let plan = pipeline::plan(&checked, &args.selection.table, Purpose::Compare).await?;
             ledger = Ledger::open(&global.ledger, true)?;
             names_run = RunId::new(&clock);
             let start = RunStart {

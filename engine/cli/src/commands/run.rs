@@ -14,7 +14,7 @@ use crate::args::{Global, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
 use crate::connectors::{beside, planned};
 use crate::output::{Failure, Output};
-use crate::pipeline::{self, planned_rulebook, resolver};
+use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
 use crate::signals::Signals;
 
@@ -27,7 +27,7 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
         }
         (None, Some(path)) => {
             let checked = pipeline::check(path, &args.selection.overrides)?;
-            pipeline::plan(&checked, &args.selection.table).await?
+            pipeline::plan(&checked, &args.selection.table, Purpose::Load).await?
         }
         (None, None) => return Err(Error::new(ErrorKind::Usage, "a pipeline or a plan is needed").into()),
     };
@@ -169,12 +169,7 @@ impl Going {
             let receipt = match result {
                 Ok(receipt) => receipt,
                 Err(error) => {
-                    report.tables.push(TableReport {
-                        table: table.to_string(),
-                        receipt: None,
-                        verdict: None,
-                        error: Some(error),
-                    });
+                    report.tables.push(TableReport { table: table.to_string(), receipt: None, verdict: None, error: Some(error), nothing_new: false });
                     continue;
                 }
             };
@@ -182,12 +177,7 @@ impl Going {
                 .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
             let sha = self.ledger.keep(&text).await?;
             self.audit.append(&format!("committed {table}"), Some(&sha)).await?;
-            report.tables.push(TableReport {
-                table: table.to_string(),
-                receipt: Some(receipt),
-                verdict: None,
-                error: None,
-            });
+            report.tables.push(TableReport { table: table.to_string(), receipt: Some(receipt), verdict: None, error: None, nothing_new: false });
         }
         let comparison = Comparison {
             plan: Arc::clone(&self.plan),
@@ -204,8 +194,8 @@ impl Going {
         for table in &mut report.tables {
             let Some(receipt) = &table.receipt else { continue };
             let Some(plan) = self.plan.tables.iter().find(|t| t.to == receipt.to) else { continue };
-            let nothing_new = plan.incremental.is_some() && receipt.counts.written + receipt.counts.quarantined == 0;
-            if plan.reconcile.level == ReconcileLevel::None || nothing_new || signals.cancel.is_cancelled() {
+            table.nothing_new = plan.incremental.is_some() && receipt.counts.written + receipt.counts.quarantined == 0;
+            if plan.reconcile.level == ReconcileLevel::None || table.nothing_new || signals.cancel.is_cancelled() {
                 continue;
             }
             let side = Side::At(receipt.committed.pin.clone());
@@ -239,6 +229,8 @@ struct TableReport {
     receipt: Option<Receipt>,
     verdict: Option<Verdict>,
     error: Option<Error>,
+    /// Whether an incremental load found nothing new.
+    nothing_new: bool,
 }
 
 impl Report {
@@ -289,10 +281,7 @@ impl Report {
         let outcome = |wanted| self.tables.iter().any(|t| t.verdict.as_ref().is_some_and(|v| v.outcome == wanted));
         let mismatch = outcome(Outcome::Mismatch);
         let not_compared = outcome(Outcome::NotCompared);
-        let nothing_new = self
-            .tables
-            .iter()
-            .all(|t| t.receipt.as_ref().is_some_and(|r| r.counts.read == r.counts.filtered) && t.verdict.is_none());
+        let nothing_new = self.tables.iter().all(|t| t.nothing_new);
         let errors: Vec<Error> = self.tables.into_iter().filter_map(|t| t.error).collect();
         // Failures for good come before those that pass.
         let worst = errors.into_iter().min_by_key(|e| match e.kind() {
