@@ -1,6 +1,12 @@
 //! End-to-end tests: the program as a user starts it, with its fault points armed where a test needs them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails should say so at once")]
 
+mod compat;
 mod conformance;
+mod crash;
+mod exit_codes;
 mod harness;
+mod house;
 mod readme;
+mod schemas;
+mod yaml;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use transload_coerce::Rulebook;
 use transload_core::connector::{Expected, ReadSpec, WriteMode, WriteSpec};
-use transload_core::{Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, TableName};
+use transload_core::{Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, Span, TableName};
 use transload_plan::{Build, Plan, TableInput, build, check_syntax};
-use transload_spec::{Mode, Overrides, Problems, Spec, TableSpec};
+use transload_spec::{Files, Mode, Overrides, Problems, Spec, TableSpec};
 
 use crate::args;
 use crate::connectors::endpoint;
@@ -69,7 +69,15 @@ fn read_text(path: &Path) -> Result<String, Failure> {
             .with("file", name.clone())
             .hint("check the path; `transload init` writes a pipeline to start from")
     })?;
-    Ok(String::from_utf8(bytes).map_err(|_| Error::config("the file is not UTF-8 text").with("file", name))?)
+    String::from_utf8(bytes).map_err(|broken| {
+        let good = String::from_utf8_lossy(&broken.as_bytes()[..broken.utf8_error().valid_up_to()]).into_owned();
+        let line = good.matches('\n').count() as u32 + 1;
+        let column = good.rsplit('\n').next().unwrap_or_default().chars().count() as u32 + 1;
+        let mut files = Files::default();
+        let span = Span { file: files.add(name, good.as_str()), line, column, start: good.len() as u32, len: 0 };
+        let problem = Problem::new(span, "the file is not UTF-8 text").hint("save it as UTF-8");
+        Problems::new(files, vec![problem]).into()
+    })
 }
 
 fn rulebook(spec: &Spec) -> Result<(Rulebook, Node), Failure> {

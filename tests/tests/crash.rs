@@ -1,0 +1,162 @@
+//! Killed anywhere and resumed, a load ends as if nothing had happened.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use transload_core::fault::POINTS;
+
+use crate::harness::{Bench, tpch_pipeline};
+
+/// Two splits, several folders.
+const PIPELINE: &str = "version: 1\npipeline: test\nsource: { tpch: { scale: 0.08 } }\ntarget: { lake: { url: lake } }\ntables:\n  \
+    - from: orders\n    key: [o_orderkey]\n    partition_by: [ { identity: o_orderstatus } ]\n  \
+    - from: lineitem\n    to: deep/lineitem\n    key: [l_orderkey, l_linenumber]\n    columns: { l_comment: { drop: true } }\n";
+
+fn digests(line: &Value) -> Vec<String> {
+    line["tables"].as_array().unwrap().iter().map(|t| t["digest"].as_str().unwrap_or_default().to_string()).collect()
+}
+
+fn manifest(bench: &Bench, table: &str) -> Option<Value> {
+    let found = bench.all_files(&format!("lake/{table}/_transload/manifest"));
+    found.last().map(|newest| serde_json::from_slice(&std::fs::read(newest).unwrap()).unwrap())
+}
+
+/// Every visible file is in the manifest and the other way round, and nothing is left of staging.
+fn assert_tidy(bench: &Bench) {
+    for table in ["orders", "deep/lineitem"] {
+        let manifest = manifest(bench, table).unwrap();
+        let listed: BTreeSet<String> =
+            manifest["files"].as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap().to_string()).collect();
+        let folder = bench.path("lake").join(table);
+        let there: BTreeSet<String> = bench
+            .data_files(&format!("lake/{table}"))
+            .iter()
+            .map(|p| p.strip_prefix(&folder).unwrap().to_str().unwrap().to_string())
+            .collect();
+        assert_eq!(there, listed, "{table}");
+        assert!(bench.all_files(&format!("lake/{table}/_transload/staging")).is_empty(), "{table}");
+    }
+}
+
+fn undisturbed() -> Vec<String> {
+    let bench = Bench::new();
+    bench.write("p.yaml", PIPELINE);
+    let digests = digests(&bench.run(&["run", "p.yaml"]).expect(0).last_line());
+    assert_tidy(&bench);
+    digests
+}
+
+#[test]
+fn killed_at_any_point_a_resumed_run_ends_like_an_undisturbed_one() {
+    let expected = undisturbed();
+    let mut faults: Vec<String> = POINTS.iter().map(|point| format!("{point}=return(kill)")).collect();
+    for later in ["stage.batch=7*off->return(kill)", "unit.journaled=1*off->return(kill)", "commit.renamed=1*off->return(kill)"] {
+        faults.push(later.to_string());
+    }
+    for fault in faults {
+        let bench = Bench::new();
+        bench.write("p.yaml", PIPELINE);
+        let killed = bench.run_with_faults(&["run", "p.yaml", "--parallel", "2"], &fault);
+        assert_eq!(killed.code, -1, "{fault}: {}", killed.stderr);
+        if ["run.", "unit.", "stage."].iter().any(|early| fault.starts_with(early) && !fault.starts_with("run.receipt")) {
+            assert!(manifest(&bench, "orders").is_none() || fault.contains("off"), "{fault} published something");
+        }
+        let run = bench.newest_run();
+        let resumed = bench.run(&["resume", &run]);
+        assert_eq!(resumed.code, 0, "{fault}: {}{}", resumed.stdout, resumed.stderr);
+        assert_eq!(digests(&resumed.last_line()), expected, "{fault}");
+        assert_tidy(&bench);
+        bench.run(&["audit", "verify"]).expect(0);
+        bench.run(&["resume", &run]).expect(99).says("has ended");
+    }
+}
+
+#[test]
+fn killed_twice_is_no_worse() {
+    let bench = Bench::new();
+    bench.write("p.yaml", PIPELINE);
+    bench.run_with_faults(&["run", "p.yaml"], "stage.written=1*off->return(kill)").expect(-1);
+    let run = bench.newest_run();
+    bench.run_with_faults(&["resume", &run], "commit.published=return(kill)").expect(-1);
+    assert_eq!(digests(&bench.run(&["resume", &run]).expect(0).last_line()), undisturbed());
+    assert_tidy(&bench);
+}
+
+#[test]
+fn a_late_resume_does_not_undo_a_newer_run() {
+    let bench = Bench::new();
+    bench.write("p.yaml", PIPELINE);
+    bench.run_with_faults(&["run", "p.yaml"], "commit.begun=return(kill)").expect(-1);
+    let late = bench.newest_run();
+    std::thread::sleep(Duration::from_millis(1100));
+    bench.run(&["run", "p.yaml"]).expect(0);
+    bench.run(&["resume", &late]).expect(3).says("another run has published this table");
+    assert_tidy(&bench);
+}
+
+#[test]
+fn a_passing_error_is_tried_again_and_counted() {
+    let bench = Bench::new();
+    bench.write("p.yaml", tpch_pipeline("  - from: nation\n"));
+    bench.run_with_faults(&["run", "p.yaml"], "stage.written=2*return(transient)->off").expect(0);
+    let shown = bench.run(&["show", &bench.newest_run(), "--format", "json"]).expect(0).last_line();
+    assert_eq!(shown["run"]["receipts"][0]["retries"], 2);
+}
+
+#[test]
+fn a_full_disk_can_be_resumed_and_a_broken_unit_leaves_nothing() {
+    let bench = Bench::new();
+    bench.write("p.yaml", tpch_pipeline("  - from: nation\n"));
+    bench.run_with_faults(&["run", "p.yaml"], "stage.written=return(full)").expect(75).says("no room left");
+    bench.run(&["resume", &bench.newest_run()]).expect(0);
+    let bench = Bench::new();
+    bench.write("p.yaml", tpch_pipeline("  - from: nation\n"));
+    bench.run_with_faults(&["run", "p.yaml"], "stage.written=return(permanent)").expect(3);
+    assert!(bench.all_files("lake").is_empty(), "{:?}", bench.all_files("lake"));
+}
+
+fn stopped_by(signal: &str) -> (Bench, i32) {
+    let bench = Bench::new();
+    bench.write("p.yaml", PIPELINE);
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let before = manifest(&bench, "orders");
+    let mut child = bench
+        .command(&["run", "p.yaml"])
+        .env("FAILPOINTS", "stage.batch=delay(100)")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    crate::harness::done(std::process::Command::new("kill").args([signal, &child.id().to_string()]));
+    let code = child.wait().unwrap().code().unwrap_or(-1);
+    assert_eq!(manifest(&bench, "orders"), before);
+    assert_tidy(&bench);
+    (bench, code)
+}
+
+#[test]
+fn a_signal_stops_a_run_cleanly() {
+    assert_eq!(stopped_by("-INT").1, 130);
+    assert_eq!(stopped_by("-TERM").1, 143);
+}
+
+#[test]
+fn one_run_of_a_pipeline_at_a_time() {
+    let bench = Bench::new();
+    bench.write("p.yaml", PIPELINE);
+    let mut first = bench
+        .command(&["run", "p.yaml"])
+        .env("FAILPOINTS", "stage.batch=delay(50)")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1000));
+    bench.run(&["run", "p.yaml"]).expect(75).says("another run of this pipeline");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    bench.run(&["run", "p.yaml"]).expect(0);
+}

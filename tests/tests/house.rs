@@ -1,0 +1,126 @@
+//! The architecture: which crate may use which, and what only one of them may do.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::harness::root;
+
+/// What each crate may use in its program. Tests may use more.
+fn allowed(name: &str) -> Option<&'static [&'static str]> {
+    Some(match name {
+        "core" => &[],
+        "spec" | "coerce" | "digest" | "ledger" | "tpch" | "lake" => &["core"],
+        "plan" => &["core", "spec", "coerce", "digest"],
+        // The auditor does not trust the executor.
+        "run" | "reconcile" => &["core", "spec", "coerce", "digest", "plan"],
+        "cli" => &["core", "spec", "coerce", "digest", "plan", "run", "reconcile", "ledger", "tpch", "lake"],
+        "testkit" => &["core", "digest"],
+        "tests" | "benches" => &["core", "digest", "cli", "lake"],
+        _ => return None,
+    })
+}
+
+fn crates() -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    for folder in ["engine", "connectors"] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            found.insert(path.file_name().unwrap().to_str().unwrap().to_string(), path);
+        }
+    }
+    found.insert("tests".to_string(), root().join("tests"));
+    found.insert("benches".to_string(), root().join("benches"));
+    found
+}
+
+/// The crates of this workspace that a manifest's `[dependencies]` name.
+fn uses(manifest: &str) -> Vec<String> {
+    let mut section = "";
+    let mut found = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line.trim();
+        } else if section == "[dependencies]"
+            && let Some(name) = line.strip_prefix("transload-")
+        {
+            found.push(name.split(['.', ' ']).next().unwrap().to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn crates_use_only_what_they_may() {
+    let crates = crates();
+    assert!(crates.len() >= 14, "{crates:?}");
+    for (name, path) in crates {
+        let allowed = allowed(&name).unwrap_or_else(|| panic!("{name} has no place in the house yet"));
+        for used in uses(&std::fs::read_to_string(path.join("Cargo.toml")).unwrap()) {
+            assert!(allowed.contains(&used.as_str()), "{name} may not use {used}");
+        }
+    }
+}
+
+fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_string();
+            found.push((name, std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+fn all_sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for folder in ["engine", "connectors", "benches"] {
+        sources(&root().join(folder), &mut found);
+    }
+    assert!(found.len() > 50);
+    found
+}
+
+#[test]
+fn one_crate_casts_and_one_prints() {
+    for (name, text) in all_sources() {
+        if !name.starts_with("engine/coerce/") {
+            assert!(!text.contains("compute::cast"), "{name} casts");
+        }
+        if !name.starts_with("engine/cli/") && !name.starts_with("benches/") {
+            for word in ["println!", "eprintln!", "env::var("] {
+                assert!(!text.contains(word), "{name} has {word}");
+            }
+        }
+        for word in ["todo!", "unimplemented!", "#[ignore"] {
+            assert!(!text.contains(word), "{name} has {word}");
+        }
+    }
+}
+
+#[test]
+fn the_list_of_fault_points_is_the_code_s() {
+    let mut passed: Vec<String> = Vec::new();
+    for (_, text) in all_sources() {
+        passed.extend(text.split("fault::point(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_string())));
+    }
+    passed.sort();
+    passed.dedup();
+    let mut listed: Vec<String> = transload_core::fault::POINTS.iter().map(ToString::to_string).collect();
+    listed.sort();
+    assert_eq!(passed, listed);
+}
+
+#[test]
+fn the_top_level_holds_what_it_should() {
+    const NAMES: [&str; 14] = [
+        "Cargo.toml", "Cargo.lock", "LICENSE", "CHANGELOG.md", "README.md", "archetypes", "benches", "clippy.toml",
+        "connectors", "docs", "engine", "pipelines", "rustfmt.toml", "tests",
+    ];
+    for entry in std::fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name().to_str().unwrap().to_string();
+        let made = ["target", "quickstart-lake"].contains(&name.as_str());
+        assert!(name.starts_with('.') || made || NAMES.contains(&name.as_str()), "{name}");
+    }
+}
