@@ -4,7 +4,9 @@
 mod compat;
 mod conformance;
 mod crash;
+mod defects;
 mod exit_codes;
+mod faults;
 mod harness;
 mod house;
 mod readme;

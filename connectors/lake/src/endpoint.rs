@@ -40,6 +40,10 @@ impl Endpoint for LakeEndpoint {
         }
     }
 
+    async fn list(&self) -> Result<Vec<TableName>> {
+        listing::tables(&self.open(false)?, self.settings.format).await
+    }
+
     async fn discover(&self) -> Result<Vec<TableInfo>> {
         let store = self.open(false)?;
         let mut tables = Vec::new();

@@ -151,7 +151,10 @@ impl Level {
                 let days = array.as_primitive::<Date32Type>().iter();
                 self.number_codes(days.map(|v| v.map(|v| i128::from(v) * 86_400_000_000_000)))
             }
-            DataType::Boolean => self.number_codes(array.as_boolean().iter().map(|v| v.map(i128::from))),
+            DataType::Boolean => {
+                let words = array.as_boolean().iter().map(|v| v.map(|v| if v { "true" } else { "false" }));
+                words.map(|v| self.text_code(v)).collect()
+            }
             DataType::Timestamp(TimeUnit::Second, _) => ticks!(TimestampSecondType),
             DataType::Timestamp(TimeUnit::Millisecond, _) => ticks!(TimestampMillisecondType),
             DataType::Timestamp(TimeUnit::Microsecond, _) => ticks!(TimestampMicrosecondType),
@@ -270,10 +273,16 @@ fn instant(value: i128) -> Option<chrono::NaiveDateTime> {
 }
 
 fn escape(text: &str) -> String {
-    let escaped = utf8_percent_encode(text, ESCAPED).to_string();
+    // Other readers do not decode the names of columns, so letters of any script stay as they are.
+    let escaped: String = text
+        .chars()
+        .map(|c| match c.is_ascii() {
+            true => utf8_percent_encode(c.encode_utf8(&mut [0; 4]), ESCAPED).to_string(),
+            false => c.to_string(),
+        })
+        .collect();
     // A name of the NULL folder that is really a text, and names that stores hide or refuse.
     match escaped.as_str() {
-        "" => "%".to_string(),
         NULL | "." | ".." => format!("%{:02X}{}", escaped.as_bytes()[0], &escaped[1..]),
         _ => escaped,
     }
@@ -289,7 +298,6 @@ pub(crate) fn values_in_path(path: &str) -> Vec<(String, Option<String>)> {
         .filter_map(|part| part.split_once('='))
         .map(|(name, value)| match value {
             NULL => (decode(name), None),
-            "%" => (decode(name), Some(String::new())),
             _ => (decode(name), Some(decode(value))),
         })
         .collect()
@@ -305,8 +313,8 @@ pub(crate) fn typed(value: Option<&str>, ty: &LogicalType, arrow: &DataType) -> 
             _ => ScalarValue::Utf8(Some(value.to_string())),
         }),
         LogicalType::Bool => match value {
-            "1" | "true" => Ok(ScalarValue::Boolean(Some(true))),
-            "0" | "false" => Ok(ScalarValue::Boolean(Some(false))),
+            "true" => Ok(ScalarValue::Boolean(Some(true))),
+            "false" => Ok(ScalarValue::Boolean(Some(false))),
             _ => Err(broken()),
         },
         _ => ScalarValue::try_from_string(value.to_string(), arrow).map_err(|_| broken()),

@@ -57,8 +57,18 @@ pub(crate) fn file_schema(schema: &SchemaRef, partition_by: &[Partition]) -> (Sc
     let in_folder = |name: &str| partition_by.iter().any(|p| p.transform == Transform::Identity && p.column == name);
     let kept: Vec<usize> = (0..schema.fields().len()).filter(|i| !in_folder(schema.field(*i).name())).collect();
     let mut id = 0;
-    let fields: Fields = kept.iter().map(|i| with_ids(&schema.fields()[*i], &mut id)).collect();
+    let fields: Fields = kept.iter().map(|i| plain(&with_ids(&schema.fields()[*i], &mut id))).collect();
     (Arc::new(Schema::new(fields)), kept)
+}
+
+/// The layout that other readers are told of: not all of them can work with views.
+fn plain(field: &FieldRef) -> FieldRef {
+    let ty = match field.data_type() {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        _ => return Arc::clone(field),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(ty))
 }
 
 fn with_ids(field: &FieldRef, id: &mut u32) -> FieldRef {
@@ -163,7 +173,7 @@ impl Writers<'_> {
             self.open.insert(folder.to_string(), writer);
         }
         let Some(writer) = self.open.get_mut(folder) else { return Ok(()) };
-        // The writer goes by its own fields, which differ from the batch's in their ids only.
+        // The writer goes by its own fields, which differ from the batch's in ids and text layout only.
         writer.parquet.write(batch).map_err(unwritable)?;
         writer.rows += batch.num_rows() as u64;
         let size = writer.parquet.bytes_written() + writer.parquet.in_progress_size();

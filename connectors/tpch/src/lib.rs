@@ -83,6 +83,10 @@ impl Endpoint for Generator {
         Err("tpch can only be read".to_string())
     }
 
+    async fn list(&self) -> Result<Vec<TableName>> {
+        Ok(self.discover().await?.into_iter().map(|t| t.name).collect())
+    }
+
     async fn discover(&self) -> Result<Vec<TableInfo>> {
         let info = |table: Table| TableInfo {
             name: TableName::new(table.name()),

@@ -166,8 +166,8 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
             wanted.push(table.clone());
             continue;
         }
-        for found in checked.source.discover().await? {
-            wanted.extend(table.expand(found.name.as_str()));
+        for found in checked.source.list().await? {
+            wanted.extend(table.expand(found.as_str()));
         }
     }
     if !tables.is_empty() {

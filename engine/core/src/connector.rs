@@ -76,6 +76,9 @@ pub trait Endpoint: Send + Sync {
     /// A sentence that says why not.
     fn check_write(&self, spec: &WriteSpec) -> Result<(), String>;
 
+    /// The names of the tables that are there, sorted, without opening any.
+    async fn list(&self) -> Result<Vec<TableName>>;
+
     /// The tables that are there, sorted by name.
     async fn discover(&self) -> Result<Vec<TableInfo>>;
 

@@ -206,12 +206,10 @@ fn write(ty: &LogicalType, array: &ArrayRef, out: &mut [u8], at: &mut [usize]) -
             }
         }
         (LogicalType::Text, DataType::Utf8) => write_text(array.as_string::<i32>(), TEXT, out, at),
-        (LogicalType::Text, DataType::LargeUtf8) => write_text(array.as_string::<i64>(), TEXT, out, at),
         (LogicalType::Text, DataType::Utf8View) => write_text_view(array.as_string_view(), TEXT, out, at),
         (LogicalType::Json, DataType::Utf8) => write_text(array.as_string::<i32>(), JSON, out, at),
         (LogicalType::Json, DataType::Utf8View) => write_text_view(array.as_string_view(), JSON, out, at),
         (LogicalType::Binary, DataType::Binary) => write_binary(array.as_binary::<i32>(), out, at),
-        (LogicalType::Binary, DataType::LargeBinary) => write_binary(array.as_binary::<i64>(), out, at),
         (LogicalType::Binary, DataType::BinaryView) => write_binary_view(array.as_binary_view(), out, at),
         _ => {
             let mut cell = Vec::new();

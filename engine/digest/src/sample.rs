@@ -11,8 +11,8 @@ use crate::encode::{CanonicalRows, RowEncoder};
 #[derive(Debug)]
 pub struct Sampler {
     encoder: RowEncoder,
-    keep: u32,
-    of: u32,
+    keep: u64,
+    of: u64,
 }
 
 impl Sampler {
@@ -20,7 +20,7 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Config`](transload_core::ErrorKind::Config) if `of` is 0, `keep` exceeds it, or there is no key.
-    pub fn new(key: &Schema, keep: u32, of: u32) -> Result<Self> {
+    pub fn new(key: &Schema, keep: u64, of: u64) -> Result<Self> {
         if of == 0 || keep > of {
             return Err(Error::config(format!("a sample of {keep} in {of} is not possible")));
         }
@@ -41,9 +41,9 @@ impl Sampler {
     }
 }
 
-/// A big-endian 256-bit integer modulo a small one.
-fn modulo(hash: &[u8; 32], of: u32) -> u32 {
-    hash.iter().fold(0u64, |rest, &byte| (rest * 256 + u64::from(byte)) % u64::from(of)) as u32
+/// A big-endian 256-bit integer modulo a 64-bit one.
+fn modulo(hash: &[u8; 32], of: u64) -> u64 {
+    hash.iter().fold(0u128, |rest, &byte| (rest * 256 + u128::from(byte)) % u128::from(of)) as u64
 }
 
 #[cfg(test)]

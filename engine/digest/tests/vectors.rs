@@ -7,14 +7,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryViewArray, BooleanArray, DictionaryArray,
-    FixedSizeBinaryArray, Int32Array, IntervalMonthDayNanoArray, LargeBinaryArray, LargeListArray, LargeStringArray,
-    ListArray, MapArray, PrimitiveArray, RunArray, StringArray, StringViewArray, StructArray,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray,
+    Int32Array, IntervalMonthDayNanoArray, LargeBinaryArray, LargeListArray, LargeStringArray, ListArray, MapArray,
+    PrimitiveArray, RunArray, StringArray, StringViewArray, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
-    DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Field, Fields,
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, Schema,
+    ArrowPrimitiveType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Field,
+    Fields, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, Schema,
     Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType,
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
     UInt64Type, i256,
@@ -44,7 +44,7 @@ impl Table {
     /// A table of rows of JSON values.
     fn new(types: &Value, rows: &[Value]) -> Self {
         let types: Vec<LogicalType> = types.as_array().unwrap().iter().map(logical_type).collect();
-        let column = |(i, ty)| array(ty, &rows.iter().map(|row| &row[i]).collect::<Vec<_>>());
+        let column = |(i, ty): (usize, &LogicalType)| array(ty, &rows.iter().map(|row| &row[i]).collect::<Vec<_>>());
         let columns = types.iter().enumerate().map(column).collect();
         let fields: Vec<Field> = types.iter().enumerate().map(|(i, ty)| ty.to_field(&format!("c{i}"), true)).collect();
         Self { schema: Schema::new(fields), columns, rows: rows.len() }
@@ -132,7 +132,8 @@ fn array(ty: &LogicalType, values: &[&Value]) -> ArrayRef {
             Arc::new(ListArray::new(field, offsets(), array(item, &items), nulls()))
         }
         T::Struct(fields) => {
-            let part = |i| values.iter().map(|v| v.as_array().map_or(&NULL, |parts| &parts[i])).collect::<Vec<_>>();
+            let part =
+                |i: usize| values.iter().map(|v| v.as_array().map_or(&NULL, |parts| &parts[i])).collect::<Vec<_>>();
             let columns = fields.iter().enumerate().map(|(i, (_, ty))| array(ty, &part(i))).collect();
             let fields: Fields = fields.iter().map(|(name, ty)| ty.to_field(name, true)).collect();
             Arc::new(StructArray::new(fields, columns, nulls()))
@@ -268,7 +269,7 @@ fn every_table_has_its_digests() {
 fn every_sample_has_its_rows() {
     for vector in section("samples", 12) {
         let table = Table::new(&vector["types"], vector["rows"].as_array().unwrap());
-        let number = |name: &str| vector[name].as_u64().unwrap() as u32;
+        let number = |name: &str| vector[name].as_u64().unwrap();
         let sampler = Sampler::new(&table.schema, number("keep"), number("of")).unwrap();
         let chosen = sampler.choose(&table.columns, table.rows).unwrap();
         assert_eq!(Value::from(chosen), vector["chosen"], "{}", vector["name"]);

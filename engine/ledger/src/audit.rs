@@ -193,7 +193,7 @@ mod tests {
         }
         let at = |n: u64| dir.path().join(path(n).as_ref());
         let text = std::fs::read_to_string(at(3)).unwrap();
-        std::fs::write(at(3), text.replace("e2", "e9")).unwrap();
+        std::fs::write(at(3), text.replace("\"e2\"", "\"e9\"")).unwrap();
         assert_eq!(ledger.verify().await.unwrap().broken.unwrap().0, 4);
         std::fs::write(at(3), &text).unwrap();
         assert_eq!(ledger.verify().await.unwrap().good, 5);

@@ -57,8 +57,8 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
 
 pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> Result<u8, Failure> {
     let clock = Clock::system();
-    let ledger = Ledger::open(&global.ledger, false)?;
     let run = run_id(&args.run)?;
+    let ledger = Ledger::open(&global.ledger, false)?;
     let summary = ledger.summary(&run).await?;
     if summary.start.command != "run" {
         return Err(Error::config("only a load can be resumed").with("run", run.as_str()).into());

@@ -12,8 +12,9 @@ use crate::commands::runs::status;
 use crate::output::{Failure, Output};
 
 pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Result<u8, Failure> {
+    let run = run_id(&args.run)?;
     let ledger = Ledger::open(&global.ledger, false)?;
-    let summary = ledger.summary(&run_id(&args.run)?).await?;
+    let summary = ledger.summary(&run).await?;
     let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
     if output.json() {
         let plan = if args.plan { serde_json::json!(plan) } else { serde_json::Value::Null };

@@ -1,0 +1,529 @@
+//! Bad input gets a sentence that names it, never a panic, and nothing of it is published.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::faults::{Started, is_staging, wait_until};
+use crate::harness::{Bench, Outcome, run_python, tpch_pipeline};
+
+/// A bench with a pipeline that copies `t` of the folder `in`; `source` and `table` are further options and settings.
+fn bench(source: &str, table: &str) -> Bench {
+    let bench = Bench::new();
+    bench.write(
+        "p.yaml",
+        format!(
+            "version: 1\npipeline: test\nsource: {{ lake: {{ url: in{source} }} }}\ntarget: {{ lake: {{ url: lake }} }}\n\
+             tables: [ {{ from: t{table} }} ]\n"
+        ),
+    );
+    bench
+}
+
+/// A bench whose table is this CSV file.
+fn csv(options: &str, table: &str, content: impl AsRef<[u8]>) -> Bench {
+    let options = if options.is_empty() { String::new() } else { format!(", csv: {{ {options} }}") };
+    let bench = bench(&format!(", format: csv{options}"), table);
+    bench.write("in/t.csv", content);
+    bench
+}
+
+/// Asserts that the pipeline is refused with `code`, that standard error holds every one of `words`, that nobody
+/// panicked, and that nothing was published or left.
+#[track_caller]
+fn assert_refused(bench: &Bench, code: i32, words: &[&str]) -> Outcome {
+    let before = bench.all_files("lake");
+    let outcome = bench.run(&["run", "p.yaml"]).expect(code);
+    for word in words {
+        assert!(outcome.stderr.contains(word), "`{word}` is not in:\n{}", outcome.stderr);
+    }
+    assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    assert_eq!(bench.all_files("lake"), before, "{}", outcome.stderr);
+    outcome
+}
+
+fn counts(outcome: &Outcome) -> [u64; 4] {
+    let table = &outcome.last_line()["tables"][0];
+    ["read", "written", "quarantined", "filtered"].map(|name| table[name].as_u64().unwrap())
+}
+
+/// The rows that a run put aside, read by another program.
+fn quarantine(bench: &Bench) -> Vec<Value> {
+    let script = "import json, sys, pyarrow.parquet as pq\n\
+                  print(json.dumps([r for f in sys.argv[1:] for r in pq.read_table(f).to_pylist()], default=str))";
+    let files = bench.all_files(".transload/quarantine");
+    let files: Vec<&str> =
+        files.iter().filter_map(|p| p.to_str()).filter(|p| p.ends_with(".parquet")).collect();
+    serde_json::from_str(&run_python(script, &files)).unwrap()
+}
+
+/// A good Parquet file of 100 rows.
+fn parquet() -> Vec<u8> {
+    let bench = Bench::new();
+    bench.write("make.yaml", tpch_pipeline("  - from: supplier\n"));
+    bench.run(&["run", "make.yaml"]).expect(0);
+    fs::read(&bench.data_files("lake")[0]).unwrap()
+}
+
+#[test]
+fn a_damaged_parquet_file_is_named() {
+    let good = parquet();
+    let with_footer_length = |length: [u8; 4]| [b"PAR1".as_slice(), &length, b"PAR1"].concat();
+    let damaged: [(&str, Vec<u8>); 13] = [
+        ("empty", Vec::new()),
+        ("zeros", vec![0; 1000]),
+        ("a magic number", good[..4].to_vec()),
+        ("cut in the middle", good[..good.len() / 2].to_vec()),
+        ("cut before the footer's length", good[..good.len() - 8].to_vec()),
+        ("cut by one byte", good[..good.len() - 1].to_vec()),
+        ("without its first byte", good[1..].to_vec()),
+        ("with bytes behind it", [good.as_slice(), b"more"].concat()),
+        ("text", b"id,name\n1,a\n".to_vec()),
+        ("a footer of no bytes", with_footer_length([0; 4])),
+        ("a footer of four gigabytes", with_footer_length([0xff; 4])),
+        ("the file twice without a footer", [&good[..good.len() / 2], &good[..good.len() / 2]].concat()),
+        ("compressed", [b"\x28\xb5\x2f\xfd".as_slice(), &good[4..100]].concat()),
+    ];
+    for (what, content) in damaged {
+        let bench = bench("", "");
+        bench.write("in/t/t.parquet", content);
+        let outcome = assert_refused(&bench, 3, &["t/t.parquet", "cannot be read"]);
+        assert!(outcome.stderr.len() < 2000, "{what}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn one_damaged_file_spoils_the_table_and_is_the_one_that_is_named() {
+    let good = parquet();
+    let bench = bench("", "");
+    bench.write("in/t/1.parquet", &good);
+    bench.write("in/t/2.parquet", &good[..500]);
+    bench.write("in/t/3.parquet", &good);
+    let outcome = assert_refused(&bench, 3, &["t/2.parquet"]);
+    assert!(!outcome.stderr.contains("t/1.parquet"), "{}", outcome.stderr);
+}
+
+#[test]
+fn what_is_not_a_file_is_no_table() {
+    let bench = bench("", "");
+    assert_refused(&bench, 3, &["in", "hint:"]);
+    fs::create_dir_all(bench.path("in/t")).unwrap();
+    assert_refused(&bench, 3, &["there is no table `t`", "discover"]);
+    fs::create_dir_all(bench.path("in/t/t.parquet")).unwrap();
+    assert_refused(&bench, 3, &["there is no table `t`"]);
+    std::os::unix::fs::symlink("nowhere", bench.path("in/t/u.parquet")).unwrap();
+    assert_refused(&bench, 3, &["there is no table `t`"]);
+}
+
+#[test]
+fn a_flipped_bit_never_makes_it_panic() {
+    const FLIPS: usize = 300;
+    let good = parquet();
+    let try_flips = |first: usize| {
+        for flip in (first..FLIPS).step_by(2) {
+            let (at, bit) = (flip * good.len() / FLIPS, flip % 8);
+            let mut content = good.clone();
+            content[at] ^= 1 << bit;
+            let bench = bench("", "");
+            bench.write("in/t/t.parquet", content);
+            let outcome = bench.run(&["run", "p.yaml"]);
+            assert!([0, 3, 4].contains(&outcome.code), "byte {at}, bit {bit}: {outcome:?}");
+            assert!(!outcome.stderr.contains("panicked"), "byte {at}, bit {bit}: {outcome:?}");
+            if outcome.code != 0 {
+                assert!(outcome.stderr.contains("t/t.parquet"), "byte {at}, bit {bit}: {outcome:?}");
+                assert!(bench.all_files("lake").is_empty(), "byte {at}, bit {bit}: {outcome:?}");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| try_flips(0));
+        scope.spawn(|| try_flips(1));
+    });
+}
+
+#[test]
+fn a_csv_line_that_cannot_be_read_is_named_by_its_number() {
+    let cases: [(&[u8], u32, &str); 9] = [
+        (b"id,name\n1,a\n2,\"b\n3,c\n", 3, "a quote is not closed"),
+        (b"id,name\n1,a\n2,\"b\"x\n3,c\n", 3, "text follows a closing quote"),
+        (b"id,name\n1,a\n2,5\" pipe\n3,c\n", 3, "a quote stands inside an unquoted field"),
+        (b"id,name\n1,a\n2,\xff\n3,c\n", 3, "the text is not UTF-8"),
+        (b"id,name\n1,a\n2,b,c\n3,c\n", 3, "3 fields where 2 are expected"),
+        (b"id,name\n1,a\n2\n3,c\n", 3, "1 fields where 2 are expected"),
+        (b"id,name\r\n1,a\r\n2,b,c\r\n", 3, "3 fields where 2 are expected"),
+        (b"id,name\n1,\"a\nb\nc\"\n2,b,c\n", 5, "3 fields where 2 are expected"),
+        (b"id,name\n1,a\n\n\n2,b,c", 5, "3 fields where 2 are expected"),
+    ];
+    for (content, line, reason) in cases {
+        let bench = csv("", "", content);
+        assert_refused(&bench, 3, &[reason, &format!("line {line}, "), "t.csv", "on_bad_line: quarantine"]);
+    }
+}
+
+#[test]
+fn a_csv_file_whose_header_or_encoding_is_wrong_is_refused() {
+    let utf16 = |text: &str| [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    let utf16_be = |text: &str| [0xfe, 0xff].into_iter().chain(text.encode_utf16().flat_map(u16::to_be_bytes)).collect();
+    let cases: [(Vec<u8>, &str); 7] = [
+        (utf16("id,name\n1,a\n"), "the file is UTF-16"),
+        (utf16_be("id,name\n1,a\n"), "the file is UTF-16"),
+        (b"id,n\xffme\n1,a\n".to_vec(), "not UTF-8"),
+        (Vec::new(), "the CSV file is empty"),
+        (b"id,id\n1,2\n".to_vec(), "names `id` twice"),
+        (b"id,\n1,2\n".to_vec(), "column 2 has no name"),
+        (b"\"id,name\n1,2\n".to_vec(), "the header cannot be read"),
+    ];
+    for (content, reason) in cases {
+        assert_refused(&csv("", "", content), 3, &[reason, "t.csv"]);
+    }
+}
+
+#[test]
+fn a_record_without_end_is_given_up_in_time() {
+    let bench = csv("", "", format!("id,name\n1,\"{}", "x\n".repeat(9 << 20)));
+    assert_refused(&bench, 3, &["a quote is not closed", "line 2, "]);
+}
+
+#[test]
+fn bad_lines_go_into_quarantine_with_their_reason_and_as_they_were() {
+    let content = b"id,name\n1,a\n2,b,c\n3,\"x\"y\n4\n5,ok\n6,\xff\n7,\"end";
+    let bench = csv("on_bad_line: quarantine", ", key: [id]", content);
+    let outcome = bench.run(&["run", "p.yaml"]).expect(0);
+    assert_eq!(counts(&outcome), [7, 2, 5, 0]);
+    assert_eq!(outcome.last_line()["tables"][0]["verdict"], "match");
+    let found: Vec<(Value, Value)> =
+        quarantine(&bench).iter().map(|r| (r["_transload_raw"].clone(), r["_transload_reason"].clone())).collect();
+    let expected = [
+        ("2,b,c", "line 3: 3 fields where 2 are expected"),
+        ("3,\"x\"y", "line 4: text follows a closing quote"),
+        ("4", "line 5: 1 fields where 2 are expected"),
+        ("6,\u{fffd}", "line 7: the text is not UTF-8"),
+        ("7,\"end", "line 8: a quote is not closed"),
+    ];
+    assert_eq!(found, expected.map(|(raw, reason)| (json!(raw), json!(reason))));
+    let shown = bench.run(&["show", outcome.last_line()["run_id"].as_str().unwrap()]).expect(0).stdout;
+    assert!(shown.contains("7 read = 2 written + 5 quarantined + 0 filtered"), "{shown}");
+    assert!(shown.contains("5 source rows put into quarantine"), "{shown}");
+}
+
+/// Two of five values do not fit int8.
+const MISFITS: &str = "id,n\n1,10\n2,x\n3,300\n4,\n5,12\n";
+
+fn misfits(policy: &str) -> Bench {
+    csv("", &format!(", key: [id], columns: {{ n: {{ cast: int8{policy} }} }}"), MISFITS)
+}
+
+/// The run's receipt says: values that became NULL, values whose row was put aside.
+fn losses(bench: &Bench, outcome: &Outcome) -> [u64; 2] {
+    let run = outcome.last_line()["run_id"].as_str().unwrap().to_string();
+    let shown = bench.run(&["show", &run, "--format", "json"]).expect(0).last_line();
+    let losses = shown["run"]["receipts"][0]["losses"].as_array().unwrap().clone();
+    let loss = losses.iter().find(|l| l["column"] == "n").unwrap();
+    ["nulled", "quarantined"].map(|name| loss[name].as_u64().unwrap())
+}
+
+#[test]
+fn a_value_that_does_not_fit_stops_the_load_unless_the_pipeline_says_otherwise() {
+    let outcome = assert_refused(&misfits(""), 4, &["do not fit int8", "column n", "t.csv", "hint:"]);
+    // Values of rows are not for logs.
+    assert!(!outcome.stderr.contains("300"), "{}", outcome.stderr);
+    assert_refused(&misfits(", on_misfit: error"), 4, &["do not fit int8"]);
+}
+
+#[test]
+fn misfits_that_become_null_are_counted() {
+    let bench = misfits(", on_misfit: null_counted");
+    let outcome = bench.run(&["run", "p.yaml"]).expect(0);
+    assert_eq!(counts(&outcome), [5, 5, 0, 0]);
+    assert_eq!(losses(&bench, &outcome), [2, 0]);
+}
+
+#[test]
+fn misfits_that_are_put_aside_keep_their_value_and_a_reason() {
+    let bench = misfits(", on_misfit: quarantine");
+    let outcome = bench.run(&["run", "p.yaml"]).expect(0);
+    assert_eq!(counts(&outcome), [5, 3, 2, 0]);
+    assert_eq!(losses(&bench, &outcome), [0, 2]);
+    let found: Vec<Value> =
+        quarantine(&bench).iter().map(|r| json!([r["id"], r["n"], r["_transload_reason"]])).collect();
+    assert_eq!(found, [json!(["2", "x", "n does not fit int8"]), json!(["3", "300", "n does not fit int8"])]);
+}
+
+#[test]
+fn misfits_that_stay_text_or_widen_the_column_lose_nothing() {
+    for policy in ["text", "widen"] {
+        let bench = misfits(&format!(", on_misfit: {policy}"));
+        let outcome = bench.run(&["run", "p.yaml"]).expect(0);
+        assert_eq!(counts(&outcome), [5, 5, 0, 0], "{policy}");
+        let found = bench.run(&["discover", "lake", "--format", "json"]).expect(0).last_line();
+        assert_eq!(found["tables"][0]["columns"][1], json!(["n", "text", true]), "{policy}");
+    }
+}
+
+#[test]
+fn a_plan_whose_source_has_changed_is_refused() {
+    type Change = fn(&PathBuf);
+    let changes: [(&str, Change); 4] = [
+        ("changed after it was pinned", |file| fs::write(file, "id,n\n1,10\n2,21\n").unwrap()),
+        ("changed after it was pinned", |file| fs::write(file, "id,n\n1,10\n2,20\n3,30\n").unwrap()),
+        ("changed after it was pinned", |file| {
+            // The same content in another file is not the file that was pinned.
+            fs::copy(file, file.with_extension("new")).unwrap();
+            fs::rename(file.with_extension("new"), file).unwrap();
+        }),
+        ("is gone", |file| fs::remove_file(file).unwrap()),
+    ];
+    for (reason, change) in changes {
+        let bench = bench(", format: csv", "");
+        let file = bench.write("in/t/1.csv", "id,n\n1,10\n2,20\n");
+        bench.write("in/t/2.csv", "id,n\n3,30\n");
+        bench.run(&["plan", "p.yaml", "--save", "plan.json"]).expect(0);
+        change(&file);
+        bench.run(&["run", "--plan", "plan.json"]).expect(3).says(reason).says("t/1.csv").says("make a new plan");
+        assert!(bench.all_files("lake").is_empty(), "{reason}");
+    }
+}
+
+#[test]
+fn a_plan_that_was_edited_is_refused() {
+    let bench = csv("", "", "id,n\n1,10\n");
+    bench.run(&["plan", "p.yaml", "--save", "plan.json"]).expect(0);
+    let plan = fs::read_to_string(bench.path("plan.json")).unwrap();
+    bench.write("plan.json", plan.replace("t.csv", "u.csv"));
+    bench.run(&["run", "--plan", "plan.json"]).expect(3).says("plan.json").says("was changed after it was made");
+    bench.write("plan.json", &plan[..plan.len() / 2]);
+    bench.run(&["run", "--plan", "plan.json"]).expect(3).says("plan.json").says("is not a plan");
+    bench.write("plan.json", plan);
+    bench.run(&["run", "--plan", "plan.json"]).expect(0);
+}
+
+/// A CSV file that takes several reads.
+fn long_csv(word: &str) -> String {
+    let mut text = String::from("id,word\n");
+    (0..200_000).for_each(|id| text.push_str(&format!("{id},{word} {id}\n")));
+    text
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_named_and_nothing_is_published() {
+    type Change = fn(&PathBuf);
+    let changes: [(&str, Change); 3] = [
+        ("replaced", |file| {
+            fs::write(file.with_extension("new"), long_csv("other")).unwrap();
+            fs::rename(file.with_extension("new"), file).unwrap();
+        }),
+        ("cut", |file| fs::write(file, "id,word\n").unwrap()),
+        ("removed", |file| fs::remove_file(file).unwrap()),
+    ];
+    for (what, change) in changes {
+        let bench = csv("", "", long_csv("word"));
+        // One batch of 8192 rows in 100 ms: the change comes long before the last read.
+        let load = Started::new(&bench, &["run", "p.yaml"], "stage.batch=sleep(100)");
+        wait_until("staging", || is_staging(&bench));
+        change(&bench.path("in/t.csv"));
+        let outcome = load.ended().expect(3);
+        assert!(outcome.stderr.contains("t.csv"), "{what}: {}", outcome.stderr);
+        assert!(bench.all_files("lake").is_empty(), "{what}: {:?}", bench.all_files("lake"));
+    }
+}
+
+#[test]
+fn a_source_that_changes_before_the_comparison_is_not_called_a_match() {
+    let bench = csv("", ", key: [id]", "id,n\n1,10\n");
+    let load = Started::new(&bench, &["run", "p.yaml"], "reconcile.begun=sleep(500)");
+    wait_until("a receipt", || {
+        bench.all_files(".transload/runs").iter().any(|p| p.to_string_lossy().contains("/receipt-"))
+    });
+    bench.write("in/t.csv", "id,n\n1,11\n");
+    let outcome = load.ended().expect(3).says("t.csv").says("changed after it was pinned");
+    assert_eq!(outcome.last_line()["tables"][0]["verdict"], Value::Null);
+    assert_eq!(counts(&outcome), [1, 1, 0, 0]);
+}
+
+#[test]
+fn a_file_where_a_folder_is_needed_is_said_and_not_tried_again() {
+    for taken in ["lake", "lake/t", "lake/t/_transload", ".transload", ".transload/runs", ".transload/artifacts"] {
+        let bench = csv("", "", "id,n\n1,10\n");
+        bench.write(taken, "a file");
+        let outcome = assert_refused(&bench, 3, &[taken]);
+        assert!(!outcome.stderr.contains("resume"), "{taken}: {}", outcome.stderr);
+        assert_eq!(fs::read_to_string(bench.path(taken)).unwrap(), "a file");
+    }
+}
+
+#[test]
+fn a_target_where_nothing_can_be_made_is_refused() {
+    // Tests may run as root, whom no mode of a folder keeps out; nobody can make a folder in /proc.
+    let bench = csv("", "", "id,n\n1,10\n");
+    let text = fs::read_to_string(bench.path("p.yaml")).unwrap().replace("url: lake", "url: /proc/lake");
+    bench.write("p.yaml", text);
+    assert_refused(&bench, 3, &["/proc/lake"]);
+}
+
+#[test]
+fn files_that_transload_did_not_write_are_never_replaced() {
+    let bench = csv("", "", "id,n\n1,10\n");
+    let foreign = bench.write("lake/t/precious.parquet", "not ours");
+    assert_refused(&bench, 3, &["files that transload did not write", "t/precious.parquet"]);
+    assert_eq!(fs::read_to_string(foreign).unwrap(), "not ours");
+}
+
+#[test]
+fn a_damaged_manifest_is_named() {
+    let bench = csv("", "", "id,n\n1,10\n");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let manifest = "lake/t/_transload/manifest/00000000000000000001.json";
+    let good = fs::read_to_string(bench.path(manifest)).unwrap();
+    bench.write(manifest, &good[..good.len() / 2]);
+    assert_refused(&bench, 3, &["the manifest of a table cannot be read", "t/_transload/manifest/"]);
+    bench.write(manifest, good.replace("\"format\": 1", "\"format\": 2"));
+    assert_refused(&bench, 3, &["has format 2", "use a newer transload"]);
+}
+
+#[test]
+fn a_table_whose_files_were_removed_by_hand_is_not_read() {
+    let bench = csv("", "", "id,n\n1,10\n");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let file = bench.data_files("lake")[0].clone();
+    fs::remove_file(&file).unwrap();
+    let name = file.file_name().unwrap().to_str().unwrap().to_string();
+    bench.run(&["reconcile", "p.yaml"]).expect(3).says(&name).says("someone changed the folder by hand");
+}
+
+const SECRET: &str = "s3cr3t-8f1d";
+
+/// Runs with the variable WHERE set.
+fn run_where(bench: &Bench, args: &[&str], value: &str) -> Outcome {
+    let output = bench.command(args).env("WHERE", value).output().unwrap();
+    Outcome {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[track_caller]
+fn assert_silent(outcome: &Outcome) {
+    assert!(!outcome.stdout.contains(SECRET), "standard output shows it: {}", outcome.stdout);
+    assert!(!outcome.stderr.contains(SECRET), "standard error shows it: {}", outcome.stderr);
+}
+
+fn assert_silent_ledger(bench: &Bench) {
+    for file in bench.all_files(".transload") {
+        let content = fs::read(&file).unwrap();
+        let shown = content.windows(SECRET.len()).any(|w| w == SECRET.as_bytes());
+        assert!(!shown, "{} holds it", file.display());
+    }
+}
+
+/// A bench whose source or target lies in a folder that only the variable WHERE names.
+fn referring(side: &str) -> Bench {
+    let bench = csv("", ", key: [id]", "id,n\n1,10\n");
+    let text = fs::read_to_string(bench.path("p.yaml")).unwrap();
+    bench.write("p.yaml", text.replace(&format!("url: {side}"), "url: \"${env:WHERE}\""));
+    if side == "in" {
+        fs::rename(bench.path("in"), bench.path(SECRET)).unwrap();
+    }
+    bench
+}
+
+#[test]
+fn a_variable_that_is_not_set_is_named() {
+    for side in ["in", "lake"] {
+        let bench = referring(side);
+        bench.run(&["check", "p.yaml"]).expect(0);
+        bench.run(&["run", "p.yaml"]).expect(3).says("WHERE is not set").says("export WHERE=");
+    }
+    let bench = csv("", "", "id,n\n1,10\n");
+    let text = fs::read_to_string(bench.path("p.yaml")).unwrap();
+    bench.write("p.yaml", text.replace("url: lake", "url: \"${file:gone.txt}\""));
+    bench.run(&["run", "p.yaml"]).expect(3).says("gone.txt");
+}
+
+#[test]
+fn the_value_of_a_reference_is_never_printed_or_kept() {
+    for side in ["in", "lake"] {
+        let bench = referring(side);
+        let run = run_where(&bench, &["run", "p.yaml"], SECRET).expect(0);
+        assert_silent(&run);
+        let run = run.last_line()["run_id"].as_str().unwrap().to_string();
+        let verbs: [&[&str]; 9] = [
+            &["check", "p.yaml"],
+            &["plan", "p.yaml"],
+            &["plan", "p.yaml", "--format", "json"],
+            &["plan", "p.yaml", "--save", "plan.json"],
+            &["discover", "p.yaml"],
+            &["discover", "p.yaml", "--target", "--pipeline"],
+            &["reconcile", "p.yaml"],
+            &["show", &run, "--plan"],
+            &["show", &run, "--plan", "--format", "json"],
+        ];
+        for verb in verbs {
+            assert_silent(&run_where(&bench, verb, SECRET).expect(0));
+        }
+        assert!(!fs::read_to_string(bench.path("plan.json")).unwrap().contains(SECRET));
+        assert_silent_ledger(&bench);
+    }
+}
+
+#[test]
+fn the_value_of_a_reference_is_not_logged() {
+    for side in ["in", "lake"] {
+        let bench = referring(side);
+        assert_silent(&run_where(&bench, &["run", "p.yaml", "--log", "debug"], SECRET).expect(0));
+    }
+}
+
+#[test]
+fn the_value_of_a_reference_is_not_in_errors() {
+    let bench = referring("in");
+    assert_silent(&run_where(&bench, &["run", "p.yaml"], &format!("gone-{SECRET}")).expect(3));
+    assert_silent(&run_where(&bench, &["run", "p.yaml"], &format!("s3://user:{SECRET}@host/x")).expect(3));
+    let text = fs::read_to_string(bench.path("p.yaml")).unwrap();
+    bench.write("p.yaml", text.replace("from: t", "from: u"));
+    assert_silent(&run_where(&bench, &["run", "p.yaml"], SECRET).expect(3));
+    let bench = referring("lake");
+    bench.write(SECRET, "a file where a folder is needed");
+    assert_silent(&run_where(&bench, &["run", "p.yaml"], SECRET));
+    assert_silent(&run_where(&bench, &["run", "p.yaml"], &format!("/proc/{SECRET}")).expect(3));
+    assert_silent_ledger(&bench);
+}
+
+#[test]
+fn a_program_that_is_killed_leaves_no_temporary_data_beside_the_table() {
+    let bench = csv("", "", "id,n\n1,10\n");
+    bench.run_with_faults(&["run", "p.yaml"], "commit.manifest=return(kill)").expect(-1);
+    let run = bench.newest_run();
+    bench.run(&["resume", &run]).expect(0);
+    let hidden = |name: &str| name.starts_with('.');
+    let left: Vec<PathBuf> = bench
+        .all_files("lake")
+        .into_iter()
+        .filter(|p| p.file_name().and_then(|n| n.to_str()).is_some_and(hidden))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_ledger_record_that_was_changed_breaks_the_chain() {
+    let bench = csv("", "", "id,n\n1,10\n");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    bench.run(&["audit", "verify"]).expect(0);
+    let record = bench.path(".transload/audit/000000000002.json");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("committed", "cominited")).unwrap();
+    bench.run(&["audit", "verify"]).expect(3).says("broken at record 3");
+    fs::write(&record, text).unwrap();
+    bench.run(&["audit", "verify"]).expect(0);
+}
+
+#[test]
+fn a_table_too_large_for_the_memory_limit_is_loaded_within_it() {
+    let bench = csv("", "", long_csv("word"));
+    let mut command = bench.command(&["run", "p.yaml", "--memory", "64MiB", "--parallel", "1"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    drop(Command::new("true"));
+}
