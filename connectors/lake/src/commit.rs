@@ -81,18 +81,28 @@ impl LakeSink {
         Ok(())
     }
 
-    /// Nothing but what transload wrote may be in the folder: it could not be replaced or left in place safely.
-    async fn refuse_foreign_files(&self, store: &Store) -> Result<()> {
-        let ours = |name: &str| name.strip_prefix("part-").and_then(|rest| RunId::parse(rest.get(..25)?)).is_some();
-        let foreign = store.list(&self.root).await?.into_iter().find(|f| {
-            !is_hidden(&f.location, &self.root) && !ours(f.location.filename().unwrap_or_default())
-        });
-        match foreign {
-            None => Ok(()),
-            Some(file) => Err(Error::config("the target folder holds files that transload did not write")
-                .with("path", file.location.to_string())
-                .hint("use another `to`, or empty the folder")),
+    /// Removes what a commit that died has moved and not published, and refuses files that transload did not write:
+    /// they could not be replaced or left in place safely.
+    async fn clear_the_way(&self, store: &Store, base: Option<&Manifest>) -> Result<()> {
+        let listed: HashSet<&str> = base.iter().flat_map(|m| &m.files).map(|f| f.path.as_str()).collect();
+        let own = format!("part-{}-", self.spec.commit);
+        let prefix = format!("{}/", self.root);
+        for file in store.list(&self.root).await? {
+            let path = file.location.as_ref().strip_prefix(&prefix).unwrap_or_default();
+            let name = file.location.filename().unwrap_or_default();
+            if is_hidden(&file.location, &self.root) || listed.contains(path) || name.starts_with(&own) {
+                continue;
+            }
+            let ours = name.strip_prefix("part-").and_then(|rest| RunId::parse(rest.get(..25)?)).is_some();
+            if ours {
+                store.remove_and_prune(&file.location).await?;
+            } else if base.is_none() {
+                return Err(Error::config("the target folder holds files that transload did not write")
+                    .with("path", file.location.to_string())
+                    .hint("use another `to`, or empty the folder"));
+            }
         }
+        Ok(())
     }
 
     /// The result of this commit when an earlier call did it, whatever was committed since.
@@ -189,15 +199,15 @@ impl Sink for LakeSink {
             files.extend(part);
         }
         fault::point("commit.begun")?;
+        // Commits of one table come one after the other, so whatever is moved and not published is of a dead one.
+        let _turn = store.lock(&self.root.clone().join(FOLDER).join("lock")).await?;
         for _ in 0..ATTEMPTS {
             let base = Manifest::newest(&store, &self.root).await?;
             if let Some(done) = base.as_ref().filter(|m| m.commits.contains(&self.spec.commit)) {
                 return self.done_before(&store, done).await;
             }
             self.as_expected(base.as_ref())?;
-            if base.is_none() {
-                self.refuse_foreign_files(&store).await?;
-            }
+            self.clear_the_way(&store, base.as_ref()).await?;
             let mut manifest = self.next(base.as_ref(), state.clone())?;
             if files.is_empty() && manifest.files.is_empty() {
                 files.push(write_empty(&self.stager(&store, "empty"))?);
@@ -230,16 +240,26 @@ impl Sink for LakeSink {
 
     async fn abort(&self) -> Result<()> {
         let Ok(store) = Store::open(self.url.expose_secret(), false) else { return Ok(()) };
+        let folder = self.root.clone().join(FOLDER);
+        if !store.local_path(&folder).is_dir() {
+            return Ok(());
+        }
+        let lock = folder.join("lock");
+        let _turn = store.lock(&lock).await?;
         let manifest = Manifest::newest(&store, &self.root).await?;
         if manifest.as_ref().is_none_or(|m| !m.commits.contains(&self.spec.commit)) {
             let own = format!("part-{}-", self.spec.commit);
             for file in store.list(&self.root).await? {
                 if file.location.filename().unwrap_or_default().starts_with(&own) {
-                    store.remove(&file.location).await?;
+                    store.remove_and_prune(&file.location).await?;
                 }
             }
         }
-        self.remove_staged(&store).await
+        self.remove_staged(&store).await?;
+        match manifest {
+            Some(_) => Ok(()),
+            None => store.remove_and_prune(&lock).await,
+        }
     }
 }
 
@@ -284,7 +304,7 @@ impl LakeSink {
             for version in manifest.version.saturating_sub(CLEANED_VERSIONS)..manifest.version {
                 let Some(replaced) = Manifest::at(store, &self.root, version).await? else { continue };
                 for file in replaced.files.iter().filter(|f| !kept.contains(f.path.as_str())) {
-                    store.remove(&below(&self.root, &file.path)?).await?;
+                    store.remove_and_prune(&below(&self.root, &file.path)?).await?;
                 }
             }
         }

@@ -61,6 +61,9 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
         let files = listed(store, &root, &manifest).await?;
         return Ok(Found { root, files, manifest: Some(manifest) });
     }
+    if is_unpublished(store, &root) {
+        return Err(missing());
+    }
     let extension = format!(".{}", format.extension());
     let mut files = store.list(&root).await?;
     files.retain(|f| !is_hidden(&f.location, &root) && f.location.as_ref().ends_with(&extension));
@@ -76,6 +79,13 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
         return Err(missing());
     }
     Ok(Found { root, files, manifest: None })
+}
+
+/// Whether a table is being written for the first time: what is there is not a table yet.
+fn is_unpublished(store: &Store, root: &Path) -> bool {
+    !root.as_ref().is_empty()
+        && store.local_path(&root.clone().join(FOLDER)).is_dir()
+        && !store.local_path(&root.clone().join(FOLDER).join("manifest")).is_dir()
 }
 
 /// The files of a manifest, as they are now.
@@ -159,5 +169,6 @@ pub(crate) async fn tables(store: &Store, format: Format) -> Result<Vec<TableNam
             names.insert(if data == 0 { path.to_string() } else { parts[..data].join("/") });
         }
     }
+    names.retain(|name| Path::parse(name).is_ok_and(|root| !is_unpublished(store, &root)));
     Ok(names.into_iter().map(TableName::new).collect())
 }

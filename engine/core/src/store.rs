@@ -122,8 +122,30 @@ impl Store {
         .await
     }
 
-    /// Removes an object; one that is gone already is fine. Folders this leaves empty go too.
+    /// Removes an object; one that is gone already is fine.
     pub async fn remove(&self, path: &Path) -> Result<()> {
+        let target = self.local_path(path);
+        blocking(move || match std::fs::remove_file(&target) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    /// Waits until nobody else holds the lock of that name, and holds it until it is dropped or the process ends.
+    pub async fn lock(&self, path: &Path) -> Result<File> {
+        let target = self.local_path(path);
+        blocking(move || {
+            make_folder(&parent(&target)?)?;
+            let file = File::options().create(true).truncate(false).write(true).open(&target)?;
+            file.lock()?;
+            Ok(file)
+        })
+        .await
+    }
+
+    /// Removes an object and the folders this leaves empty. Nobody may be writing into them.
+    pub async fn remove_and_prune(&self, path: &Path) -> Result<()> {
         let (target, root) = (self.local_path(path), self.root.clone());
         blocking(move || {
             match std::fs::remove_file(&target) {
@@ -243,7 +265,7 @@ mod tests {
         assert_eq!(store.read(&path).await.unwrap().unwrap().as_ref(), b"1");
         assert_eq!(store.list(&Path::from("a")).await.unwrap().len(), 1);
         store.remove(&path).await.unwrap();
-        store.remove(&path).await.unwrap();
+        store.remove_and_prune(&path).await.unwrap();
         assert!(!dir.path().join("a").exists());
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{ArrayRef, BinaryBuilder, BooleanArray, RecordBatch, StringBuilder, UInt64Builder};
+use arrow::array::{Array, ArrayRef, BinaryBuilder, BooleanArray, RecordBatch, StringBuilder, UInt64Builder};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
@@ -21,7 +21,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use transload_core::value::Differences;
-use transload_core::{Error, Result};
+use transload_core::{Error, LogicalType, Result};
 use transload_digest::{Algorithm, CanonicalRows, RowEncoder, RowHasher, RowHashes, TableDigest};
 
 use crate::side::Side;
@@ -65,7 +65,13 @@ impl Drill {
         .collect();
         let schema = self.source.schema();
         let shown: Vec<usize> = self.shown();
-        fields.extend(shown.iter().map(|i| Arc::new(schema.field(*i).clone().with_nullable(true))));
+        let target = self.target.schema();
+        fields.extend(shown.iter().map(|i| {
+            let field = schema.field(*i).clone().with_nullable(true);
+            // A key that has another type on each side is shown as text.
+            let same = LogicalType::of(schema.field(*i)) == LogicalType::of(target.field(*i));
+            Arc::new(if same { field } else { Field::new(field.name(), DataType::Utf8, true) })
+        }));
         Arc::new(Schema::new(fields))
     }
 
@@ -386,6 +392,18 @@ impl Merge {
     }
 }
 
+/// A key's value as the evidence shows it.
+fn shown_as(value: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    let of = |ty: &DataType| LogicalType::of(&Field::new("", ty.clone(), true));
+    if *field.data_type() == DataType::Utf8 && of(value.data_type()) != of(field.data_type()) {
+        let texts = (0..value.len()).map(|i| {
+            Ok(value.is_valid(i).then_some(arrow::util::display::array_value_to_string(value, i)?))
+        });
+        return Ok(Arc::new(texts.collect::<Result<arrow::array::StringArray>>()?));
+    }
+    transload_coerce::relayout(value, field)
+}
+
 /// Evidence rows being written.
 struct Evidence {
     shown: Vec<usize>,
@@ -446,7 +464,7 @@ impl Evidence {
             // The target's layout of a key may be another than the source's.
             let parts: Vec<ArrayRef> =
                 self.keys.iter().map(|k| transload_coerce::relayout(k.column(at), field)).collect::<Result<_>>()?;
-            let parts: Vec<&dyn arrow::array::Array> = parts.iter().map(AsRef::as_ref).collect();
+            let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
             columns.push(arrow::compute::concat(&parts)?);
         }
         Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
