@@ -52,7 +52,9 @@ fn undisturbed() -> Vec<String> {
 fn killed_at_any_point_a_resumed_run_ends_like_an_undisturbed_one() {
     let expected = undisturbed();
     let mut faults: Vec<String> = POINTS.iter().map(|point| format!("{point}=return(kill)")).collect();
-    for later in ["stage.batch=7*off->return(kill)", "unit.journaled=1*off->return(kill)", "commit.renamed=1*off->return(kill)"] {
+    for later in
+        ["stage.batch=7*off->return(kill)", "unit.journaled=1*off->return(kill)", "commit.renamed=1*off->return(kill)"]
+    {
         faults.push(later.to_string());
     }
     for fault in faults {
@@ -60,7 +62,8 @@ fn killed_at_any_point_a_resumed_run_ends_like_an_undisturbed_one() {
         bench.write("p.yaml", PIPELINE);
         let killed = bench.run_with_faults(&["run", "p.yaml", "--parallel", "2"], &fault);
         assert_eq!(killed.code, -1, "{fault}: {}", killed.stderr);
-        if ["run.", "unit.", "stage."].iter().any(|early| fault.starts_with(early) && !fault.starts_with("run.receipt")) {
+        if ["run.", "unit.", "stage."].iter().any(|early| fault.starts_with(early) && !fault.starts_with("run.receipt"))
+        {
             assert!(manifest(&bench, "orders").is_none() || fault.contains("off"), "{fault} published something");
         }
         let run = bench.newest_run();

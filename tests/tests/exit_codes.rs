@@ -50,7 +50,8 @@ fn data_that_breaks_a_rule_is_4_and_nothing_is_published() {
     bench.write("p.yaml", csv_pipeline("  - from: t.csv\n    to: t\n    columns: { n: { cast: int16 } }\n"));
     bench.run(&["run", "p.yaml"]).expect(4).says("does not fit int16");
     assert!(bench.all_files("out").is_empty());
-    let mended = csv_pipeline("  - from: t.csv\n    to: t\n    columns: { n: { cast: int16, on_misfit: quarantine } }\n");
+    let mended =
+        csv_pipeline("  - from: t.csv\n    to: t\n    columns: { n: { cast: int16, on_misfit: quarantine } }\n");
     bench.write("p.yaml", mended);
     let line = bench.run(&["run", "p.yaml"]).expect(0).last_line();
     assert_eq!((line["tables"][0]["written"].as_u64(), line["tables"][0]["quarantined"].as_u64()), (Some(1), Some(1)));

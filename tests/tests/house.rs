@@ -103,7 +103,8 @@ fn one_crate_casts_and_one_prints() {
 fn the_list_of_fault_points_is_the_code_s() {
     let mut passed: Vec<String> = Vec::new();
     for (_, text) in all_sources() {
-        passed.extend(text.split("fault::point(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_string())));
+        passed
+            .extend(text.split("fault::point(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_string())));
     }
     passed.sort();
     passed.dedup();
@@ -115,8 +116,20 @@ fn the_list_of_fault_points_is_the_code_s() {
 #[test]
 fn the_top_level_holds_what_it_should() {
     const NAMES: [&str; 14] = [
-        "Cargo.toml", "Cargo.lock", "LICENSE", "CHANGELOG.md", "README.md", "archetypes", "benches", "clippy.toml",
-        "connectors", "docs", "engine", "pipelines", "rustfmt.toml", "tests",
+        "Cargo.toml",
+        "Cargo.lock",
+        "LICENSE",
+        "CHANGELOG.md",
+        "README.md",
+        "archetypes",
+        "benches",
+        "clippy.toml",
+        "connectors",
+        "docs",
+        "engine",
+        "pipelines",
+        "rustfmt.toml",
+        "tests",
     ];
     for entry in std::fs::read_dir(root()).unwrap() {
         let name = entry.unwrap().file_name().to_str().unwrap().to_string();

@@ -27,7 +27,11 @@ fn the_schema_accepts_good_pipelines_and_refuses_most_bad_ones() {
     let schema: Value = serde_json::from_str(&committed("pipeline")).unwrap();
     let validator = jsonschema::draft7::new(&schema).unwrap();
     let list = |folder: &str| -> Vec<_> {
-        std::fs::read_dir(root().join(folder)).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "yaml")).collect()
+        std::fs::read_dir(root().join(folder))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.extension().is_some_and(|e| e == "yaml"))
+            .collect()
     };
     for path in list("tests/good_yaml").into_iter().chain(list("pipelines")) {
         let errors: Vec<String> = validator.iter_errors(&yaml(&path).unwrap()).map(|e| e.to_string()).collect();

@@ -166,9 +166,7 @@ impl LakeSink {
 impl Sink for LakeSink {
     async fn state(&self) -> Result<Option<(String, TableState)>> {
         match Store::open(self.url.expose_secret(), false) {
-            Ok(store) => {
-                Ok(Manifest::newest(&store, &self.root).await?.map(|m| (m.version.to_string(), m.state)))
-            }
+            Ok(store) => Ok(Manifest::newest(&store, &self.root).await?.map(|m| (m.version.to_string(), m.state))),
             Err(_) => Ok(None),
         }
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use transload_coerce::Rulebook;
 use transload_core::connector::{Expected, ReadSpec, WriteMode, WriteSpec};
-use transload_core::{Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, Span, TableName};
+use transload_core::{
+    Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, Span, TableName,
+};
 use transload_plan::{Build, Plan, TableInput, build, check_syntax};
 use transload_spec::{Files, Mode, Overrides, Problems, Spec, TableSpec};
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
 use transload_core::connector::{
-    DECLARED_TYPE, Expected, FAULT_COLUMN, Partition, RAW_COLUMN, TableState, Transform as PartitionTransform, WriteMode,
+    DECLARED_TYPE, Expected, FAULT_COLUMN, Partition, RAW_COLUMN, TableState, Transform as PartitionTransform,
+    WriteMode,
 };
 use transload_core::decode::closest;
 use transload_core::tree::Spanned;

@@ -396,9 +396,8 @@ impl Merge {
 fn shown_as(value: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     let of = |ty: &DataType| LogicalType::of(&Field::new("", ty.clone(), true));
     if *field.data_type() == DataType::Utf8 && of(value.data_type()) != of(field.data_type()) {
-        let texts = (0..value.len()).map(|i| {
-            Ok(value.is_valid(i).then_some(arrow::util::display::array_value_to_string(value, i)?))
-        });
+        let texts = (0..value.len())
+            .map(|i| Ok(value.is_valid(i).then_some(arrow::util::display::array_value_to_string(value, i)?)));
         return Ok(Arc::new(texts.collect::<Result<arrow::array::StringArray>>()?));
     }
     transload_coerce::relayout(value, field)
@@ -463,7 +462,7 @@ impl Evidence {
         for (at, field) in schema.fields().iter().skip(columns.len()).enumerate() {
             // The target's layout of a key may be another than the source's.
             let parts: Vec<ArrayRef> =
-                self.keys.iter().map(|k| transload_coerce::relayout(k.column(at), field)).collect::<Result<_>>()?;
+                self.keys.iter().map(|k| shown_as(k.column(at), field)).collect::<Result<_>>()?;
             let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
             columns.push(arrow::compute::concat(&parts)?);
         }

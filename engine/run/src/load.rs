@@ -104,10 +104,20 @@ async fn table(
     session: SessionContext,
     slots: Arc<Semaphore>,
 ) -> Result<Receipt> {
-    let table = Arc::new(Table::open(&load, &load.plan.tables[at], &load.rulebook, &session).await?);
+    let plan = &load.plan.tables[at];
+    let table = match Table::open(&load, plan, &load.rulebook, &session).await {
+        Ok(table) => Arc::new(table),
+        Err(error) => {
+            // What an earlier process staged cannot be used any more.
+            if !is_passing(&error) {
+                Table::abandon(&load, plan).await?;
+            }
+            return Err(error);
+        }
+    };
     let result = units_and_commit(&load, &table, staged, session, slots).await;
     if let Err(error) = &result
-        && !matches!(error.kind(), ErrorKind::Transient | ErrorKind::CommitUnknown)
+        && !is_passing(error)
     {
         table.abort().await?;
     }
@@ -165,6 +175,11 @@ async fn units_and_commit(
     load.progress.event(Event::TableCommitted { table: table.plan.to.clone(), rows: receipt.committed.rows });
     tracing::info!(table = %table.plan.to, rows = receipt.committed.rows, "committed");
     Ok(receipt)
+}
+
+/// Whether a resume can help, so that what is staged must stay.
+fn is_passing(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Transient | ErrorKind::CommitUnknown)
 }
 
 fn stopped() -> Error {

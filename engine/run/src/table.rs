@@ -68,7 +68,8 @@ impl Table {
         };
         let sink = load.target.sink(&plan.to, Arc::clone(transform.schema()), &spec).await?;
         let quarantine = if plan.can_quarantine() {
-            let spec = WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
+            let spec =
+                WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
             let name = TableName::new(format!("{}/{}", load.run, plan.to));
             Some(load.quarantine.sink(&name, Arc::clone(transform.quarantine_schema()), &spec).await?)
         } else {
@@ -84,6 +85,22 @@ impl Table {
             quarantine,
             started: load.clock.stamp(),
         })
+    }
+
+    /// Removes what was staged for a table that cannot be opened any more.
+    pub(crate) async fn abandon(load: &Load, plan: &TablePlan) -> Result<()> {
+        let spec = WriteSpec {
+            commit: CommitKey::new(&load.run, &plan.to),
+            mode: plan.write,
+            partition_by: Vec::new(),
+            expected: Expected::Anything,
+        };
+        let schema = Arc::new(arrow::datatypes::Schema::empty());
+        if plan.can_quarantine() {
+            let name = TableName::new(format!("{}/{}", load.run, plan.to));
+            load.quarantine.sink(&name, Arc::clone(&schema) as _, &spec).await?.abort().await?;
+        }
+        load.target.sink(&plan.to, schema, &spec).await?.abort().await
     }
 
     /// Publishes the staged units of all splits.

@@ -169,7 +169,13 @@ impl Going {
             let receipt = match result {
                 Ok(receipt) => receipt,
                 Err(error) => {
-                    report.tables.push(TableReport { table: table.to_string(), receipt: None, verdict: None, error: Some(error), nothing_new: false });
+                    report.tables.push(TableReport {
+                        table: table.to_string(),
+                        receipt: None,
+                        verdict: None,
+                        error: Some(error),
+                        nothing_new: false,
+                    });
                     continue;
                 }
             };
@@ -177,7 +183,13 @@ impl Going {
                 .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
             let sha = self.ledger.keep(&text).await?;
             self.audit.append(&format!("committed {table}"), Some(&sha)).await?;
-            report.tables.push(TableReport { table: table.to_string(), receipt: Some(receipt), verdict: None, error: None, nothing_new: false });
+            report.tables.push(TableReport {
+                table: table.to_string(),
+                receipt: Some(receipt),
+                verdict: None,
+                error: None,
+                nothing_new: false,
+            });
         }
         let comparison = Comparison {
             plan: Arc::clone(&self.plan),
