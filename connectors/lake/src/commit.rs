@@ -31,6 +31,8 @@ const CLEANED_VERSIONS: u64 = 10;
 /// A table of Parquet files being written.
 pub(crate) struct LakeSink {
     pub(crate) url: SecretString,
+    /// The url as it was written, for messages.
+    pub(crate) shown: String,
     pub(crate) root: Path,
     pub(crate) table: TableName,
     pub(crate) schema: SchemaRef,
@@ -40,7 +42,7 @@ pub(crate) struct LakeSink {
 
 impl LakeSink {
     fn store(&self) -> Result<Store> {
-        Store::open(self.url.expose_secret(), true)
+        Store::open_as(self.url.expose_secret(), &self.shown, true)
     }
 
     fn staging(&self) -> Path {
@@ -165,7 +167,7 @@ impl LakeSink {
 #[async_trait]
 impl Sink for LakeSink {
     async fn state(&self) -> Result<Option<(String, TableState)>> {
-        match Store::open(self.url.expose_secret(), false) {
+        match Store::open_as(self.url.expose_secret(), &self.shown, false) {
             Ok(store) => Ok(Manifest::newest(&store, &self.root).await?.map(|m| (m.version.to_string(), m.state))),
             Err(_) => Ok(None),
         }
@@ -237,7 +239,7 @@ impl Sink for LakeSink {
     }
 
     async fn abort(&self) -> Result<()> {
-        let Ok(store) = Store::open(self.url.expose_secret(), false) else { return Ok(()) };
+        let Ok(store) = Store::open_as(self.url.expose_secret(), &self.shown, false) else { return Ok(()) };
         let folder = self.root.clone().join(FOLDER);
         if !store.local_path(&folder).is_dir() {
             return Ok(());

@@ -23,7 +23,7 @@ pub(crate) struct LakeEndpoint {
 impl LakeEndpoint {
     fn open(&self, create: bool) -> Result<Store> {
         let url = self.settings.url.resolve(&self.resolver)?;
-        Store::open(url.expose_secret(), create)
+        Store::open_as(url.expose_secret(), self.settings.url.as_written(), create)
     }
 }
 
@@ -94,6 +94,7 @@ impl Endpoint for LakeEndpoint {
         }
         Ok(Arc::new(LakeSink {
             url: self.settings.url.resolve(&self.resolver)?,
+            shown: self.settings.url.as_written().to_string(),
             root,
             table: table.clone(),
             schema,

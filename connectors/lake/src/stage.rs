@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -155,7 +154,6 @@ struct Writers<'a> {
 
 struct Writer {
     parquet: ArrowWriter<BufWriter<File>>,
-    at: PathBuf,
     staged: String,
     rows: u64,
 }
@@ -205,7 +203,7 @@ impl Writers<'_> {
         let file = BufWriter::with_capacity(1 << 18, File::create(&at)?);
         let properties = Some(self.stager.properties());
         let parquet = ArrowWriter::try_new(file, Arc::clone(&self.schema), properties).map_err(unwritable)?;
-        Ok(Writer { parquet, at, staged: path.to_string(), rows: 0 })
+        Ok(Writer { parquet, staged: path.to_string(), rows: 0 })
     }
 
     fn close_largest(&mut self) -> Result<()> {
@@ -225,7 +223,7 @@ impl Writers<'_> {
         let bytes = file.metadata()?.len();
         let name = format!("{}-{}.parquet", self.stager.prefix, self.done.len());
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        tracing::debug!(path = %writer.at.display(), rows = writer.rows, bytes, "staged a file");
+        tracing::debug!(file = %writer.staged, rows = writer.rows, bytes, "staged a file");
         self.done.push(StagedFile { staged: writer.staged, path, rows: writer.rows, bytes });
         Ok(())
     }

@@ -9,10 +9,11 @@ mod pipeline;
 mod progress;
 mod signals;
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use clap::Parser;
-use transload_core::ErrorKind;
+use transload_core::{Error, ErrorKind};
 
 use crate::args::{Args, Command};
 use crate::output::{Failure, Output};
@@ -34,13 +35,17 @@ pub fn main() -> ExitCode {
     if let Some(folder) = &args.global.chdir
         && let Err(error) = std::env::set_current_dir(folder)
     {
-        let problem = transload_core::Error::from(error).with("folder", folder.display().to_string());
+        let problem = Error::from(error).with("folder", folder.display().to_string());
         return output.fail(&Failure::Error(problem));
     }
     output::start_logging(&args.global);
-    match run(args, &output) {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => output.fail(&failure),
+    match std::panic::catch_unwind(AssertUnwindSafe(|| run(args, &output))) {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(failure)) => output.fail(&failure),
+        Err(_) => {
+            let bug = Error::internal("transload has a bug and had to stop");
+            output.fail(&Failure::Error(bug.hint("please report it, with what `--log debug` says")))
+        }
     }
 }
 

@@ -287,7 +287,7 @@ impl Error {
                 Self::config("access was refused").hint("check the owner and the mode of the folder")
             }
             K::NotFound => Self::config("there is no such file"),
-            K::NotADirectory | K::IsADirectory | K::InvalidInput | K::InvalidFilename => {
+            K::AlreadyExists | K::NotADirectory | K::IsADirectory | K::InvalidInput | K::InvalidFilename => {
                 Self::config("the path cannot be used")
             }
             _ => Self::transient("reading or writing failed"),

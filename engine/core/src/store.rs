@@ -33,20 +33,28 @@ impl Store {
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) for another scheme, a folder that is missing or one that cannot be made.
     pub fn open(location: &str, create: bool) -> Result<Self> {
-        let path = local_path(location)?;
+        Self::open_as(location, location, create)
+    }
+
+    /// The same for a location that may hold the value of a secret: messages say `shown` instead.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_as(location: &str, shown: &str, create: bool) -> Result<Self> {
+        let as_shown = |e: Error| {
+            let error = Error::new(e.kind(), e.message()).with("folder", shown);
+            error.hint("check the path; relative paths start where transload was started")
+        };
+        let path = local_path(location).map_err(as_shown)?;
         if create {
-            make_folder(&path).map_err(|e| e.with("folder", location))?;
+            make_folder(&path).map_err(as_shown)?;
         }
-        let root = path.canonicalize().map_err(|e| {
-            Error::from(e)
-                .with("folder", location)
-                .hint("check the path; relative paths start where transload was started")
-        })?;
+        let root = path.canonicalize().map_err(|e| as_shown(e.into()))?;
         if !root.is_dir() {
-            return Err(Error::config("this is a file, and a folder is needed").with("path", location));
+            return Err(Error::config("this is a file, and a folder is needed").with("folder", shown));
         }
         let objects = LocalFileSystem::new_with_prefix(&root)?;
-        Ok(Self { objects: Arc::new(objects), root, url: location.to_string() })
+        Ok(Self { objects: Arc::new(objects), root, url: shown.to_string() })
     }
 
     /// The location as it was given.

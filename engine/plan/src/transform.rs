@@ -443,10 +443,7 @@ impl Transform {
         if aside.count_set_bits() == 0 {
             return Ok(None);
         }
-        let fault = match fault {
-            Some(f) => Some(arrow::array::cast::as_string_array(f.as_ref()).clone()),
-            None => None,
-        };
+        let fault = fault.map(|f| f.as_string::<i32>().clone());
         let reason = |row: usize| {
             let mut reasons: Vec<String> = Vec::new();
             if let Some(f) = fault.as_ref().filter(|f| f.is_valid(row)) {

@@ -18,6 +18,8 @@ pub(crate) async fn runs(args: &Runs, global: &Global, output: &Output) -> Resul
             shown.push(summary);
         }
     }
+    // Names tell runs of one second apart, but not their order.
+    shown.sort_by_key(|s| std::cmp::Reverse(s.start.at_micros));
     if output.json() {
         let rows: Vec<_> = shown
             .iter()
