@@ -90,14 +90,22 @@ impl Progress for Bars {
 
 /// Rows per table, printed from time to time.
 #[derive(Default)]
-struct Lines(Mutex<BTreeMap<TableName, (u64, Option<u64>, &'static str)>>);
+struct Lines(Mutex<BTreeMap<TableName, Line>>);
+
+/// How one table is going.
+#[derive(Default)]
+struct Line {
+    read: u64,
+    expected: Option<u64>,
+    state: &'static str,
+}
 
 impl Lines {
     fn print(&self) {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let rows: Vec<_> = tables
             .iter()
-            .map(|(table, (read, expected, state))| {
+            .map(|(table, Line { read, expected, state })| {
                 serde_json::json!({ "table": table, "read": read, "expected": expected, "state": state })
             })
             .collect();
@@ -111,13 +119,13 @@ impl Progress for Lines {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::TableBegun { table, rows, .. } => {
-                tables.insert(table, (0, rows, "loading"));
+                tables.insert(table, Line { read: 0, expected: rows, state: "loading" });
             }
-            Event::RowsRead { table, rows } => tables.entry(table).or_default().0 += rows,
-            Event::Retrying { table, .. } => tables.entry(table).or_default().2 = "trying again",
-            Event::TableCommitted { table, .. } => tables.entry(table).or_default().2 = "published",
-            Event::Comparing { table } => tables.entry(table).or_default().2 = "comparing",
-            Event::Compared { table, .. } => tables.entry(table).or_default().2 = "compared",
+            Event::RowsRead { table, rows } => tables.entry(table).or_default().read += rows,
+            Event::Retrying { table, .. } => tables.entry(table).or_default().state = "trying again",
+            Event::TableCommitted { table, .. } => tables.entry(table).or_default().state = "published",
+            Event::Comparing { table } => tables.entry(table).or_default().state = "comparing",
+            Event::Compared { table, .. } => tables.entry(table).or_default().state = "compared",
         }
     }
 }

@@ -235,7 +235,7 @@ mod tests {
             let end = RunEnd { status: status.into(), exit_code: 0, resumable: false, error: None, at: "t".into() };
             ledger.end(&run, &end).await.unwrap();
         }
-        assert_eq!(ledger.runs().await.unwrap(), [run.clone()]);
+        assert_eq!(ledger.runs().await.unwrap(), std::slice::from_ref(&run));
         let summary = ledger.summary(&run).await.unwrap();
         assert_eq!(summary.end.unwrap().status, "succeeded");
         assert!(ledger.summary(&RunId::new(&Clock::system())).await.is_err());

@@ -104,7 +104,7 @@ fn compare_schemas(plan: &TablePlan, target: &Arc<dyn Source>) -> (Vec<String>, 
     let mut sentences = Vec::new();
     let mut coverage = Coverage::default();
     for column in &plan.columns {
-        match found.field_with_name(&column.name).ok().map(|f| LogicalType::of(f)) {
+        match found.field_with_name(&column.name).ok().map(LogicalType::of) {
             None => {
                 sentences.push(format!("column {} is missing in the target", column.name));
                 coverage.not_compared.push((column.name.clone(), "missing in the target".to_string()));
