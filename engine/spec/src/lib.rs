@@ -2,7 +2,7 @@
 //! looking at any data.
 //!
 //! The way: `yaml` turns text into a spanned tree under tight budgets; the decoder in
-//! `transload_core` turns the tree into the structs of [`file`]; [`resolve`] layers archetype, pipeline,
+//! `transload_core` turns the tree into the structs of [`mod@file`]; [`resolve`] layers archetype, pipeline,
 //! environment, table and command line over each other and checks what only makes sense together.
 //! Every problem found on the way is kept, and [`Problems`] shows them all with file, line and column.
 
