@@ -134,10 +134,9 @@ impl Drill {
     fn suspects(&self, side: &Side, batch: &RecordBatch, schema: &SchemaRef, keyed: &mut Keyed) -> Result<RecordBatch> {
         let rows = batch.num_rows();
         let key_columns = side.key_columns(batch);
-        let mut hashes: Option<RowHashes> = None;
         let bucket_by = match side.key.is_empty() {
             false => keyed.keys.hash(&key_columns, rows)?.short(),
-            true => hashes.insert(keyed.rows.hash(batch.columns(), rows)?).short(),
+            true => keyed.rows.hash(batch.columns(), rows)?.short(),
         };
         let suspect: BooleanArray =
             bucket_by.iter().map(|h| Some(self.differing.contains(&self.buckets.bucket_of(*h)))).collect();
