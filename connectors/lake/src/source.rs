@@ -242,20 +242,21 @@ fn manifest_schema(found: &Found, folders: &FolderColumns) -> SchemaRef {
     Arc::new(Schema::new(in_files.map(|c| read_as(&c.ty.to_field(&c.name, c.nullable))).collect::<Fields>()))
 }
 
-/// Which row groups of which files make a split. Splits of one table are about equally large: an eighth of the
-/// table, but at least 2^17 and at most 2^22 rows. It depends on the files alone, not on the machine.
+/// Which row groups of which files make a split. Splits of one table are as equal as its row groups allow: an eighth
+/// of the table each, but at least 2^17 and at most 2^22 rows. It depends on the files alone, not on the machine.
 fn group_row_groups(files: &[ParquetFile]) -> Vec<Vec<(usize, std::ops::Range<usize>)>> {
     let total: i64 = files.iter().map(|f| f.metadata.file_metadata().num_rows()).sum();
     let target = (total / 8).clamp(1 << 17, 1 << 22);
     let mut splits: Vec<Vec<(usize, std::ops::Range<usize>)>> = Vec::new();
-    let mut rows = target;
+    let mut seen = 0;
     for (index, file) in files.iter().enumerate() {
         for i in 0..file.metadata.num_row_groups() {
-            if rows >= target {
+            let rows = file.metadata.row_group(i).num_rows();
+            // A row group belongs to the split that its middle falls into.
+            if (seen + rows / 2) / target >= splits.len() as i64 {
                 splits.push(Vec::new());
-                rows = 0;
             }
-            rows += file.metadata.row_group(i).num_rows();
+            seen += rows;
             let Some(split) = splits.last_mut() else { continue };
             match split.last_mut() {
                 Some((last, range)) if *last == index => range.end = i + 1,

@@ -13,6 +13,7 @@ use transload_plan::{Origin, RunFacts, TablePlan, Transform};
 use transload_spec::ReconcileLevel;
 
 use crate::drill::Drill;
+use crate::narrow::Differing;
 use crate::side::Side;
 
 /// What one table's audit needs.
@@ -168,17 +169,18 @@ async fn compare_rows(
     }
     verdict.source_digest = Some(ours.to_string());
     verdict.target_digest = Some(theirs.to_string());
-    let differing: HashSet<usize> = ours.differing(&theirs).into_iter().collect();
-    if differing.is_empty() {
+    let numbers: HashSet<usize> = ours.differing(&theirs).into_iter().collect();
+    if numbers.is_empty() {
         return Ok(());
     }
-    tracing::info!(table = %plan.to, buckets = differing.len(), "looking into differing buckets");
+    tracing::info!(table = %plan.to, buckets = numbers.len(), "looking into differing buckets");
+    let differing = Differing { buckets: Arc::new(TableDigest::new(algorithm, bits)), numbers: Arc::new(numbers) };
+    let session = &filtering(session);
     let drill = Drill {
-        source: from,
-        target: to,
+        source: from.narrowed(&differing, session).await?,
+        target: to.narrowed(&differing, session).await?,
         algorithm,
-        buckets: Arc::new(TableDigest::new(algorithm, bits)),
-        differing: Arc::new(differing),
+        differing,
     };
     let found = drill.find(session)?;
     let name = TableName::new(format!("{}/{}", audit.run, plan.to));
@@ -200,6 +202,13 @@ async fn compare_rows(
     }
     verdict.differences = differences;
     Ok(())
+}
+
+/// The session with readers that filter while they decode.
+fn filtering(session: &SessionContext) -> SessionContext {
+    let mut config = session.copied_config();
+    config.options_mut().execution.parquet.pushdown_filters = true;
+    SessionContext::new_with_config_rt(config, session.runtime_env())
 }
 
 /// The outcome and its sentence.

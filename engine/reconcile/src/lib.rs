@@ -6,6 +6,7 @@
 
 mod audit;
 mod drill;
+mod narrow;
 mod side;
 
 pub use audit::{Audit, audit};

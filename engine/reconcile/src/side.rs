@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -15,9 +16,14 @@ use transload_core::{Error, Result, Source};
 use transload_digest::{Algorithm, RowHasher, TableDigest};
 use transload_plan::Transform;
 
+use crate::narrow::{self, Differing, KeyColumn};
+
 /// One side of a comparison.
 #[derive(Clone)]
 pub(crate) struct Side {
+    provider: Arc<dyn TableProvider>,
+    /// The columns of the provider that are read.
+    projection: Vec<usize>,
     scan: Arc<dyn ExecutionPlan>,
     /// Applied to the source's rows, so that they are what the target should hold.
     transform: Option<Arc<Transform>>,
@@ -46,10 +52,13 @@ impl Side {
         session: &SessionContext,
     ) -> Result<Self> {
         let projection = transform.projection().to_vec();
-        let scan = source.provider()?.scan(&session.state(), Some(&projection), transform.pushdown(), None).await?;
+        let provider = source.provider()?;
+        let scan = provider.scan(&session.state(), Some(&projection), transform.pushdown(), None).await?;
         let columns = positions(transform.schema(), names)?;
         let schema = Arc::new(transform.schema().project(&columns)?);
         Ok(Self {
+            provider,
+            projection,
             scan,
             columns,
             key: positions(&schema, key)?,
@@ -68,8 +77,11 @@ impl Side {
     ) -> Result<Self> {
         let projection = positions(&source.schema(), names)?;
         let schema = Arc::new(source.schema().project(&projection)?);
-        let scan = source.provider()?.scan(&session.state(), Some(&projection), &[], None).await?;
+        let provider = source.provider()?;
+        let scan = provider.scan(&session.state(), Some(&projection), &[], None).await?;
         Ok(Self {
+            provider,
+            projection,
             scan,
             columns: (0..names.len()).collect(),
             key: positions(&schema, key)?,
@@ -77,6 +89,27 @@ impl Side {
             transform: None,
             left_out: Arc::default(),
         })
+    }
+
+    /// The same rows, of which the reader may leave out those whose key is in no differing bucket. Without a key, or
+    /// with one that only the plan's transformation makes, they are all read.
+    pub(crate) async fn narrowed(&self, differing: &Differing, session: &SessionContext) -> Result<Self> {
+        let schema = self.provider.schema();
+        let columns: Option<Vec<KeyColumn>> = self
+            .key
+            .iter()
+            .map(|at| match &self.transform {
+                None => Some(KeyColumn { name: schema.field(self.projection[*at]).name().clone(), cast: None }),
+                Some(transform) => {
+                    let (name, cast) = transform.carried(self.columns[*at])?;
+                    Some(KeyColumn { name: name.to_string(), cast: cast.cloned() })
+                }
+            })
+            .collect();
+        let Some(columns) = columns.filter(|c| !c.is_empty()) else { return Ok(self.clone()) };
+        let filter = [narrow::predicate(differing.clone(), columns, Arc::new(self.key_schema()?))];
+        let scan = self.provider.scan(&session.state(), Some(&self.projection), &filter, None).await?;
+        Ok(Self { scan, ..self.clone() })
     }
 
     /// The compared columns.
