@@ -165,15 +165,18 @@ fn a_csv_line_that_cannot_be_read_is_named_by_its_number() {
     }
 }
 
-fn utf16(text: &str, mark: [u8; 2], bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
-    mark.into_iter().chain(text.encode_utf16().flat_map(bytes)).collect()
+fn utf16(text: &str, mark: &[u8], bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    mark.iter().copied().chain(text.encode_utf16().flat_map(bytes)).collect()
 }
 
 #[test]
 fn a_csv_file_whose_header_or_encoding_is_wrong_is_refused() {
-    let cases: [(Vec<u8>, &str); 7] = [
-        (utf16("id,name\n1,a\n", [0xff, 0xfe], u16::to_le_bytes), "the file is UTF-16"),
-        (utf16("id,name\n1,a\n", [0xfe, 0xff], u16::to_be_bytes), "the file is UTF-16"),
+    let cases: [(Vec<u8>, &str); 10] = [
+        (utf16("id,name\n1,a\n", &[0xff, 0xfe], u16::to_le_bytes), "the file is UTF-16"),
+        (utf16("id,name\n1,a\n", &[0xfe, 0xff], u16::to_be_bytes), "the file is UTF-16"),
+        (utf16("id,name\n1,a\n", &[], u16::to_le_bytes), "NUL characters"),
+        (utf16("id,name\n1,a\n", &[], u16::to_be_bytes), "NUL characters"),
+        (utf16("\"id\",\"name\"\n1,a\n", &[], u16::to_le_bytes), "NUL characters"),
         (b"id,n\xffme\n1,a\n".to_vec(), "not UTF-8"),
         (Vec::new(), "the CSV file is empty"),
         (b"id,id\n1,2\n".to_vec(), "names `id` twice"),
@@ -183,6 +186,14 @@ fn a_csv_file_whose_header_or_encoding_is_wrong_is_refused() {
     for (content, reason) in cases {
         assert_refused(&csv("", "", content), 3, &[reason, "t.csv"]);
     }
+    let headerless = csv("header: false", "", utf16("1,a\n", &[], u16::to_le_bytes));
+    assert_refused(&headerless, 3, &["NUL characters", "t.csv", "iconv"]);
+}
+
+#[test]
+fn a_nul_behind_the_first_record_is_text_like_any_other() {
+    let outcome = csv("", ", key: [id]", b"id,name\n1,a\0b\n").run(&["run", "p.yaml"]).expect(0);
+    assert_eq!(counts(&outcome), [1, 1, 0, 0]);
 }
 
 #[test]

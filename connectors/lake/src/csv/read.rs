@@ -129,6 +129,9 @@ async fn sample(
     let mut header: Option<Vec<String>> = None;
     let mut out = Vec::new();
     while let Some(record) = reader.next().await? {
+        if header.is_none() {
+            refuse_wide_text(reader.raw())?;
+        }
         let record = match (record, &header) {
             (Ok(record), _) => record,
             (Err((line, reason)), None) => {
@@ -157,6 +160,16 @@ async fn sample(
         Some(header) => Ok((header, out)),
         None => Err(Error::config("the CSV file is empty").hint("a file without rows still needs a header")),
     }
+}
+
+/// Refuses a file whose first record shows that its characters have two or four bytes each.
+fn refuse_wide_text(first: &[u8]) -> Result<()> {
+    if first.contains(&0) {
+        let message = "the first record holds NUL characters: the file is UTF-16 or UTF-32 without a byte order mark, \
+                       or not text, and UTF-8 is needed";
+        return Err(Error::config(message).hint("convert it: iconv -f UTF-16LE -t UTF-8"));
+    }
+    Ok(())
 }
 
 fn checked_header(reader: &Records, record: &[FieldAt]) -> Result<Vec<String>> {
