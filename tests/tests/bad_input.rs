@@ -191,6 +191,14 @@ fn a_csv_file_whose_header_or_encoding_is_wrong_is_refused() {
 }
 
 #[test]
+fn a_column_in_the_header_and_in_the_names_of_folders_is_refused() {
+    let bench = bench(", format: csv", "");
+    bench.write("in/t/day=1/a.csv", "id,n\n1,a\n");
+    bench.write("in/t/day=2/b.csv", "id,day\n2,1\n");
+    assert_refused(&bench, 3, &["the header names a column `day`", "`day=…`", "t/day=2/b.csv", "rename `day`"]);
+}
+
+#[test]
 fn a_nul_behind_the_first_record_is_text_like_any_other() {
     let outcome = csv("", ", key: [id]", b"id,name\n1,a\0b\n").run(&["run", "p.yaml"]).expect(0);
     assert_eq!(counts(&outcome), [1, 1, 0, 0]);

@@ -72,6 +72,7 @@ pub(crate) async fn open(
                 }
             }
         }
+        not_in_folders_too(&header, folders).map_err(|e| e.with("path", object.meta.location.to_string()))?;
         headers.push(header);
     }
     for (name, _) in &settings.types {
@@ -117,6 +118,18 @@ pub(crate) async fn open(
         }
     };
     Ok(objects.into_iter().zip(headers).map(file).collect())
+}
+
+/// Refuses a column that a header and the names of folders both give: one of its two values would get lost.
+fn not_in_folders_too(header: &[String], folders: &[FieldRef]) -> Result<()> {
+    match folders.iter().find(|f| header.contains(f.name())) {
+        Some(folder) => {
+            let name = folder.name();
+            Err(Error::config(format!("the header names a column `{name}`, and so do the folders `{name}=…`"))
+                .hint(format!("rename `{name}` in one of the two: either value could be the right one")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The header of a file and its first rows.
