@@ -199,6 +199,28 @@ fn a_column_in_the_header_and_in_the_names_of_folders_is_refused() {
 }
 
 #[test]
+fn files_in_other_levels_of_folders_than_the_rest_are_named() {
+    for (one, other, level) in [
+        ("a.csv", "x=1/b.csv", "x"),
+        ("x=1/b.csv", "y.csv", "x"),
+        ("x=1/a.csv", "x=1/y=2/b.csv", "y"),
+        ("x=1/a.csv", "y=1/b.csv", "y"),
+        ("x=1/y=2/a.csv", "y=2/x=1/b.csv", "y"),
+    ] {
+        let bench = bench(", format: csv", "");
+        for file in [one, other] {
+            bench.write(&format!("in/t/{file}"), "id\n1\n");
+        }
+        let reason = format!("not all files of the table are in a folder `{level}=…`");
+        assert_refused(&bench, 3, &[&reason, "path t/", "hint: "]);
+    }
+    let bench = bench("", "");
+    bench.write("in/t/a.parquet", parquet());
+    bench.write("in/t/x=1/b.parquet", parquet());
+    assert_refused(&bench, 3, &["in a folder `x=…`", "path t/a.parquet"]);
+}
+
+#[test]
 fn a_nul_behind_the_first_record_is_text_like_any_other() {
     let outcome = csv("", ", key: [id]", b"id,name\n1,a\0b\n").run(&["run", "p.yaml"]).expect(0);
     assert_eq!(counts(&outcome), [1, 1, 0, 0]);

@@ -147,15 +147,17 @@ fn folder_columns(found: &Found) -> Result<FolderColumns> {
         return Ok(out);
     }
     let paths: Vec<_> = found.files.iter().map(|f| values_in_path(below_root(f.location.as_ref(), found))).collect();
-    let Some(first) = paths.first() else { return Ok(out) };
-    for (i, (name, _)) in first.iter().enumerate() {
+    // The deepest path names every level there is; it need not be the first one.
+    let Some(deepest) = paths.iter().max_by_key(|p| p.len()) else { return Ok(out) };
+    for (i, (name, _)) in deepest.iter().enumerate() {
         let mut values = Vec::new();
         for (path, file) in paths.iter().zip(&found.files) {
             match path.get(i) {
                 Some((other, value)) if other == name => values.extend(value.as_deref()),
                 _ => {
                     return Err(Error::config(format!("not all files of the table are in a folder `{name}=…`"))
-                        .with("path", file.location.to_string()));
+                        .with("path", file.location.to_string())
+                        .hint("give all files the same levels of folders, or read them as separate tables"));
                 }
             }
         }
