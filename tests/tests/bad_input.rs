@@ -109,6 +109,32 @@ fn one_damaged_file_spoils_the_table_and_is_the_one_that_is_named() {
 }
 
 #[test]
+fn discover_lists_what_can_be_read_and_names_the_rest() {
+    let bench = Bench::new();
+    bench.write("in/bad.parquet", "not Parquet");
+    bench.write("in/good.parquet", parquet());
+    bench.write("in/mixed/a.parquet", parquet());
+    bench.write("in/mixed/x=1/b.parquet", parquet());
+    let listed = bench.run(&["discover", "in"]).expect(3).says("path bad.parquet").says("in a folder `x=…`");
+    assert!(listed.stdout.starts_with("good.parquet  (parquet, 100 rows, "), "{}", listed.stdout);
+    assert_eq!(listed.stdout.matches("(parquet, ").count(), 1, "{}", listed.stdout);
+    // Errors are said even where nothing else is.
+    bench.run(&["discover", "in", "-q"]).expect(3).says("path bad.parquet");
+
+    let found = bench.run(&["discover", "in", "--format", "json"]).expect(3).last_line();
+    assert_eq!(found["tables"].as_array().unwrap().len(), 1, "{found}");
+    let unreadable: Vec<&str> =
+        found["unreadable"].as_array().unwrap().iter().map(|u| u["table"].as_str().unwrap()).collect();
+    assert_eq!(unreadable, ["bad.parquet", "mixed"]);
+    assert!(found["unreadable"][0]["error"].as_str().unwrap().contains("cannot be read"), "{found}");
+
+    let draft = bench.run(&["discover", "in", "--pipeline"]).expect(3).stdout;
+    assert!(draft.contains("good.parquet") && !draft.contains("bad.parquet"), "{draft}");
+    fs::remove_file(bench.path("in/good.parquet")).unwrap();
+    bench.run(&["discover", "in"]).expect(3);
+}
+
+#[test]
 fn what_is_not_a_file_is_no_table() {
     let bench = bench("", "");
     assert_refused(&bench, 3, &["in", "hint:"]);

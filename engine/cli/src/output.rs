@@ -82,30 +82,34 @@ impl Output {
         }
     }
 
+    /// Says what went wrong, also where nothing else shall be said.
+    pub(crate) fn complain(&self, error: &Error) {
+        let _ = write!(std::io::stderr().lock(), "{}", self.error(error));
+    }
+
     /// Shows why a command failed.
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
-        let mut err = std::io::stderr().lock();
         match failure {
             Failure::Problems(problems) if self.json() => {
-                drop(err);
                 let _ = self.answer(&serde_json::json!({ "problems": problems.to_json() }).to_string());
                 ExitCode::from(3)
             }
             Failure::Problems(problems) => {
                 let count = problems.list.len();
+                let mut err = std::io::stderr().lock();
                 let _ = write!(err, "{}", problems.render(self.styled));
                 let _ = writeln!(err, "{count} problem{} found", if count == 1 { "" } else { "s" });
                 ExitCode::from(3)
             }
             Failure::Error(error) => {
-                let _ = write!(err, "{}", self.error(error));
+                self.complain(error);
                 ExitCode::from(error.kind().exit_code())
             }
         }
     }
 
     /// An error as text: the sentence, its causes and the hint.
-    pub(crate) fn error(&self, error: &Error) -> String {
+    fn error(&self, error: &Error) -> String {
         let (red, bold, reset) = if self.styled { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
         let mut chain = error.chain().into_iter();
         let mut text = format!("{red}error{reset}: {}\n", chain.next().unwrap_or_default());

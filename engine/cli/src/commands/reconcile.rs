@@ -163,7 +163,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
                 }));
             }
             Err(error) => {
-                output.say(output.error(&error).trim_end());
+                output.complain(&error);
                 fail(error.kind(), "failed");
                 tables.push(json!({ "table": table.to, "verdict": null, "error": error.to_string() }));
             }
