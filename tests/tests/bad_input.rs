@@ -305,6 +305,14 @@ fn a_value_that_does_not_fit_stops_the_load_unless_the_pipeline_says_otherwise()
 }
 
 #[test]
+fn a_misfit_in_parquet_names_the_row_group() {
+    let bench = bench("", ", columns: { s_name: { cast: int64 } }");
+    bench.write("in/t/t.parquet", parquet());
+    let outcome = assert_refused(&bench, 4, &["do not fit int64", "split t/t.parquet row group 0"]);
+    assert!(!outcome.stderr.contains("row groups"), "{}", outcome.stderr);
+}
+
+#[test]
 fn misfits_that_become_null_are_counted() {
     let bench = misfits(", on_misfit: null_counted");
     let outcome = bench.run(&["run", "p.yaml"]).expect(0);

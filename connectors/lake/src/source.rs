@@ -99,12 +99,7 @@ impl LakeSource {
             }
             let label = match parts.as_slice() {
                 [Piece::Parquet { file, row_groups, .. }] => {
-                    format!(
-                        "{} row groups {}–{}",
-                        file.object.meta.location,
-                        row_groups.start,
-                        row_groups.end.saturating_sub(1)
-                    )
+                    format!("{} {}", file.object.meta.location, describe(row_groups))
                 }
                 parts => format!("{} files", parts.len()),
             };
@@ -242,6 +237,14 @@ fn manifest_schema(found: &Found, folders: &FolderColumns) -> SchemaRef {
     let columns = found.manifest.iter().flat_map(|m| &m.columns);
     let in_files = columns.filter(|c| folders.fields.iter().all(|f| *f.name() != c.name));
     Arc::new(Schema::new(in_files.map(|c| read_as(&c.ty.to_field(&c.name, c.nullable))).collect::<Fields>()))
+}
+
+/// Row groups for a person.
+fn describe(row_groups: &std::ops::Range<usize>) -> String {
+    match row_groups.len() {
+        1 => format!("row group {}", row_groups.start),
+        _ => format!("row groups {}–{}", row_groups.start, row_groups.end.saturating_sub(1)),
+    }
 }
 
 /// Which row groups of which files make a split. Splits of one table are about equally large: an eighth of the
