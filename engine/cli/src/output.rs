@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
-use transload_core::Error;
+use transload_core::{Error, ErrorKind};
 use transload_spec::Problems;
 
 use crate::args::{Format, Global};
@@ -71,7 +71,23 @@ impl Output {
         match write!(out, "{text}{line_break}").and_then(|()| out.flush()) {
             // What was found does not change because nobody reads it.
             Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            other => Ok(other?),
+            // Nor does trying again bring the answer of what was done.
+            Err(e) => Err(Error::config("standard output cannot be written")
+                .because(e)
+                .hint("see where it goes; what a run did is in the ledger all the same")
+                .into()),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Writes the last line of a command that ends with `code`. A line that is lost does not hide what is worse.
+    pub(crate) fn last_line(&self, line: &str, code: u8) -> Result<u8, Failure> {
+        match self.answer(line) {
+            Err(Failure::Error(error)) if code != 0 && code != ErrorKind::NothingToDo.exit_code() => {
+                self.complain(&error);
+                Ok(code)
+            }
+            answered => answered.map(|()| code),
         }
     }
 

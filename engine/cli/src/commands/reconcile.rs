@@ -181,6 +181,5 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
         "exit_code": code,
         "tables": tables,
     });
-    output.answer(&answer.to_string())?;
-    Ok(code)
+    output.last_line(&answer.to_string(), code)
 }

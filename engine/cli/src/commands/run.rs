@@ -140,8 +140,7 @@ impl Going {
             "exit_code": code,
             "tables": tables,
         });
-        output.answer(&answer.to_string())?;
-        Ok(code)
+        output.last_line(&answer.to_string(), code)
     }
 
     async fn load_and_compare(&self, resources: &Resources, output: &Output, signals: &Signals) -> Result<Report> {
