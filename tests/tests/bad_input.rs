@@ -305,6 +305,24 @@ fn a_value_that_does_not_fit_stops_the_load_unless_the_pipeline_says_otherwise()
 }
 
 #[test]
+fn arithmetic_that_leaves_its_type_stops_the_load() {
+    const ENDS: &str = "a,b\n9223372036854775807,-9223372036854775808\n";
+    for sql in ["a + 1", "b - 1", "a * 2", "-b", "abs(b)", "b / -1", "case when a > 0 then a + a end"] {
+        let outcome = assert_refused(
+            &csv("", &format!(", derive: {{ c: '{sql}' }}"), ENDS),
+            4,
+            &["the expression of column c fails for a row"],
+        );
+        // Values of rows are not for logs.
+        assert!(!outcome.stderr.contains("92233"), "{sql}: {}", outcome.stderr);
+        let filter = csv("", &format!(", filter: '({sql}) <> 5'"), ENDS);
+        assert_refused(&filter, 4, &["the filter fails for a row"]);
+    }
+    let guarded = csv("", ", derive: { c: 'case when a < 100 then a + 1 end', d: '-a', e: 'a + b' }", ENDS);
+    guarded.run(&["run", "p.yaml"]).expect(0);
+}
+
+#[test]
 fn a_misfit_in_parquet_names_the_row_group() {
     let bench = bench("", ", columns: { s_name: { cast: int64 } }");
     bench.write("in/t/t.parquet", parquet());
