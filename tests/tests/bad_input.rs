@@ -349,6 +349,16 @@ fn misfits_that_are_put_aside_keep_their_value_and_a_reason() {
     assert_eq!(found, [json!(["2", "much", "n does not fit int8"]), json!(["3", "300", "n does not fit int8"])]);
 }
 
+/// As `docs/pipelines.md` says where masks are described.
+#[test]
+fn rows_in_quarantine_are_as_the_source_gave_them_whatever_the_target_hides() {
+    let columns = "n: { cast: int8, on_misfit: quarantine }, name: { mask: redact }, note: { drop: true }";
+    let bench = csv("", &format!(", columns: {{ {columns} }}"), "n,name,note\n1,Ada,x\nmuch,Bob,y\n");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let found: Vec<Value> = quarantine(&bench).iter().map(|r| json!([r["n"], r["name"], r["note"]])).collect();
+    assert_eq!(found, [json!(["much", "Bob", "y"])]);
+}
+
 #[test]
 fn misfits_that_stay_text_or_widen_the_column_lose_nothing() {
     for policy in ["text", "widen"] {
