@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::faults::{Started, is_staging, wait_until};
-use crate::harness::{Bench, Outcome, run_python, tpch_pipeline};
+use crate::harness::{Bench, Outcome, Started, is_staging, run_python, tpch_pipeline, wait_until};
 
 /// A bench with a pipeline that copies `t` of the folder `in`; `source` and `table` are further options and settings.
 fn bench(source: &str, table: &str) -> Bench {
