@@ -99,12 +99,7 @@ impl LakeSource {
             }
             let label = match parts.as_slice() {
                 [Piece::Parquet { file, row_groups, .. }] => {
-                    format!(
-                        "{} row groups {}–{}",
-                        file.object.meta.location,
-                        row_groups.start,
-                        row_groups.end.saturating_sub(1)
-                    )
+                    format!("{} {}", file.object.meta.location, describe(row_groups))
                 }
                 parts => format!("{} files", parts.len()),
             };
@@ -147,15 +142,17 @@ fn folder_columns(found: &Found) -> Result<FolderColumns> {
         return Ok(out);
     }
     let paths: Vec<_> = found.files.iter().map(|f| values_in_path(below_root(f.location.as_ref(), found))).collect();
-    let Some(first) = paths.first() else { return Ok(out) };
-    for (i, (name, _)) in first.iter().enumerate() {
+    // The deepest path names every level there is; it need not be the first one.
+    let Some(deepest) = paths.iter().max_by_key(|p| p.len()) else { return Ok(out) };
+    for (i, (name, _)) in deepest.iter().enumerate() {
         let mut values = Vec::new();
         for (path, file) in paths.iter().zip(&found.files) {
             match path.get(i) {
                 Some((other, value)) if other == name => values.extend(value.as_deref()),
                 _ => {
                     return Err(Error::config(format!("not all files of the table are in a folder `{name}=…`"))
-                        .with("path", file.location.to_string()));
+                        .with("path", file.location.to_string())
+                        .hint("give all files the same levels of folders, or read them as separate tables"));
                 }
             }
         }
@@ -240,6 +237,14 @@ fn manifest_schema(found: &Found, folders: &FolderColumns) -> SchemaRef {
     let columns = found.manifest.iter().flat_map(|m| &m.columns);
     let in_files = columns.filter(|c| folders.fields.iter().all(|f| *f.name() != c.name));
     Arc::new(Schema::new(in_files.map(|c| read_as(&c.ty.to_field(&c.name, c.nullable))).collect::<Fields>()))
+}
+
+/// Row groups for a person.
+fn describe(row_groups: &std::ops::Range<usize>) -> String {
+    match row_groups.len() {
+        1 => format!("row group {}", row_groups.start),
+        _ => format!("row groups {}–{}", row_groups.start, row_groups.end.saturating_sub(1)),
+    }
 }
 
 /// Which row groups of which files make a split. Splits of one table are as equal as its row groups allow: an eighth

@@ -137,6 +137,7 @@ impl Expressions {
 
     pub(crate) fn physical(&self, expr: &Expr) -> Result<Arc<dyn PhysicalExpr>, String> {
         create_physical_expr(expr, &self.schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
+            .and_then(|e| crate::checked::checked(e, self.schema.as_arrow()))
             .map_err(|e| sentence(&e))
     }
 }

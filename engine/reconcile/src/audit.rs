@@ -7,11 +7,12 @@ use datafusion::prelude::SessionContext;
 use transload_coerce::Rulebook;
 use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::value::{Coverage, Differences, Outcome};
-use transload_core::{CommitKey, Endpoint, Error, LogicalType, Pin, Result, RunId, Source, TableName, Verdict, fault};
+use transload_core::{CommitKey, Endpoint, Error, Pin, Result, RunId, Source, TableName, Verdict, fault};
 use transload_digest::TableDigest;
 use transload_plan::{Origin, RunFacts, TablePlan, Transform};
 use transload_spec::ReconcileLevel;
 
+use crate::declared::found_type;
 use crate::drill::Drill;
 use crate::narrow::Differing;
 use crate::side::Side;
@@ -48,7 +49,7 @@ pub async fn audit(audit: Audit<'_>) -> Result<Verdict> {
     let plan = audit.plan;
     let source = audit.source.source(&plan.from, &ReadSpec { pin: Some(plan.pin.clone()) }).await?;
     let target = audit.target.source(&plan.to, &ReadSpec { pin: audit.target_pin.clone() }).await?;
-    let (schema, mut coverage) = compare_schemas(plan, &target);
+    let (schema, mut coverage) = compare_schemas(plan, &target, audit.rulebook);
     let mut verdict = Verdict {
         from: plan.from.clone(),
         to: plan.to.clone(),
@@ -100,12 +101,12 @@ fn level_name(level: ReconcileLevel) -> &'static str {
 }
 
 /// Differences of the columns, one sentence each, and which columns can be compared.
-fn compare_schemas(plan: &TablePlan, target: &Arc<dyn Source>) -> (Vec<String>, Coverage) {
+fn compare_schemas(plan: &TablePlan, target: &Arc<dyn Source>, rulebook: &Rulebook) -> (Vec<String>, Coverage) {
     let found = target.schema();
     let mut sentences = Vec::new();
     let mut coverage = Coverage::default();
     for column in &plan.columns {
-        match found.field_with_name(&column.name).ok().map(LogicalType::of) {
+        match found.field_with_name(&column.name).ok().map(|f| found_type(column, f, rulebook)) {
             None => {
                 sentences.push(format!("column {} is missing in the target", column.name));
                 coverage.not_compared.push((column.name.clone(), "missing in the target".to_string()));
@@ -148,7 +149,7 @@ async fn compare_rows(
     let key: &[String] = if plan.key.iter().all(|k| names.contains(k)) { &plan.key } else { &[] };
     let transform = Transform::new(plan, &source.schema(), audit.rulebook, RunFacts::default())?;
     let from = Side::source(source, transform, names, key, session).await?;
-    let to = Side::target(target, names, key, session).await?;
+    let to = Side::target(target, plan, audit.rulebook, names, key, session).await?;
 
     let expected = target.splits().iter().map(|s| s.rows).sum::<Option<u64>>().or(plan.estimated_rows);
     let bits = TableDigest::bits_for(expected.unwrap_or(1 << 24));

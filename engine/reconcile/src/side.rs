@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -12,10 +12,12 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use tokio::task::JoinSet;
+use transload_coerce::{Cast, Rulebook};
 use transload_core::{Error, Result, Source};
 use transload_digest::{Algorithm, RowHasher, TableDigest};
-use transload_plan::Transform;
+use transload_plan::{TablePlan, Transform};
 
+use crate::declared::{self, reading};
 use crate::narrow::{self, Differing, KeyColumn};
 
 /// One side of a comparison.
@@ -29,6 +31,8 @@ pub(crate) struct Side {
     transform: Option<Arc<Transform>>,
     /// Which columns of the transformed rows are compared, in the order of the plan.
     columns: Vec<usize>,
+    /// For each of them, the cast that reads it, if the target only declares its type.
+    casts: Vec<Option<Cast>>,
     schema: SchemaRef,
     /// Which of the compared columns are the key.
     pub(crate) key: Vec<usize>,
@@ -60,6 +64,7 @@ impl Side {
             provider,
             projection,
             scan,
+            casts: vec![None; columns.len()],
             columns,
             key: positions(&schema, key)?,
             schema,
@@ -68,15 +73,27 @@ impl Side {
         })
     }
 
-    /// The target as it is, in the columns `names`.
+    /// The target as it is, in the columns `names` of the plan; text with a declared type is read as that type.
     pub(crate) async fn target(
         source: &Arc<dyn Source>,
+        plan: &TablePlan,
+        rulebook: &Rulebook,
         names: &[String],
         key: &[String],
         session: &SessionContext,
     ) -> Result<Self> {
-        let projection = positions(&source.schema(), names)?;
-        let schema = Arc::new(source.schema().project(&projection)?);
+        let found = source.schema();
+        let projection = positions(&found, names)?;
+        let cast = |at: &usize| {
+            let column = plan.columns.iter().find(|c| c.name == *found.field(*at).name())?;
+            reading(column, found.field(*at), rulebook)
+        };
+        let casts: Vec<Option<Cast>> = projection.iter().map(cast).collect();
+        let field = |(at, cast): (&usize, &Option<Cast>)| match cast {
+            Some(cast) => Arc::new(cast.to().to_field(found.field(*at).name(), found.field(*at).is_nullable())),
+            None => Arc::clone(&found.fields()[*at]),
+        };
+        let schema = Arc::new(Schema::new(projection.iter().zip(&casts).map(field).collect::<Fields>()));
         let provider = source.provider()?;
         let scan = provider.scan(&session.state(), Some(&projection), &[], None).await?;
         Ok(Self {
@@ -84,6 +101,7 @@ impl Side {
             projection,
             scan,
             columns: (0..names.len()).collect(),
+            casts,
             key: positions(&schema, key)?,
             schema,
             transform: None,
@@ -99,7 +117,7 @@ impl Side {
             .key
             .iter()
             .map(|at| match &self.transform {
-                None => Some(KeyColumn { name: schema.field(self.projection[*at]).name().clone(), cast: None }),
+                None => Some(KeyColumn { name: schema.field(self.projection[*at]).name().clone(), cast: self.casts[*at].clone() }),
                 Some(transform) => {
                     let (name, cast) = transform.carried(self.columns[*at])?;
                     Some(KeyColumn { name: name.to_string(), cast: cast.cloned() })
@@ -137,7 +155,8 @@ impl Side {
     /// The rows of one partition.
     pub(crate) fn rows(&self, partition: usize, context: &Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = self.scan.execute(partition, Arc::clone(context))?;
-        let (transform, columns, left_out) = (self.transform.clone(), self.columns.clone(), Arc::clone(&self.left_out));
+        let (transform, left_out) = (self.transform.clone(), Arc::clone(&self.left_out));
+        let (columns, casts) = (self.columns.clone(), self.casts.clone());
         let schema = Arc::clone(&self.schema);
         let compared = Arc::clone(&self.schema);
         let mut position = 0;
@@ -155,7 +174,12 @@ impl Side {
                 }
             };
             position += read;
-            let columns: Vec<ArrayRef> = columns.iter().map(|i| Arc::clone(batch.column(*i))).collect();
+            let columns = columns
+                .iter()
+                .zip(&casts)
+                .zip(compared.fields())
+                .map(|((at, cast), field)| declared::read(batch.column(*at), cast.as_ref(), field.name()))
+                .collect::<Result<Vec<ArrayRef>>>()?;
             let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             RecordBatch::try_new_with_options(Arc::clone(&compared), columns, &options).map_err(DataFusionError::from)
         });
