@@ -127,6 +127,23 @@ fn habit(name: &str) -> Option<&'static str> {
     }
 }
 
+/// What a logical type is called in SQL, where the two have different names.
+fn sql_type(logical: &str) -> Option<&'static str> {
+    Some(match logical.to_ascii_lowercase().as_str() {
+        "int16" => "smallint",
+        "int32" => "int",
+        "int64" => "bigint",
+        "uint8" => "tinyint unsigned",
+        "uint16" => "smallint unsigned",
+        "uint32" => "int unsigned",
+        "uint64" => "bigint unsigned",
+        "float32" => "real",
+        "float64" => "double",
+        "binary" => "bytea",
+        _ => return None,
+    })
+}
+
 /// Walks through an expression. Inside a query nothing is looked at: the query is what is wrong.
 struct Walk<'a> {
     state: &'a SessionState,
@@ -224,9 +241,11 @@ impl Walk<'_> {
         };
         let cast = ExprWithAlias { expr: cast, alias: None };
         if self.state.create_logical_expr_from_sql_expr(cast, &DFSchema::empty()).is_err() {
-            let hint = closest_of(&ty.to_string(), &TYPES)
-                .unwrap_or_else(|| format!("types are named as in SQL: {}", TYPES.join(", ")));
-            self.say(format!("no expression has the type `{ty}`"), hint);
+            let hint = sql_type(&ty.to_string())
+                .map(|name| format!("in SQL it is called `{name}`"))
+                .or_else(|| closest_of(&ty.to_string(), &TYPES))
+                .unwrap_or_else(|| format!("there are {}", TYPES.join(", ")));
+            self.say(format!("there is no SQL type `{ty}`"), hint);
         }
     }
 
@@ -437,8 +456,9 @@ mod tests {
             ("a > ?", "`?` stands for a value", "the value itself"),
             ("@x", "there is no variable `@x`", "\"@x\""),
             ("a > 1 as big", "the expression has a name of its own, `big`", "remove `as big`"),
-            ("a::int64", "no expression has the type `INT64`", "bigint"),
-            ("cast(a as bigin)", "no expression has the type `bigin`", "did you mean `bigint`?"),
+            ("a::int64", "there is no SQL type `INT64`", "it is called `bigint`"),
+            ("cast(a as bigin)", "there is no SQL type `bigin`", "did you mean `bigint`?"),
+            ("cast(a as money_of_euro)", "there is no SQL type `money_of_euro`", "there are boolean, smallint"),
             ("a;", "the expression cannot be read", "remove the semicolon"),
             ("a, b", "the expression cannot be read", "one expression"),
             ("select a from b", "the expression cannot be read", "without a query"),
