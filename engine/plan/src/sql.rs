@@ -32,6 +32,7 @@ const MAX_PROBLEMS: usize = 20;
 /// Longest name for which a similar one is looked for.
 const MAX_NAME: usize = 64;
 
+const TOO_DEEP: &str = "it nests too deep";
 const FOR_THE_CLOCK: &str = "for the time of the load use `metadata_columns: [_ingested_at]`";
 const FOR_CHANCE: &str = "make the value from columns, so that a second run gives the same";
 const FOR_MANY_ROWS: &str = "move the rows as they are, and compute it in the target";
@@ -88,7 +89,7 @@ fn unreadable(sql: &str, error: &DataFusionError, span: Span) -> Problem {
     let reason = match error.find_root() {
         DataFusionError::SQL(reason, _) => match &**reason {
             ParserError::ParserError(text) | ParserError::TokenizerError(text) => text.clone(),
-            ParserError::RecursionLimitExceeded => "it nests too deep".to_string(),
+            ParserError::RecursionLimitExceeded => TOO_DEEP.to_string(),
         },
         other => other.strip_backtrace(),
     };
@@ -107,6 +108,7 @@ fn way_out(sql: &str, reason: &str) -> Option<&'static str> {
         "select" => Some("write the expression alone, without a query around it"),
         "where" => Some("leave `where` out"),
         "*" => Some("`*` stands for all columns: name the one that is meant"),
+        _ if reason == TOO_DEEP => Some("remove parentheses that are not needed"),
         _ if reason.contains("found: ;") => Some("remove the semicolon"),
         _ if reason.starts_with("Expected: end of expression, found: ,") => {
             Some("write one expression: conditions are joined with `and`, and every column has its own key")

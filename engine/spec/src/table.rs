@@ -62,7 +62,8 @@ impl<'a> Table<'a> {
 
     /// A pattern that fits the text of `from` itself, stars and all, fits every name that `from` can stand for.
     fn except(&mut self, except: &[Spanned<String>]) {
-        let from = self.entry.from.as_str();
+        let entry = self.entry;
+        let from = entry.from.as_str();
         for pattern in except.iter().filter(|e| fits(&e.value, from)) {
             let message = format!("`{}` leaves nothing of `{from}`", pattern.value);
             self.say(pattern.span, message, "make it narrower, or remove the table");
