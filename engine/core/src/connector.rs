@@ -76,6 +76,15 @@ pub trait Endpoint: Send + Sync {
     /// A sentence that says why not.
     fn check_write(&self, spec: &WriteSpec) -> Result<(), String>;
 
+    /// The options that do nothing when tables are only read. Pure.
+    fn check_read(&self) -> Vec<Problem>;
+
+    /// The names of all tables there can be, sorted, if that is known without looking. Pure.
+    fn known_tables(&self) -> Option<Vec<TableName>>;
+
+    /// Whether a column may be meant as another type than it has ([`DECLARED_TYPE`]). Pure.
+    fn declares_types(&self) -> bool;
+
     /// The names of the tables that are there, sorted, without opening any.
     async fn list(&self) -> Result<Vec<TableName>>;
 
