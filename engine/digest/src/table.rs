@@ -30,6 +30,11 @@ impl TableDigest {
         Self { algorithm, bits, rows: vec![0; buckets], sums: vec![0; buckets * algorithm.lanes()] }
     }
 
+    /// A digest with the same buckets and no rows.
+    pub fn emptied(&self) -> Self {
+        Self::new(self.algorithm, self.bits)
+    }
+
     /// A number of bucket bits at which a table of `rows` rows has about two hundred rows in each. Few rows in a bucket
     /// keep what is read again small when some differ; 2^15 buckets still fit into a processor's cache.
     pub fn bits_for(rows: u64) -> u32 {

@@ -1,6 +1,5 @@
 //! One table's audit, from schemas to a verdict.
 
-use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
 use datafusion::prelude::SessionContext;
@@ -170,12 +169,8 @@ async fn compare_rows(
     }
     verdict.source_digest = Some(ours.to_string());
     verdict.target_digest = Some(theirs.to_string());
-    let numbers: HashSet<usize> = ours.differing(&theirs).into_iter().collect();
-    if numbers.is_empty() {
-        return Ok(());
-    }
-    tracing::info!(table = %plan.to, buckets = numbers.len(), "looking into differing buckets");
-    let differing = Differing { buckets: Arc::new(TableDigest::new(algorithm, bits)), numbers: Arc::new(numbers) };
+    let Some(differing) = Differing::between(&ours, &theirs) else { return Ok(()) };
+    tracing::info!(table = %plan.to, buckets = differing.count(), "looking into differing buckets");
     let session = &filtering(session);
     let drill = Drill {
         source: from.narrowed(&differing, session).await?,

@@ -5,7 +5,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, BinaryBuilder, BooleanArray, RecordBatch, StringBuilder, UInt64Builder};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringBuilder, UInt64Builder,
+};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
@@ -18,7 +20,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use transload_core::value::Differences;
 use transload_core::{Error, LogicalType, Result};
 use transload_digest::{Algorithm, CanonicalRows, RowEncoder, RowHasher, RowHashes};
@@ -111,10 +113,13 @@ impl Drill {
         // Sorting needs no nullability, and the target's may differ from the source's.
         fields.extend(side.schema().fields().iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true))));
         let schema = Arc::new(Schema::new(fields));
-        let partitions: Vec<Arc<dyn PartitionStream>> = (0..side.partitions())
-            .map(|partition| {
+        // As many readers as there are workers: each goes through its share one by one.
+        let readers = context.session_config().target_partitions().clamp(1, side.partitions().max(1));
+        let partitions: Vec<Arc<dyn PartitionStream>> = (0..readers)
+            .map(|reader| {
                 let (drill, side, schema) = (self.clone(), side.clone(), Arc::clone(&schema));
-                Arc::new(Suspects { drill, side, partition, schema }) as Arc<dyn PartitionStream>
+                let partitions = (reader..side.partitions()).step_by(readers).collect();
+                Arc::new(Suspects { drill, side, partitions, schema }) as Arc<dyn PartitionStream>
             })
             .collect();
         let scan =
@@ -141,7 +146,7 @@ impl Drill {
         if suspect.true_count() == 0 {
             return Ok(RecordBatch::new_empty(Arc::clone(schema)));
         }
-        let batch = filter_record_batch(batch, &suspect)?;
+        let batch = owned(&filter_record_batch(batch, &suspect)?)?;
         let rows = batch.num_rows();
         let hashes = keyed.rows.hash(batch.columns(), rows)?;
         let hash_bytes = |i: usize| match &hashes {
@@ -164,6 +169,20 @@ impl Drill {
     }
 }
 
+/// The rows without what they were read with: a few views would keep all of a file's text in memory.
+fn owned(batch: &RecordBatch) -> Result<RecordBatch> {
+    let column = |array: &ArrayRef| -> ArrayRef {
+        match array.data_type() {
+            DataType::Utf8View => Arc::new(array.as_string_view().gc()),
+            DataType::BinaryView => Arc::new(array.as_binary_view().gc()),
+            _ => Arc::clone(array),
+        }
+    };
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let columns = batch.columns().iter().map(column).collect();
+    Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
+}
+
 /// Hashers of one partition.
 struct Keyed {
     keys: RowHasher,
@@ -171,17 +190,27 @@ struct Keyed {
     encoder: RowEncoder,
 }
 
-/// One partition's rows in differing buckets.
+impl Keyed {
+    fn new(drill: &Drill, side: &Side) -> Result<Self> {
+        Ok(Self {
+            keys: RowHasher::new(&side.key_schema()?, Algorithm::Xxh64)?,
+            rows: RowHasher::new(side.schema(), drill.algorithm)?,
+            encoder: RowEncoder::new(&side.key_schema()?)?,
+        })
+    }
+}
+
+/// The rows of some partitions that are in differing buckets.
 struct Suspects {
     drill: Drill,
     side: Side,
-    partition: usize,
+    partitions: Vec<usize>,
     schema: SchemaRef,
 }
 
 impl std::fmt::Debug for Suspects {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Suspects({})", self.partition)
+        write!(f, "Suspects({:?})", self.partitions)
     }
 }
 
@@ -191,24 +220,17 @@ impl PartitionStream for Suspects {
     }
 
     fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let schema = Arc::clone(&self.schema);
-        let (drill, side, out) = (self.drill.clone(), self.side.clone(), Arc::clone(&self.schema));
-        let open = || {
-            let keyed = Keyed {
-                keys: RowHasher::new(&side.key_schema()?, Algorithm::Xxh64)?,
-                rows: RowHasher::new(side.schema(), drill.algorithm)?,
-                encoder: RowEncoder::new(&side.key_schema()?)?,
-            };
-            Ok::<_, Error>((side.rows(self.partition, &context)?, keyed))
-        };
-        let batches = match open() {
-            Err(error) => futures::stream::iter([Err(DataFusionError::from(error))]).boxed(),
-            Ok((rows, mut keyed)) => rows
-                .map(move |batch| Ok(drill.suspects(&side, &batch?, &out, &mut keyed)?))
-                .filter(|batch| std::future::ready(batch.as_ref().map_or(true, |b: &RecordBatch| b.num_rows() > 0)))
-                .boxed(),
-        };
-        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+        let (drill, side, schema) = (self.drill.clone(), self.side.clone(), Arc::clone(&self.schema));
+        let batches = futures::stream::iter(self.partitions.clone())
+            .map(move |partition| {
+                let mut keyed = Keyed::new(&drill, &side).map_err(DataFusionError::from)?;
+                let rows = side.rows(partition, &context).map_err(DataFusionError::from)?;
+                let (drill, side, schema) = (drill.clone(), side.clone(), Arc::clone(&schema));
+                Ok::<_, DataFusionError>(rows.map(move |batch| Ok(drill.suspects(&side, &batch?, &schema, &mut keyed)?)))
+            })
+            .try_flatten()
+            .try_filter(|batch| std::future::ready(batch.num_rows() > 0));
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
     }
 }
 
@@ -260,7 +282,6 @@ impl Cursor {
 }
 
 fn binary(batch: &RecordBatch, column: usize, row: usize) -> &[u8] {
-    use arrow::array::AsArray;
     batch.column(column).as_binary::<i32>().value(row)
 }
 

@@ -2,11 +2,10 @@
 //!
 //! A reader that can filter while it decodes reads the key columns of every row and the other columns of few.
 
-use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray};
+use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::Column;
@@ -21,15 +20,33 @@ use transload_digest::{Algorithm, RowHasher, TableDigest};
 /// The buckets of a comparison that differ.
 #[derive(Debug, Clone)]
 pub(crate) struct Differing {
-    /// An empty digest with the buckets of the comparison.
-    pub(crate) buckets: Arc<TableDigest>,
-    pub(crate) numbers: Arc<HashSet<usize>>,
+    /// An empty digest with the comparison's buckets.
+    buckets: Arc<TableDigest>,
+    /// One bit per bucket: this is asked for every row.
+    differ: Arc<BooleanBuffer>,
 }
 
 impl Differing {
+    /// The buckets in which two digests differ; `None` if they are equal.
+    pub(crate) fn between(a: &TableDigest, b: &TableDigest) -> Option<Self> {
+        let numbers = a.differing(b);
+        if numbers.is_empty() {
+            return None;
+        }
+        let mut differ = BooleanBufferBuilder::new(a.buckets().count());
+        differ.append_n(a.buckets().count(), false);
+        numbers.iter().for_each(|number| differ.set_bit(*number, true));
+        Some(Self { buckets: Arc::new(a.emptied()), differ: Arc::new(differ.finish()) })
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.differ.count_set_bits()
+    }
+
     /// Whether a key with this hash is in one of them.
     pub(crate) fn holds(&self, key_hash: u64) -> bool {
-        self.numbers.contains(&self.buckets.bucket_of(key_hash))
+        self.differ.value(self.buckets.bucket_of(key_hash))
     }
 }
 
@@ -84,7 +101,7 @@ impl InBuckets {
 
 impl PartialEq for InBuckets {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.differing.numbers, &other.differing.numbers) && self.schema == other.schema
+        Arc::ptr_eq(&self.differing.differ, &other.differing.differ) && self.schema == other.schema
     }
 }
 
