@@ -233,8 +233,7 @@ mod tests {
             };
             ledger.begin(&start).await.unwrap();
             for status in ["interrupted", "succeeded"] {
-                let end =
-                    RunEnd { status: status.into(), exit_code: 0, resumable: false, error: None, at: "t".into() };
+                let end = RunEnd { status: status.into(), exit_code: 0, resumable: false, error: None, at: "t".into() };
                 ledger.end(&run, &end).await.unwrap();
             }
             assert_eq!(ledger.runs().await.unwrap(), std::slice::from_ref(&run));

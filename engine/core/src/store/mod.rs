@@ -398,7 +398,8 @@ mod tests {
             }
             store.remove_all(&Path::from("s/k")).await.unwrap();
             store.remove_all(&Path::from("s/k")).await.unwrap();
-            let left: Vec<String> = store.list(&Path::default()).await.unwrap().iter().map(|m| m.location.to_string()).collect();
+            let left: Vec<String> =
+                store.list(&Path::default()).await.unwrap().iter().map(|m| m.location.to_string()).collect();
             assert_eq!(left, ["s/kept"], "{store:?}");
         }
     }

@@ -77,8 +77,7 @@ impl Remote {
     pub(super) async fn versioned(&self, path: &Path) -> Result<Option<Versioned>> {
         match self.objects.get(path).await {
             Ok(found) => {
-                let version =
-                    UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+                let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
                 Ok(Some((found.bytes().await?, version)))
             }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
