@@ -61,12 +61,15 @@ impl Remote {
 
     pub(super) async fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
         let mut found: Vec<ObjectMeta> = self.objects.list(Some(prefix)).try_collect().await?;
+        // Consoles mark a folder with an empty object of its name and a slash, which is no part of a path here.
+        found.retain(|meta| meta.location != *prefix);
         found.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(found)
     }
 
     pub(super) async fn has(&self, prefix: &Path) -> Result<bool> {
-        Ok(self.objects.list(Some(prefix)).try_next().await?.is_some())
+        let below = |meta: &ObjectMeta| futures::future::ready(meta.location != *prefix);
+        Ok(self.objects.list(Some(prefix)).try_filter(below).try_next().await?.is_some())
     }
 
     async fn exists(&self, path: &Path) -> Result<bool> {
@@ -96,7 +99,8 @@ impl Remote {
                 Ok(put) => return Ok(Written::Done(put.into())),
                 Err(S::AlreadyExists { .. } | S::Precondition { .. } | S::NotModified { .. }) => {}
                 Err(e @ S::NotFound { .. }) => {
-                    return Err(Error::from(e).hint("the bucket has to be there: transload does not make it"));
+                    let error = Error::config("there is no such bucket").because(Error::from(e));
+                    return Err(error.hint("make it first: transload makes what is in a bucket, and not the bucket"));
                 }
                 Err(other) => return Err(other.into()),
             }
