@@ -51,7 +51,7 @@ def start(weed, folder):
         "dir": data,
         "master.telemetry": "false",
         "master.volumeSizeLimitMB": 64,
-        "volume.max": 0,
+        "volume.max": 500,
         "filer": "true",
         "filer.localSocket": os.path.join(folder, "filer.sock"),
         "s3": "true",

@@ -68,8 +68,13 @@ impl Remote {
     }
 
     pub(super) async fn has(&self, prefix: &Path) -> Result<bool> {
-        let below = |meta: &ObjectMeta| futures::future::ready(meta.location != *prefix);
-        Ok(self.objects.list(Some(prefix)).try_filter(below).try_next().await?.is_some())
+        let mut found = self.objects.list(Some(prefix));
+        while let Some(meta) = found.try_next().await? {
+            if meta.location != *prefix {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn exists(&self, path: &Path) -> Result<bool> {
