@@ -147,8 +147,8 @@ def _decimal(value):
     while scale > 0 and integer % 10 == 0:
         integer, scale = integer // 10, scale - 1
     integer = -integer if sign else integer
-    if -(2**127) <= integer < 2**127:
-        return bytes([0x05, scale]) + integer.to_bytes(16, "little", signed=True)
+    if -(2**63) <= integer < 2**63:
+        return bytes([0x05, scale]) + integer.to_bytes(8, "little", signed=True)
     return bytes([0x06, scale]) + integer.to_bytes(32, "little", signed=True)
 
 

@@ -53,7 +53,8 @@ fn a_bug_anywhere_else_is_1_too_and_is_said() {
 fn every_verb_answers_in_json() {
     let bench = bench();
     let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0).last_line());
-    let verbs: [(&[&str], &str); 14] = [
+    let verbs: [(&[&str], &str); 15] = [
+        (&["init", "demo"], "file"),
         (&["discover", "p.yaml"], "tables"),
         (&["discover", "p.yaml", "--target"], "tables"),
         (&["discover", "in"], "tables"),
@@ -176,6 +177,27 @@ fn a_reader_that_goes_away_does_not_hide_a_failure() {
     bench.write("in/t.csv", "id,n\n1,10\n2,20,30\n");
     let (code, said) = without_reader(&bench, &["run", "p.yaml"]);
     assert_eq!(code, Some(3), "{said}");
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_3_and_hides_neither_the_run_nor_a_failure() {
+    let bench = bench();
+    let full = |args: &[&str]| {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = bench.command(args).stdout(full).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for args in [["run", "p.yaml"], ["plan", "p.yaml"], ["reconcile", "p.yaml"]] {
+        let (code, said) = full(&args);
+        assert_eq!(code, Some(3), "{args:?}: {said}");
+        assert!(said.contains("standard output cannot be written"), "{args:?}: {said}");
+        assert!(!said.contains("resume"), "{args:?}: {said}");
+    }
+    let runs = bench.run(&["runs", "--format", "json"]).expect(0).last_line();
+    assert_eq!(runs["runs"][1]["exit_code"], 0, "{runs}");
+    bench.write("in/t.csv", "id,n\n1,10\n2,21\n");
+    let (code, said) = full(&["reconcile", "p.yaml"]);
+    assert_eq!(code, Some(5), "{said}");
 }
 
 /// Runs a command on a terminal and prints what it shows there.

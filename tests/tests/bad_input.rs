@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::faults::{Started, is_staging, wait_until};
-use crate::harness::{Bench, Outcome, run_python, tpch_pipeline};
+use crate::harness::{Bench, Outcome, Started, is_staging, run_python, tpch_pipeline, wait_until};
 
 /// A bench with a pipeline that copies `t` of the folder `in`; `source` and `table` are further options and settings.
 fn bench(source: &str, table: &str) -> Bench {
@@ -109,6 +108,32 @@ fn one_damaged_file_spoils_the_table_and_is_the_one_that_is_named() {
 }
 
 #[test]
+fn discover_lists_what_can_be_read_and_names_the_rest() {
+    let bench = Bench::new();
+    bench.write("in/bad.parquet", "not Parquet");
+    bench.write("in/good.parquet", parquet());
+    bench.write("in/mixed/a.parquet", parquet());
+    bench.write("in/mixed/x=1/b.parquet", parquet());
+    let listed = bench.run(&["discover", "in"]).expect(3).says("path bad.parquet").says("in a folder `x=…`");
+    assert!(listed.stdout.starts_with("good.parquet  (parquet, 100 rows, "), "{}", listed.stdout);
+    assert_eq!(listed.stdout.matches("(parquet, ").count(), 1, "{}", listed.stdout);
+    // Errors are said even where nothing else is.
+    bench.run(&["discover", "in", "-q"]).expect(3).says("path bad.parquet");
+
+    let found = bench.run(&["discover", "in", "--format", "json"]).expect(3).last_line();
+    assert_eq!(found["tables"].as_array().unwrap().len(), 1, "{found}");
+    let unreadable: Vec<&str> =
+        found["unreadable"].as_array().unwrap().iter().map(|u| u["table"].as_str().unwrap()).collect();
+    assert_eq!(unreadable, ["bad.parquet", "mixed"]);
+    assert!(found["unreadable"][0]["error"].as_str().unwrap().contains("cannot be read"), "{found}");
+
+    let draft = bench.run(&["discover", "in", "--pipeline"]).expect(3).stdout;
+    assert!(draft.contains("good.parquet") && !draft.contains("bad.parquet"), "{draft}");
+    fs::remove_file(bench.path("in/good.parquet")).unwrap();
+    bench.run(&["discover", "in"]).expect(3);
+}
+
+#[test]
 fn what_is_not_a_file_is_no_table() {
     let bench = bench("", "");
     assert_refused(&bench, 3, &["in", "hint:"]);
@@ -165,15 +190,18 @@ fn a_csv_line_that_cannot_be_read_is_named_by_its_number() {
     }
 }
 
-fn utf16(text: &str, mark: [u8; 2], bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
-    mark.into_iter().chain(text.encode_utf16().flat_map(bytes)).collect()
+fn utf16(text: &str, mark: &[u8], bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    mark.iter().copied().chain(text.encode_utf16().flat_map(bytes)).collect()
 }
 
 #[test]
 fn a_csv_file_whose_header_or_encoding_is_wrong_is_refused() {
-    let cases: [(Vec<u8>, &str); 7] = [
-        (utf16("id,name\n1,a\n", [0xff, 0xfe], u16::to_le_bytes), "the file is UTF-16"),
-        (utf16("id,name\n1,a\n", [0xfe, 0xff], u16::to_be_bytes), "the file is UTF-16"),
+    let cases: [(Vec<u8>, &str); 10] = [
+        (utf16("id,name\n1,a\n", &[0xff, 0xfe], u16::to_le_bytes), "the file is UTF-16"),
+        (utf16("id,name\n1,a\n", &[0xfe, 0xff], u16::to_be_bytes), "the file is UTF-16"),
+        (utf16("id,name\n1,a\n", &[], u16::to_le_bytes), "NUL characters"),
+        (utf16("id,name\n1,a\n", &[], u16::to_be_bytes), "NUL characters"),
+        (utf16("\"id\",\"name\"\n1,a\n", &[], u16::to_le_bytes), "NUL characters"),
         (b"id,n\xffme\n1,a\n".to_vec(), "not UTF-8"),
         (Vec::new(), "the CSV file is empty"),
         (b"id,id\n1,2\n".to_vec(), "names `id` twice"),
@@ -183,6 +211,44 @@ fn a_csv_file_whose_header_or_encoding_is_wrong_is_refused() {
     for (content, reason) in cases {
         assert_refused(&csv("", "", content), 3, &[reason, "t.csv"]);
     }
+    let headerless = csv("header: false", "", utf16("1,a\n", &[], u16::to_le_bytes));
+    assert_refused(&headerless, 3, &["NUL characters", "t.csv", "iconv"]);
+}
+
+#[test]
+fn a_column_in_the_header_and_in_the_names_of_folders_is_refused() {
+    let bench = bench(", format: csv", "");
+    bench.write("in/t/day=1/a.csv", "id,n\n1,a\n");
+    bench.write("in/t/day=2/b.csv", "id,day\n2,1\n");
+    assert_refused(&bench, 3, &["the header names a column `day`", "`day=…`", "t/day=2/b.csv", "rename `day`"]);
+}
+
+#[test]
+fn files_in_other_levels_of_folders_than_the_rest_are_named() {
+    for (one, other, level) in [
+        ("a.csv", "x=1/b.csv", "x"),
+        ("x=1/b.csv", "y.csv", "x"),
+        ("x=1/a.csv", "x=1/y=2/b.csv", "y"),
+        ("x=1/a.csv", "y=1/b.csv", "y"),
+        ("x=1/y=2/a.csv", "y=2/x=1/b.csv", "y"),
+    ] {
+        let bench = bench(", format: csv", "");
+        for file in [one, other] {
+            bench.write(&format!("in/t/{file}"), "id\n1\n");
+        }
+        let reason = format!("not all files of the table are in a folder `{level}=…`");
+        assert_refused(&bench, 3, &[&reason, "path t/", "hint: "]);
+    }
+    let bench = bench("", "");
+    bench.write("in/t/a.parquet", parquet());
+    bench.write("in/t/x=1/b.parquet", parquet());
+    assert_refused(&bench, 3, &["in a folder `x=…`", "path t/a.parquet"]);
+}
+
+#[test]
+fn a_nul_behind_the_first_record_is_text_like_any_other() {
+    let outcome = csv("", ", key: [id]", b"id,name\n1,a\0b\n").run(&["run", "p.yaml"]).expect(0);
+    assert_eq!(counts(&outcome), [1, 1, 0, 0]);
 }
 
 #[test]
@@ -238,6 +304,32 @@ fn a_value_that_does_not_fit_stops_the_load_unless_the_pipeline_says_otherwise()
 }
 
 #[test]
+fn arithmetic_that_leaves_its_type_stops_the_load() {
+    const ENDS: &str = "a,b\n9223372036854775807,-9223372036854775808\n";
+    for sql in ["a + 1", "b - 1", "a * 2", "-b", "abs(b)", "b / -1", "case when a > 0 then a + a end"] {
+        let outcome = assert_refused(
+            &csv("", &format!(", derive: {{ c: '{sql}' }}"), ENDS),
+            4,
+            &["the expression of column c fails for a row"],
+        );
+        // Values of rows are not for logs.
+        assert!(!outcome.stderr.contains("92233"), "{sql}: {}", outcome.stderr);
+        let filter = csv("", &format!(", filter: '({sql}) <> 5'"), ENDS);
+        assert_refused(&filter, 4, &["the filter fails for a row"]);
+    }
+    let guarded = csv("", ", derive: { c: 'case when a < 100 then a + 1 end', d: '-a', e: 'a + b' }", ENDS);
+    guarded.run(&["run", "p.yaml"]).expect(0);
+}
+
+#[test]
+fn a_misfit_in_parquet_names_the_row_group() {
+    let bench = bench("", ", columns: { s_name: { cast: int64 } }");
+    bench.write("in/t/t.parquet", parquet());
+    let outcome = assert_refused(&bench, 4, &["do not fit int64", "split t/t.parquet row group 0"]);
+    assert!(!outcome.stderr.contains("row groups"), "{}", outcome.stderr);
+}
+
+#[test]
 fn misfits_that_become_null_are_counted() {
     let bench = misfits(", on_misfit: null_counted");
     let outcome = bench.run(&["run", "p.yaml"]).expect(0);
@@ -254,6 +346,16 @@ fn misfits_that_are_put_aside_keep_their_value_and_a_reason() {
     let found: Vec<Value> =
         quarantine(&bench).iter().map(|r| json!([r["id"], r["n"], r["_transload_reason"]])).collect();
     assert_eq!(found, [json!(["2", "much", "n does not fit int8"]), json!(["3", "300", "n does not fit int8"])]);
+}
+
+/// As `docs/pipelines.md` says where masks are described.
+#[test]
+fn rows_in_quarantine_are_as_the_source_gave_them_whatever_the_target_hides() {
+    let columns = "n: { cast: int8, on_misfit: quarantine }, name: { mask: redact }, note: { drop: true }";
+    let bench = csv("", &format!(", columns: {{ {columns} }}"), "n,name,note\n1,Ada,x\nmuch,Bob,y\n");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let found: Vec<Value> = quarantine(&bench).iter().map(|r| json!([r["n"], r["name"], r["note"]])).collect();
+    assert_eq!(found, [json!(["much", "Bob", "y"])]);
 }
 
 #[test]

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use transload_core::Connector;
 use transload_testkit::{sink_keeps_its_promises, source_keeps_its_promises};
 
-use crate::faults::{Started, wait_until};
-use crate::harness::{Bench, Outcome};
+use crate::harness::{Bench, Outcome, Started, wait_until};
 use crate::s3::{Bucket, Variables};
 
 /// Two tables, one of them in folders.

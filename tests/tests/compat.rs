@@ -213,6 +213,41 @@ print_digests({
 }
 
 #[test]
+fn folders_of_partitions_are_compared_by_their_values() {
+    let bench = Bench::new();
+    python(
+        &bench,
+        r#"
+sales = duckdb.sql("""
+    select range id, (range % 3)::int shop, date '2024-01-01' + (range % 2)::int "day", (range % 4)::text code,
+        range % 5 = 0 big, if(range % 7 = 0, null, range % 2)::smallint part from range(20)""").to_arrow_table()
+pq.write_table(sales, file_of("sales"))
+os.mkdir("lake")
+duckdb.sql("copy (from sales) to 'lake/sales' (format parquet, partition_by (shop, \"day\", code, big, part))")
+"#,
+    );
+    let compared = |key: &str, code: i32| {
+        write_pipeline(&bench, PARQUET, &format!("[{{ from: sales, key: [{key}] }}]"));
+        bench.run(&["reconcile", "p.yaml"]).expect(code).last_line()["tables"][0].clone()
+    };
+    for key in ["id", "shop, id", "part, day, id"] {
+        assert_eq!(compared(key, 0)["verdict"], "match", "{key}");
+    }
+
+    // A number that the plan's type could not even hold is a difference like any other.
+    let folder = |shop: &str| bench.path(&format!("lake/sales/shop={shop}"));
+    std::fs::rename(folder("2"), folder("3000000000")).unwrap();
+    let table = compared("id", 5);
+    assert_eq!(table["schema"], serde_json::json!([]), "{table}");
+    assert_eq!(table["differences"]["changed"], 6, "{table}");
+    assert_eq!(table["differences"]["columns"], serde_json::json!([["shop", 6]]), "{table}");
+
+    std::fs::rename(folder("3000000000"), folder("two")).unwrap();
+    let table = compared("id", 5);
+    assert_eq!(table["schema"], serde_json::json!(["column shop should be int32 and is text"]), "{table}");
+}
+
+#[test]
 fn files_that_grew_apart_are_one_table() {
     let bench = Bench::new();
     let source = computed(

@@ -1,13 +1,11 @@
 //! Killed anywhere and resumed, a load ends as if nothing had happened.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
 use transload_core::fault::POINTS;
 
-use crate::harness::{Bench, tpch_pipeline};
+use crate::harness::{Bench, Started, is_staging, tpch_pipeline, wait_until};
 
 /// Two splits, several folders.
 const PIPELINE: &str = "version: 1\npipeline: test\nsource: { tpch: { scale: 0.08 } }\ntarget: { lake: { url: lake } }\ntables:\n  \
@@ -93,7 +91,6 @@ fn a_late_resume_does_not_undo_a_newer_run() {
     bench.write("p.yaml", PIPELINE);
     bench.run_with_faults(&["run", "p.yaml"], "commit.begun=return(kill)").expect(-1);
     let late = bench.newest_run();
-    std::thread::sleep(Duration::from_millis(1100));
     bench.run(&["run", "p.yaml"]).expect(0);
     bench.run(&["resume", &late]).expect(3).says("another run has published this table");
     assert_tidy(&bench);
@@ -120,46 +117,30 @@ fn a_full_disk_can_be_resumed_and_a_broken_unit_leaves_nothing() {
     assert!(bench.all_files("lake").is_empty(), "{:?}", bench.all_files("lake"));
 }
 
-fn stopped_by(signal: &str) -> (Bench, i32) {
-    let bench = Bench::new();
-    bench.write("p.yaml", PIPELINE);
-    bench.run(&["run", "p.yaml"]).expect(0);
-    let before = manifest(&bench, "orders");
-    let mut child = bench
-        .command(&["run", "p.yaml"])
-        .env("FAILPOINTS", "stage.batch=delay(100)")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(1500));
-    crate::harness::done(std::process::Command::new("kill").args([signal, &child.id().to_string()]));
-    let code = child.wait().unwrap().code().unwrap_or(-1);
-    assert_eq!(manifest(&bench, "orders"), before);
-    assert_tidy(&bench);
-    (bench, code)
-}
-
 #[test]
 fn a_signal_stops_a_run_cleanly() {
-    assert_eq!(stopped_by("-INT").1, 130);
-    assert_eq!(stopped_by("-TERM").1, 143);
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let bench = Bench::new();
+        bench.write("p.yaml", PIPELINE);
+        bench.run(&["run", "p.yaml"]).expect(0);
+        let before = manifest(&bench, "orders");
+        let load = Started::new(&bench, &["run", "p.yaml"], "stage.batch=sleep(100)");
+        wait_until("staging", || is_staging(&bench));
+        load.signal(signal);
+        load.ended().expect(code);
+        assert_eq!(manifest(&bench, "orders"), before, "{signal}");
+        assert_tidy(&bench);
+    }
 }
 
 #[test]
 fn one_run_of_a_pipeline_at_a_time() {
     let bench = Bench::new();
     bench.write("p.yaml", PIPELINE);
-    let mut first = bench
-        .command(&["run", "p.yaml"])
-        .env("FAILPOINTS", "stage.batch=delay(50)")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(1000));
+    let first = Started::new(&bench, &["run", "p.yaml"], "stage.batch=sleep(50)");
+    wait_until("staging", || is_staging(&bench));
     bench.run(&["run", "p.yaml"]).expect(75).says("another run of this pipeline");
-    first.kill().unwrap();
-    first.wait().unwrap();
+    // This kills it.
+    drop(first);
     bench.run(&["run", "p.yaml"]).expect(0);
 }

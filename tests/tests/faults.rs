@@ -3,72 +3,15 @@
 //! The table is four small CSV files, so four units of work, in three partitions: a load takes a fraction of a second.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use transload_core::fault::POINTS;
 
-use crate::harness::{Bench, Outcome, done};
+use crate::harness::{Bench, Outcome, Started, is_staging, wait_until};
 
 const FILES: u64 = 4;
 const ROWS: u64 = 2000;
 const OLD_ROWS: u64 = 1200;
-
-/// The program while it runs.
-pub(crate) struct Started(Option<Child>);
-
-impl Started {
-    /// Starts the program with fault points armed and does not wait for it.
-    pub(crate) fn new(bench: &Bench, args: &[&str], faults: &str) -> Self {
-        let mut command = bench.command(args);
-        command.env("FAILPOINTS", faults).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self(Some(command.spawn().unwrap()))
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.0.as_ref().unwrap().id().to_string();
-        done(Command::new("kill").args(["-s", name, &id]));
-    }
-
-    fn is_running(&mut self) -> bool {
-        self.0.as_mut().unwrap().try_wait().unwrap().is_none()
-    }
-
-    /// Waits for its end.
-    pub(crate) fn ended(mut self) -> Outcome {
-        let output = self.0.take().unwrap().wait_with_output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// Waits until something is so, for a minute at most.
-#[track_caller]
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Whether a load has written something where nobody sees it.
-pub(crate) fn is_staging(bench: &Bench) -> bool {
-    bench.all_files("lake").iter().any(|p| p.to_string_lossy().contains("/staging/"))
-}
 
 fn pipeline(name: &str, settings: &str) -> String {
     format!(

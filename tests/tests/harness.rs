@@ -1,8 +1,9 @@
 //! A folder to work in and the program to run in it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -121,6 +122,57 @@ fn outcome(output: Output) -> Outcome {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// The program while it runs.
+pub(crate) struct Started(Option<Child>);
+
+impl Started {
+    /// Starts the program with fault points armed and does not wait for it.
+    pub(crate) fn new(bench: &Bench, args: &[&str], faults: &str) -> Self {
+        let mut command = bench.command(args);
+        command.env("FAILPOINTS", faults).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self(Some(command.spawn().unwrap()))
+    }
+
+    /// Sends a signal, such as `INT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.0.as_ref().unwrap().id().to_string();
+        done(Command::new("kill").args(["-s", name, &id]));
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(mut self) -> Outcome {
+        outcome(self.0.take().unwrap().wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Waits until something is so, for a minute at most.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a load has written something where nobody sees it.
+pub(crate) fn is_staging(bench: &Bench) -> bool {
+    bench.all_files("lake").iter().any(|p| p.to_string_lossy().contains("/staging/"))
 }
 
 fn walk(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -99,6 +99,47 @@ fn one_crate_casts_and_one_prints() {
     }
 }
 
+/// A source without its tests, which stand at its end.
+fn program(name: &str, text: &str) -> String {
+    let Some((program, tests)) = text.split_once("#[cfg(test)]") else { return text.to_string() };
+    assert!(tests.trim_start().starts_with("mod tests {"), "{name} has something else for tests than one module");
+    assert!(!tests.contains("\n}\n\n") && tests.ends_with("\n}\n"), "{name} has something behind its tests");
+    program.to_string()
+}
+
+#[test]
+fn what_decides_does_no_io_and_asks_no_clock() {
+    const DECIDING: [&str; 4] = ["engine/spec/src/", "engine/coerce/src/", "engine/digest/src/", "engine/plan/src/"];
+    const WORDS: [&str; 13] = [
+        "std::fs",
+        "tokio::fs",
+        "fs::",
+        "File::",
+        "OpenOptions",
+        "object_store",
+        "std::env",
+        "env::",
+        "std::net",
+        "std::process",
+        "SystemTime",
+        "Instant",
+        "Clock",
+    ];
+    let mut seen = 0;
+    for (name, text) in all_sources() {
+        if DECIDING.iter().any(|folder| name.starts_with(folder)) {
+            seen += 1;
+            let program = program(&name, &text);
+            for word in WORDS {
+                assert!(!program.contains(word), "{name} has {word}");
+            }
+            // A list of modules would hide some of these words.
+            assert!(!program.contains("use std::{"), "{name} imports several modules of std in one line");
+        }
+    }
+    assert!(seen > 15, "{seen} files");
+}
+
 #[test]
 fn the_list_of_fault_points_is_the_code_s() {
     let mut passed: Vec<String> = Vec::new();

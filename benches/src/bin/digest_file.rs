@@ -35,7 +35,7 @@ async fn main() -> Result<()> {
     for _ in 0..threads {
         let (scan, context, next) = (Arc::clone(&scan), session.task_ctx(), Arc::clone(&next));
         running.spawn(async move {
-            let mut digest = TableDigest::new(algorithm.unwrap_or_default(), 13);
+            let mut digest = TableDigest::new(algorithm.unwrap_or_default(), 15);
             let mut rows = 0;
             loop {
                 let split = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -54,7 +54,7 @@ async fn main() -> Result<()> {
             }
         });
     }
-    let mut total = TableDigest::new(algorithm.unwrap_or_default(), 13);
+    let mut total = TableDigest::new(algorithm.unwrap_or_default(), 15);
     let mut rows = 0;
     while let Some(part) = running.join_next().await {
         let (digest, count) = part.map_err(|e| Error::internal("a task died").because(e))??;

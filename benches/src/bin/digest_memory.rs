@@ -13,7 +13,7 @@ use transload_core::{Error, Result};
 use transload_digest::{Algorithm, RowHasher, TableDigest};
 
 const SCALE: f64 = 0.25;
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 45;
 
 fn main() -> Result<()> {
     let algorithm: Algorithm = std::env::args().nth(1).as_deref().unwrap_or("xxh64").parse().map_err(Error::config)?;
@@ -50,7 +50,7 @@ fn round(batches: &[Vec<RecordBatch>], algorithm: Algorithm) -> Result<f64> {
 }
 
 fn digest(batches: &[RecordBatch], algorithm: Algorithm) -> Result<TableDigest> {
-    let mut digest = TableDigest::new(algorithm, 13);
+    let mut digest = TableDigest::new(algorithm, 15);
     let Some(first) = batches.first() else { return Ok(digest) };
     let mut hasher = RowHasher::new(&first.schema(), algorithm)?;
     for batch in batches {

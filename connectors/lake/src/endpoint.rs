@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use transload_core::connector::{Endpoint, ReadSpec, Sink, Source, TableInfo, WriteSpec};
 use transload_core::store::{Store, relative};
-use transload_core::{Error, LogicalType, Resolve, Result, TableName};
+use transload_core::{Error, LogicalType, Problem, Resolve, Result, TableName};
 
 use crate::commit::LakeSink;
 use crate::listing;
@@ -38,6 +38,21 @@ impl Endpoint for LakeEndpoint {
             Format::Parquet => Ok(()),
             Format::Csv => Err("CSV can only be read; write Parquet".to_string()),
         }
+    }
+
+    fn check_read(&self) -> Vec<Problem> {
+        let message = "`parquet` does nothing here: it says how files are written, and a source is only read";
+        let problem = |span| Problem::new(span, message).hint("move it to the target, or remove it");
+        self.settings.parquet_at.map(problem).into_iter().collect()
+    }
+
+    fn known_tables(&self) -> Option<Vec<TableName>> {
+        None
+    }
+
+    /// CSV files declare types, and so do folders such as `year=2024`.
+    fn declares_types(&self) -> bool {
+        true
     }
 
     async fn list(&self) -> Result<Vec<TableName>> {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use transload_core::decode::{Entries, decode};
 use transload_core::tree::Spanned;
-use transload_core::{LogicalType, Node, Problem, Template};
+use transload_core::{LogicalType, Node, Problem, Span, Template};
 
 /// Options of a lake connection.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -116,6 +116,8 @@ pub(crate) struct Settings {
     pub(crate) format: Format,
     pub(crate) csv: CsvSettings,
     pub(crate) parquet: ParquetSettings,
+    /// Where `parquet` is written, if it is.
+    pub(crate) parquet_at: Option<Span>,
 }
 
 #[derive(Debug, Clone)]
@@ -163,6 +165,7 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
         problems
             .push(Problem::new(span, "the delimiter and the quote are the same character").hint("change one of them"));
     }
+    let parquet_at = options.parquet.as_ref().map(|p| p.span);
     let parquet = options.parquet.map(|p| p.value).unwrap_or_default();
     let compression = compression(&parquet, &mut problems);
     let row_group_rows = at_least(&parquet.row_group_rows, 262_144, 1, "row_group_rows", &mut problems);
@@ -183,6 +186,7 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
             quarantine_bad_lines: csv.on_bad_line == Some(BadLine::Quarantine),
         },
         parquet: ParquetSettings { compression, row_group_rows, file_bytes },
+        parquet_at,
     })
 }
 

@@ -138,7 +138,8 @@ impl LakeScan {
                 let mut source = ParquetSource::new(self.table.schema.clone())
                     .with_parquet_file_reader_factory(Arc::new(PinnedReaders));
                 if let Some(predicate) = &self.predicate {
-                    source = source.with_predicate(Arc::clone(predicate));
+                    let while_decoding = context.session_config().options().execution.parquet.pushdown_filters;
+                    source = source.with_predicate(Arc::clone(predicate)).with_pushdown_filters(while_decoding);
                 }
                 // The store behind this url is never asked: the reader factory has its own.
                 let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))

@@ -99,12 +99,7 @@ impl LakeSource {
             }
             let label = match parts.as_slice() {
                 [Piece::Parquet { file, row_groups, .. }] => {
-                    format!(
-                        "{} row groups {}–{}",
-                        file.object.meta.location,
-                        row_groups.start,
-                        row_groups.end.saturating_sub(1)
-                    )
+                    format!("{} {}", file.object.meta.location, describe(row_groups))
                 }
                 parts => format!("{} files", parts.len()),
             };
@@ -147,15 +142,17 @@ fn folder_columns(found: &Found) -> Result<FolderColumns> {
         return Ok(out);
     }
     let paths: Vec<_> = found.files.iter().map(|f| values_in_path(below_root(f.location.as_ref(), found))).collect();
-    let Some(first) = paths.first() else { return Ok(out) };
-    for (i, (name, _)) in first.iter().enumerate() {
+    // The deepest path names every level there is; it need not be the first one.
+    let Some(deepest) = paths.iter().max_by_key(|p| p.len()) else { return Ok(out) };
+    for (i, (name, _)) in deepest.iter().enumerate() {
         let mut values = Vec::new();
         for (path, file) in paths.iter().zip(&found.files) {
             match path.get(i) {
                 Some((other, value)) if other == name => values.extend(value.as_deref()),
                 _ => {
                     return Err(Error::config(format!("not all files of the table are in a folder `{name}=…`"))
-                        .with("path", file.location.to_string()));
+                        .with("path", file.location.to_string())
+                        .hint("give all files the same levels of folders, or read them as separate tables"));
                 }
             }
         }
@@ -242,20 +239,29 @@ fn manifest_schema(found: &Found, folders: &FolderColumns) -> SchemaRef {
     Arc::new(Schema::new(in_files.map(|c| read_as(&c.ty.to_field(&c.name, c.nullable))).collect::<Fields>()))
 }
 
-/// Which row groups of which files make a split. Splits of one table are about equally large: an eighth of the
-/// table, but at least 2^17 and at most 2^22 rows. It depends on the files alone, not on the machine.
+/// Row groups for a person.
+fn describe(row_groups: &std::ops::Range<usize>) -> String {
+    match row_groups.len() {
+        1 => format!("row group {}", row_groups.start),
+        _ => format!("row groups {}–{}", row_groups.start, row_groups.end.saturating_sub(1)),
+    }
+}
+
+/// Which row groups of which files make a split. Splits of one table are as equal as its row groups allow: an eighth
+/// of the table each, but at least 2^17 and at most 2^22 rows. It depends on the files alone, not on the machine.
 fn group_row_groups(files: &[ParquetFile]) -> Vec<Vec<(usize, std::ops::Range<usize>)>> {
     let total: i64 = files.iter().map(|f| f.metadata.file_metadata().num_rows()).sum();
     let target = (total / 8).clamp(1 << 17, 1 << 22);
     let mut splits: Vec<Vec<(usize, std::ops::Range<usize>)>> = Vec::new();
-    let mut rows = target;
+    let mut seen = 0;
     for (index, file) in files.iter().enumerate() {
         for i in 0..file.metadata.num_row_groups() {
-            if rows >= target {
+            let rows = file.metadata.row_group(i).num_rows();
+            // A row group belongs to the split that its middle falls into.
+            if (seen + rows / 2) / target >= splits.len() as i64 {
                 splits.push(Vec::new());
-                rows = 0;
             }
-            rows += file.metadata.row_group(i).num_rows();
+            seen += rows;
             let Some(split) = splits.last_mut() else { continue };
             match split.last_mut() {
                 Some((last, range)) if *last == index => range.end = i + 1,

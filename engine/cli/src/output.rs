@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
-use transload_core::Error;
+use transload_core::{Error, ErrorKind};
 use transload_spec::Problems;
 
 use crate::args::{Format, Global};
@@ -71,7 +71,23 @@ impl Output {
         match write!(out, "{text}{line_break}").and_then(|()| out.flush()) {
             // What was found does not change because nobody reads it.
             Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            other => Ok(other?),
+            // Nor does trying again bring the answer of what was done.
+            Err(e) => Err(Error::config("standard output cannot be written")
+                .because(e)
+                .hint("see where it goes; what a run did is in the ledger all the same")
+                .into()),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Writes the last line of a command that ends with `code`. A line that is lost does not hide what is worse.
+    pub(crate) fn last_line(&self, line: &str, code: u8) -> Result<u8, Failure> {
+        match self.answer(line) {
+            Err(Failure::Error(error)) if code != 0 && code != ErrorKind::NothingToDo.exit_code() => {
+                self.complain(&error);
+                Ok(code)
+            }
+            answered => answered.map(|()| code),
         }
     }
 
@@ -82,30 +98,34 @@ impl Output {
         }
     }
 
+    /// Says what went wrong, also where nothing else shall be said.
+    pub(crate) fn complain(&self, error: &Error) {
+        let _ = write!(std::io::stderr().lock(), "{}", self.error(error));
+    }
+
     /// Shows why a command failed.
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
-        let mut err = std::io::stderr().lock();
         match failure {
             Failure::Problems(problems) if self.json() => {
-                drop(err);
                 let _ = self.answer(&serde_json::json!({ "problems": problems.to_json() }).to_string());
                 ExitCode::from(3)
             }
             Failure::Problems(problems) => {
                 let count = problems.list.len();
+                let mut err = std::io::stderr().lock();
                 let _ = write!(err, "{}", problems.render(self.styled));
                 let _ = writeln!(err, "{count} problem{} found", if count == 1 { "" } else { "s" });
                 ExitCode::from(3)
             }
             Failure::Error(error) => {
-                let _ = write!(err, "{}", self.error(error));
+                self.complain(error);
                 ExitCode::from(error.kind().exit_code())
             }
         }
     }
 
     /// An error as text: the sentence, its causes and the hint.
-    pub(crate) fn error(&self, error: &Error) -> String {
+    fn error(&self, error: &Error) -> String {
         let (red, bold, reset) = if self.styled { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
         let mut chain = error.chain().into_iter();
         let mut text = format!("{red}error{reset}: {}\n", chain.next().unwrap_or_default());

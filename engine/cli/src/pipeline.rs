@@ -6,11 +6,13 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use transload_coerce::Rulebook;
 use transload_core::connector::{Expected, ReadSpec, WriteMode, WriteSpec};
+use transload_core::decode::Kinded;
+use transload_core::tree::Spanned;
 use transload_core::{
     Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, Span, TableName,
 };
-use transload_plan::{Build, Plan, TableInput, build, check_syntax};
-use transload_spec::{Files, Mode, Overrides, Problems, Spec, TableSpec};
+use transload_plan::{Build, Plan, TableInput, build, check_expression, idle_misfit};
+use transload_spec::{ColumnSettings, Files, Mode, Overrides, Problems, Spec, TableSpec};
 
 use crate::args;
 use crate::connectors::endpoint;
@@ -40,19 +42,14 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
     let (rulebook, rulebook_node) = rulebook(&spec)?;
     let mut problems = Vec::new();
     let resolver = resolver();
-    let mut open = |connection: &transload_core::decode::Kinded| match endpoint(
-        &connection.kind,
-        &connection.options,
-        &resolver,
-    ) {
-        Ok(endpoint) => Some(endpoint),
-        Err(found) => {
-            problems.extend(found);
-            None
-        }
-    };
-    let (source, target) = (open(&spec.source), open(&spec.target));
-    spec.others.iter().for_each(|other| drop(open(other)));
+    let source = open_source(&spec.source, &spec, &resolver, &mut problems);
+    let target = open(&spec.target, &resolver, &mut problems);
+    for other in &spec.other_sources {
+        open_source(other, &spec, &resolver, &mut problems);
+    }
+    for other in &spec.other_targets {
+        open(other, &resolver, &mut problems);
+    }
     for table in &spec.tables {
         problems.extend(check_table(table, source.as_deref(), target.as_deref(), &spec));
     }
@@ -62,6 +59,23 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
         }
         _ => Err(Problems::new(spec.files, problems).into()),
     }
+}
+
+fn open(connection: &Kinded, resolver: &Arc<dyn Resolve>, problems: &mut Vec<Problem>) -> Option<Arc<dyn Endpoint>> {
+    endpoint(&connection.kind, &connection.options, resolver).map_err(|found| problems.extend(found)).ok()
+}
+
+fn open_source(
+    connection: &Kinded,
+    spec: &Spec,
+    resolver: &Arc<dyn Resolve>,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<dyn Endpoint>> {
+    let source = open(connection, resolver, problems)?;
+    if !spec.is_target_too(connection) {
+        problems.extend(source.check_read());
+    }
+    Some(source)
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {
@@ -109,36 +123,68 @@ fn check_table(
     spec: &Spec,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if let Some(source) = source.filter(|_| !table.is_wildcard())
-        && let Err(reason) = source.check_name(&TableName::new(table.from.value.clone()))
-    {
-        problems.push(Problem::new(table.from.span, reason));
+    if let Some(source) = source {
+        problems.extend(check_from(table, source, spec));
+        problems.extend(check_misfits(table, source));
     }
     if let Some(target) = target {
-        let write = WriteSpec {
-            commit: CommitKey::new(&RunId::new(&Clock::system()), &TableName::new("")),
-            mode: match table.settings.mode.as_ref().map(|m| &m.value) {
-                None | Some(Mode::Full) => WriteMode::Replace,
-                Some(_) => WriteMode::Append,
-            },
-            partition_by: Vec::new(),
-            expected: Expected::Anything,
-        };
-        if let Err(reason) = target.check_write(&write) {
-            problems.push(Problem::new(spec.target.kind.span, reason));
-        }
-        if !table.is_wildcard()
-            && let Err(reason) = target_name(target, &table.to.value)
-        {
-            problems.push(Problem::new(table.to.span, reason));
-        }
+        problems.extend(check_to(table, target, spec));
     }
-    let expressions =
-        table.settings.derive.iter().flat_map(|d| d.0.iter().map(|(_, sql)| sql)).chain(&table.settings.filter);
-    for sql in expressions {
-        if let Err(reason) = check_syntax(sql) {
-            problems.push(Problem::new(sql.span, reason));
-        }
+    let derived = table.settings.derive.iter().flat_map(|d| &d.0).map(|(_, sql)| sql);
+    for sql in derived.chain(&table.settings.filter) {
+        problems.extend(check_expression(sql, sql.span));
+    }
+    problems
+}
+
+/// Whether the source can have the table, or any table that fits the name.
+fn check_from(table: &TableSpec, source: &dyn Endpoint, spec: &Spec) -> Option<Problem> {
+    let from = &table.from;
+    if !table.is_wildcard() {
+        let reason = source.check_name(&TableName::new(from.value.clone())).err()?;
+        return Some(Problem::new(from.span, reason));
+    }
+    let known = source.known_tables()?;
+    if known.iter().any(|name| table.expand(name.as_str()).is_some()) {
+        return None;
+    }
+    let names: Vec<&str> = known.iter().map(TableName::as_str).collect();
+    let message = format!("no table of {} fits `{}`", spec.source.kind.value, from.value);
+    Some(Problem::new(from.span, message).hint(format!("it has {}", names.join(", "))))
+}
+
+/// Where a source declares no types, a column is cast only if the pipeline says so. Columns that only `defaults` name
+/// may wait for other tables.
+fn check_misfits(table: &TableSpec, source: &dyn Endpoint) -> Vec<Problem> {
+    if source.declares_types() {
+        return Vec::new();
+    }
+    let idle = |name: &Spanned<String>| match table.settings.columns.as_ref()?.get(name)? {
+        ColumnSettings { cast: None, on_misfit: Some(misfit), .. } => idle_misfit(name, misfit),
+        _ => None,
+    };
+    table.own_columns.iter().filter_map(idle).collect()
+}
+
+/// Whether the target can take the table.
+fn check_to(table: &TableSpec, target: &dyn Endpoint, spec: &Spec) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let write = WriteSpec {
+        commit: CommitKey::new(&RunId::new(&Clock::system()), &TableName::new("")),
+        mode: match table.settings.mode.as_ref().map(|m| &m.value) {
+            None | Some(Mode::Full) => WriteMode::Replace,
+            Some(_) => WriteMode::Append,
+        },
+        partition_by: Vec::new(),
+        expected: Expected::Anything,
+    };
+    if let Err(reason) = target.check_write(&write) {
+        problems.push(Problem::new(spec.target.kind.span, reason));
+    }
+    if !table.is_wildcard()
+        && let Err(reason) = target_name(target, &table.to.value)
+    {
+        problems.push(Problem::new(table.to.span, reason));
     }
     problems
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanFloatCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use transload_core::journal::{Event, Silent};
 use transload_core::{Progress, TableName};
 
@@ -52,9 +52,11 @@ impl Progress for Bars {
                     Some(rows) => ProgressBar::new(rows),
                     None => ProgressBar::new_spinner(),
                 };
-                let template = "{prefix:24} {bar:30} {human_pos:>12} rows {per_sec:>14} {msg}";
+                let template = "{prefix:24} {bar:30} {human_pos:>12} rows {rate:>14} {msg}";
                 if let Ok(style) = ProgressStyle::with_template(template) {
-                    bar.set_style(style);
+                    bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                        let _ = out.write_str(&rate(state.per_sec()));
+                    }));
                 }
                 bar.set_prefix(table.to_string());
                 tables.insert(table, self.all.add(bar));
@@ -86,6 +88,11 @@ impl Progress for Bars {
             }
         }
     }
+}
+
+/// A speed for a person; the library's own form of it has as many decimals as its column is wide.
+fn rate(per_second: f64) -> String {
+    format!("{:.1}/s", HumanFloatCount(per_second))
 }
 
 /// Rows per table, printed from time to time.
@@ -127,5 +134,17 @@ impl Progress for Lines {
             Event::Comparing { table } => tables.entry(table).or_default().state = "comparing",
             Event::Compared { table, .. } => tables.entry(table).or_default().state = "compared",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_has_one_decimal_at_most() {
+        assert_eq!(rate(12345.678), "12,345.7/s");
+        assert_eq!(rate(0.26), "0.3/s");
+        assert_eq!(rate(7.0), "7/s");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
@@ -76,6 +76,15 @@ pub trait Endpoint: Send + Sync {
     /// A sentence that says why not.
     fn check_write(&self, spec: &WriteSpec) -> Result<(), String>;
 
+    /// The options that do nothing when tables are only read. Pure.
+    fn check_read(&self) -> Vec<Problem>;
+
+    /// The names of all tables there can be, sorted, if that is known without looking. Pure.
+    fn known_tables(&self) -> Option<Vec<TableName>>;
+
+    /// Whether a column may be meant as another type than it has ([`DECLARED_TYPE`]). Pure.
+    fn declares_types(&self) -> bool;
+
     /// The names of the tables that are there, sorted, without opening any.
     async fn list(&self) -> Result<Vec<TableName>>;
 
@@ -110,6 +119,37 @@ pub struct TableInfo {
     pub bytes: Option<u64>,
     /// Number of files, if it has any.
     pub files: Option<u64>,
+}
+
+impl TableInfo {
+    /// What an open table says about itself.
+    pub fn of(name: TableName, source: &dyn Source) -> Self {
+        let (format, bytes, files) = match source.pin() {
+            Pin::Formula(_) => ("generated", None, None),
+            Pin::Files(files) => {
+                let ending = files.first().and_then(|f| f.path.rsplit_once('.')).map_or("", |(_, ending)| ending);
+                (ending, Some(files.iter().map(|f| f.size).sum::<u64>()), Some(files.len() as u64))
+            }
+        };
+        let ty = |f: &FieldRef| {
+            let declared = f.metadata().get(DECLARED_TYPE).and_then(|t| t.parse::<LogicalType>().ok());
+            declared.or_else(|| LogicalType::of(f))
+        };
+        Self {
+            name,
+            format: format.to_string(),
+            columns: source
+                .schema()
+                .fields()
+                .iter()
+                .filter(|f| !f.name().starts_with("_transload"))
+                .filter_map(|f| Some((f.name().clone(), ty(f)?, f.is_nullable())))
+                .collect(),
+            rows: source.splits().iter().map(|s| s.rows).sum(),
+            bytes,
+            files,
+        }
+    }
 }
 
 /// How to read a table: plain data, so that a source can be made again elsewhere.

@@ -136,6 +136,16 @@ impl Error {
         self.0.kind == ErrorKind::Transient
     }
 
+    /// Of several failures the one that decides how a command ends: bugs come first, what passes by itself last.
+    pub fn worst(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+        errors.into_iter().min_by_key(|e| match e.kind() {
+            ErrorKind::Internal => 0,
+            ErrorKind::CommitUnknown => 1,
+            ErrorKind::Transient => 3,
+            _ => 2,
+        })
+    }
+
     /// The sentence, then every cause, each on a line of its own.
     pub fn chain(&self) -> Vec<String> {
         let mut lines = vec![self.to_string()];
@@ -348,6 +358,15 @@ mod tests {
         assert_eq!(back.kind(), ErrorKind::Config);
         assert_eq!(back.hint_text(), Some("do"));
         assert_eq!(back.to_string(), "no (table t)");
+    }
+
+    #[test]
+    fn a_failure_for_good_is_worse_than_one_that_passes() {
+        let worst = |kinds: &[ErrorKind]| Error::worst(kinds.iter().map(|k| Error::new(*k, "no"))).map(|e| e.kind());
+        assert_eq!(worst(&[ErrorKind::Transient, ErrorKind::Config, ErrorKind::Transient]), Some(ErrorKind::Config));
+        assert_eq!(worst(&[ErrorKind::Quality, ErrorKind::Internal]), Some(ErrorKind::Internal));
+        assert_eq!(worst(&[ErrorKind::Transient]), Some(ErrorKind::Transient));
+        assert_eq!(worst(&[]), None);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::encode::{CanonicalRows, RowEncoder};
 
-/// Rows encoded at a time: their canonical bytes should stay in the second-level cache.
-const BLOCK: usize = 1024;
+/// Rows encoded at a time: few enough that their canonical bytes stay in the nearest caches.
+const BLOCK: usize = 256;
 const SEED: u64 = 0;
 
 /// How rows are hashed.
@@ -144,9 +144,10 @@ impl RowHasher {
     }
 
     fn map<H>(&mut self, columns: &[ArrayRef], len: usize, hash: impl Fn(&[u8]) -> H) -> Result<Vec<H>> {
+        let cells = self.encoder.cells(columns);
         let mut out = Vec::with_capacity(len);
         for start in (0..len).step_by(BLOCK) {
-            self.encoder.encode(columns, start, BLOCK.min(len - start), &mut self.rows)?;
+            cells.encode(start..len.min(start + BLOCK), &mut self.rows)?;
             out.extend(self.rows.iter().map(&hash));
         }
         Ok(out)

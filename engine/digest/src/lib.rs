@@ -8,7 +8,7 @@ mod hash;
 mod sample;
 mod table;
 
-pub use encode::{CanonicalRows, RowEncoder};
+pub use encode::{BatchCells, CanonicalRows, RowEncoder};
 pub use hash::{Algorithm, RowHasher, RowHashes, hex};
 pub use sample::Sampler;
 pub use table::{Bucket, TableDigest, sum_texts};

@@ -36,7 +36,7 @@ impl Sampler {
     /// See [`RowEncoder::encode`].
     pub fn choose(&self, key: &[ArrayRef], len: usize) -> Result<Vec<bool>> {
         let mut rows = CanonicalRows::default();
-        self.encoder.encode(key, 0, len, &mut rows)?;
+        self.encoder.cells(key).encode(0..len, &mut rows)?;
         Ok(rows.iter().map(|row| modulo(&Sha256::digest(row).into(), self.of) < self.keep).collect())
     }
 }

@@ -59,7 +59,7 @@ impl Table {
     fn bytes_from(&self, start: usize) -> Vec<String> {
         let mut rows = CanonicalRows::default();
         let encoder = RowEncoder::new(&self.schema).unwrap();
-        encoder.encode(&self.columns, start, self.rows - start, &mut rows).unwrap();
+        encoder.cells(&self.columns).encode(start..self.rows, &mut rows).unwrap();
         rows.iter().map(hex).collect()
     }
 

@@ -14,7 +14,7 @@ use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Node, Problem, Source, Span, TableName};
 use transload_digest::Algorithm;
 use transload_spec::file::{Misfit, RowHash};
-use transload_spec::{Mask, Mode, PartitionBy, Problems, ReconcileLevel, Spec, TableSpec};
+use transload_spec::{Mask, Mode, Problems, ReconcileLevel, Spec, TableSpec};
 
 use crate::expr::Expressions;
 use crate::plan::{
@@ -72,6 +72,16 @@ pub fn build(input: Build<'_>) -> Result<Plan, Problems> {
         tables,
     };
     plan.seal().map_err(|e| Problems::new(input.spec.files.clone(), vec![Problem::new(Span::default(), e.to_string())]))
+}
+
+/// What is wrong with `on_misfit` for a column that is not cast.
+pub fn idle_misfit(column: &str, misfit: &Spanned<Misfit>) -> Option<Problem> {
+    // These two choose a type, whatever it comes to.
+    if matches!(misfit.value, Misfit::Widen | Misfit::Text) {
+        return None;
+    }
+    let message = format!("`on_misfit` does nothing: `{column}` is not cast");
+    Some(Problem::new(misfit.span, message).hint("remove it, or add `cast`"))
 }
 
 /// The source's schema after casts: what expressions see. Shared with the transform, so that both agree.
@@ -186,7 +196,7 @@ impl Table<'_> {
             key,
             reconcile: ReconcilePlan {
                 level: reconcile.level.unwrap_or(ReconcileLevel::Row),
-                hash: match reconcile.hash {
+                hash: match reconcile.hash.as_ref().map(|h| h.value) {
                     Some(RowHash::Sha256) => Algorithm::Sha256,
                     None | Some(RowHash::Xxh64) => Algorithm::Xxh64,
                 },
@@ -275,10 +285,8 @@ impl Table<'_> {
         };
         if let (None, Some(misfit)) = (&cast, &settings.on_misfit)
             && to == column.ty
-            && !matches!(misfit.value, Misfit::Widen | Misfit::Text)
         {
-            let message = format!("`on_misfit` does nothing: `{}` is not cast", column.name);
-            self.say(misfit.span, message, "remove it, or add `cast`");
+            self.problems.extend(idle_misfit(&column.name, misfit));
         }
         Some(ColumnPlan {
             name: settings.rename.as_ref().map_or(&column.name, |r| &r.value).clone(),
@@ -456,15 +464,7 @@ impl Table<'_> {
         let input = self.input;
         let mut out: Vec<Partition> = Vec::new();
         for level in input.spec.settings.partition_by.iter().flat_map(|p| &p.value) {
-            let transform = match &level.value {
-                PartitionBy::Identity(_) => PartitionTransform::Identity,
-                PartitionBy::Year(_) => PartitionTransform::Year,
-                PartitionBy::Month(_) => PartitionTransform::Month,
-                PartitionBy::Day(_) => PartitionTransform::Day,
-                PartitionBy::Hour(_) => PartitionTransform::Hour,
-                PartitionBy::Bucket { buckets, .. } => PartitionTransform::Bucket(*buckets),
-                PartitionBy::Truncate { width, .. } => PartitionTransform::Truncate(*width),
-            };
+            let transform = level.value.transform();
             let Some(column) = self.find(columns, level.value.column(), level.span) else { continue };
             use LogicalType as T;
             let (fits, needs) = match transform {

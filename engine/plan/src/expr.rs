@@ -1,21 +1,19 @@
-//! SQL expressions of a pipeline: read, checked and made executable.
+//! SQL expressions of a pipeline, made executable over one schema.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::TreeNode;
-use datafusion::config::Dialect;
+use datafusion::error::DataFusionError;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Expr, ExprSchemable, Volatility};
+use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
-use datafusion::prelude::SessionConfig;
+use transload_core::Span;
 
-/// Longest expression that is read.
-const MAX_LENGTH: usize = 16 * 1024;
+use crate::sql::{check_expression, context};
 
 /// Reads expressions over one schema.
 pub(crate) struct Expressions {
@@ -23,37 +21,9 @@ pub(crate) struct Expressions {
     schema: DFSchema,
 }
 
-fn context() -> SessionContext {
-    let mut config = SessionConfig::new();
-    // Names mean what they say: `Id` is not `id`.
-    config.options_mut().sql_parser.enable_ident_normalization = false;
-    SessionContext::new_with_config(config)
-}
-
-/// Checks as much of an expression as is possible without knowing the columns.
-///
-/// # Errors
-/// A sentence that says what is wrong with it.
-pub fn check_syntax(sql: &str) -> Result<(), String> {
-    thread_local! {
-        static STATE: datafusion::execution::SessionState = context().state();
-    }
-    length(sql)?;
-    STATE.with(|s| s.sql_to_expr(sql, &Dialect::Generic)).map(drop).map_err(|e| sentence(&e))
-}
-
-fn length(sql: &str) -> Result<(), String> {
-    if sql.len() > MAX_LENGTH {
-        return Err(format!("an expression has at most {MAX_LENGTH} bytes"));
-    }
-    Ok(())
-}
-
-fn sentence(error: &datafusion::error::DataFusionError) -> String {
+fn sentence(error: &DataFusionError) -> String {
     let text = error.strip_backtrace();
-    let text = text.rsplit("ParserError(").next().unwrap_or(&text).trim_end_matches(')').trim_matches('"');
-    let text = text.lines().next().unwrap_or_default();
-    format!("the expression cannot be read: {text}")
+    format!("the expression cannot be used: {}", text.lines().next().unwrap_or_default())
 }
 
 impl Expressions {
@@ -62,51 +32,14 @@ impl Expressions {
         Ok(Self { context: context(), schema })
     }
 
-    /// Reads an expression, gives its operands the types they need and refuses what would not be repeatable.
+    /// Reads an expression and gives its operands the types they need.
     pub(crate) fn logical(&self, sql: &str) -> Result<Expr, String> {
-        length(sql)?;
+        if let Some(problem) = check_expression(sql, Span::default()).into_iter().next() {
+            return Err(problem.message);
+        }
         let expr = self.context.parse_sql_expr(sql, &self.schema).map_err(|e| sentence(&e))?;
-        if matches!(expr, Expr::Alias(_)) {
-            return Err("the expression has a name of its own (`AS …`), which would be ignored".to_string());
-        }
-        let unrepeatable = expr
-            .exists(|e| {
-                Ok(match e {
-                    Expr::ScalarFunction(f) => f.func.signature().volatility != Volatility::Immutable,
-                    Expr::HigherOrderFunction(f) => f.func.signature().volatility != Volatility::Immutable,
-                    _ => false,
-                })
-            })
-            .unwrap_or(true);
-        if unrepeatable {
-            return Err(
-                "the expression would give another value each time; for the time of the load use the metadata \
-                        column `_ingested_at`"
-                    .to_string(),
-            );
-        }
-        let beyond_a_row = expr
-            .exists(|e| {
-                Ok(matches!(
-                    e,
-                    Expr::AggregateFunction(_)
-                        | Expr::WindowFunction(_)
-                        | Expr::ScalarSubquery(_)
-                        | Expr::Exists(_)
-                        | Expr::InSubquery(_)
-                        | Expr::SetComparison(_)
-                        | Expr::ScalarVariable(..)
-                        | Expr::Placeholder(_)
-                        | Expr::OuterReferenceColumn(..)
-                ))
-            })
-            .unwrap_or(true);
-        if beyond_a_row {
-            return Err(
-                "the expression must be about one row: no aggregates, windows, subqueries or placeholders".to_string()
-            );
-        }
-        self.coerced(expr)
+        // A function that is called by its second name comes with a name of its own.
+        self.coerced(expr.unalias())
     }
 
     /// The condition that a cursor is above a value, or just present.
@@ -137,6 +70,7 @@ impl Expressions {
 
     pub(crate) fn physical(&self, expr: &Expr) -> Result<Arc<dyn PhysicalExpr>, String> {
         create_physical_expr(expr, &self.schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
+            .and_then(|e| crate::checked::checked(e, self.schema.as_arrow()))
             .map_err(|e| sentence(&e))
     }
 }

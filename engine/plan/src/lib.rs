@@ -6,14 +6,16 @@
 //! plan, each for itself.
 
 mod build;
+mod checked;
 mod explain;
 mod expr;
 mod plan;
+mod sql;
 mod transform;
 
-pub use build::{Build, TableInput, build};
-pub use expr::check_syntax;
+pub use build::{Build, TableInput, build, idle_misfit};
 pub use plan::{
     CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, SourceColumn, TablePlan,
 };
+pub use sql::check_expression;
 pub use transform::{Quarantined, RunFacts, Transform, Transformed};

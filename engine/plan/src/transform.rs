@@ -281,6 +281,18 @@ impl Transform {
         &self.projection
     }
 
+    /// The source column behind a column of the target that is neither masked nor computed, and its cast if it has
+    /// one.
+    pub fn carried(&self, output: usize) -> Option<(&str, Option<&Cast>)> {
+        match self.outputs.get(output)? {
+            Output::Source { column, mask: None } => {
+                let cast = self.casts[*column].cast.as_ref().map(|(cast, ..)| cast);
+                Some((self.source.field(*column).name(), cast))
+            }
+            _ => None,
+        }
+    }
+
     /// A cursor's value in the form a target remembers.
     ///
     /// # Errors

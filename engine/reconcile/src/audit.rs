@@ -7,12 +7,14 @@ use datafusion::prelude::SessionContext;
 use transload_coerce::Rulebook;
 use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::value::{Coverage, Differences, Outcome};
-use transload_core::{CommitKey, Endpoint, Error, LogicalType, Pin, Result, RunId, Source, TableName, Verdict, fault};
+use transload_core::{CommitKey, Endpoint, Error, Pin, Result, RunId, Source, TableName, Verdict, fault};
 use transload_digest::TableDigest;
 use transload_plan::{Origin, RunFacts, TablePlan, Transform};
 use transload_spec::ReconcileLevel;
 
+use crate::declared::found_type;
 use crate::drill::Drill;
+use crate::narrow::Differing;
 use crate::side::Side;
 
 /// What one table's audit needs.
@@ -47,7 +49,7 @@ pub async fn audit(audit: Audit<'_>) -> Result<Verdict> {
     let plan = audit.plan;
     let source = audit.source.source(&plan.from, &ReadSpec { pin: Some(plan.pin.clone()) }).await?;
     let target = audit.target.source(&plan.to, &ReadSpec { pin: audit.target_pin.clone() }).await?;
-    let (schema, mut coverage) = compare_schemas(plan, &target);
+    let (schema, mut coverage) = compare_schemas(plan, &target, audit.rulebook);
     let mut verdict = Verdict {
         from: plan.from.clone(),
         to: plan.to.clone(),
@@ -99,12 +101,12 @@ fn level_name(level: ReconcileLevel) -> &'static str {
 }
 
 /// Differences of the columns, one sentence each, and which columns can be compared.
-fn compare_schemas(plan: &TablePlan, target: &Arc<dyn Source>) -> (Vec<String>, Coverage) {
+fn compare_schemas(plan: &TablePlan, target: &Arc<dyn Source>, rulebook: &Rulebook) -> (Vec<String>, Coverage) {
     let found = target.schema();
     let mut sentences = Vec::new();
     let mut coverage = Coverage::default();
     for column in &plan.columns {
-        match found.field_with_name(&column.name).ok().map(LogicalType::of) {
+        match found.field_with_name(&column.name).ok().map(|f| found_type(column, f, rulebook)) {
             None => {
                 sentences.push(format!("column {} is missing in the target", column.name));
                 coverage.not_compared.push((column.name.clone(), "missing in the target".to_string()));
@@ -147,7 +149,7 @@ async fn compare_rows(
     let key: &[String] = if plan.key.iter().all(|k| names.contains(k)) { &plan.key } else { &[] };
     let transform = Transform::new(plan, &source.schema(), audit.rulebook, RunFacts::default())?;
     let from = Side::source(source, transform, names, key, session).await?;
-    let to = Side::target(target, names, key, session).await?;
+    let to = Side::target(target, plan, audit.rulebook, names, key, session).await?;
 
     let expected = target.splits().iter().map(|s| s.rows).sum::<Option<u64>>().or(plan.estimated_rows);
     let bits = TableDigest::bits_for(expected.unwrap_or(1 << 24));
@@ -168,17 +170,18 @@ async fn compare_rows(
     }
     verdict.source_digest = Some(ours.to_string());
     verdict.target_digest = Some(theirs.to_string());
-    let differing: HashSet<usize> = ours.differing(&theirs).into_iter().collect();
-    if differing.is_empty() {
+    let numbers: HashSet<usize> = ours.differing(&theirs).into_iter().collect();
+    if numbers.is_empty() {
         return Ok(());
     }
-    tracing::info!(table = %plan.to, buckets = differing.len(), "looking into differing buckets");
+    tracing::info!(table = %plan.to, buckets = numbers.len(), "looking into differing buckets");
+    let differing = Differing { buckets: Arc::new(TableDigest::new(algorithm, bits)), numbers: Arc::new(numbers) };
+    let session = &filtering(session);
     let drill = Drill {
-        source: from,
-        target: to,
+        source: from.narrowed(&differing, session).await?,
+        target: to.narrowed(&differing, session).await?,
         algorithm,
-        buckets: Arc::new(TableDigest::new(algorithm, bits)),
-        differing: Arc::new(differing),
+        differing,
     };
     let found = drill.find(session)?;
     let name = TableName::new(format!("{}/{}", audit.run, plan.to));
@@ -200,6 +203,13 @@ async fn compare_rows(
     }
     verdict.differences = differences;
     Ok(())
+}
+
+/// The session with readers that filter while they decode.
+fn filtering(session: &SessionContext) -> SessionContext {
+    let mut config = session.copied_config();
+    config.options_mut().execution.parquet.pushdown_filters = true;
+    SessionContext::new_with_config_rt(config, session.runtime_env())
 }
 
 /// The outcome and its sentence.

@@ -3,7 +3,6 @@
 //! The rows of differing buckets are sorted by key on both sides (spilling to disk when memory runs out) and the two
 //! sorted streams are merged. Memory does not depend on how many rows differ.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, BinaryBuilder, BooleanArray, RecordBatch, StringBuilder, UInt64Builder};
@@ -22,8 +21,9 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use transload_core::value::Differences;
 use transload_core::{Error, LogicalType, Result};
-use transload_digest::{Algorithm, CanonicalRows, RowEncoder, RowHasher, RowHashes, TableDigest};
+use transload_digest::{Algorithm, CanonicalRows, RowEncoder, RowHasher, RowHashes};
 
+use crate::narrow::Differing;
 use crate::side::Side;
 
 /// Rows of evidence written at a time.
@@ -37,9 +37,7 @@ pub(crate) struct Drill {
     pub(crate) source: Side,
     pub(crate) target: Side,
     pub(crate) algorithm: Algorithm,
-    /// An empty digest with the buckets of the comparison.
-    pub(crate) buckets: Arc<TableDigest>,
-    pub(crate) differing: Arc<HashSet<usize>>,
+    pub(crate) differing: Differing,
 }
 
 /// A stream of evidence rows, and the counts that are complete once it has ended.
@@ -139,7 +137,7 @@ impl Drill {
             true => keyed.rows.hash(batch.columns(), rows)?.short(),
         };
         let suspect: BooleanArray =
-            bucket_by.iter().map(|h| Some(self.differing.contains(&self.buckets.bucket_of(*h)))).collect();
+            bucket_by.iter().map(|h| Some(self.differing.holds(*h))).collect();
         if suspect.true_count() == 0 {
             return Ok(RecordBatch::new_empty(Arc::clone(schema)));
         }
@@ -157,7 +155,7 @@ impl Drill {
             (0..rows).for_each(|i| key_column.append_value(hash_bytes(i)));
         } else {
             let mut canonical = CanonicalRows::default();
-            keyed.encoder.encode(&side.key_columns(&batch), 0, rows, &mut canonical)?;
+            keyed.encoder.cells(&side.key_columns(&batch)).encode(0..rows, &mut canonical)?;
             canonical.iter().for_each(|k| key_column.append_value(k));
         }
         let mut columns: Vec<ArrayRef> = vec![Arc::new(key_column.finish()), Arc::new(hash_column.finish())];
@@ -375,12 +373,8 @@ impl Merge {
         for (i, field) in a.fields().iter().enumerate() {
             let cell = |schema: &SchemaRef, row: &Row| {
                 let mut rows = CanonicalRows::default();
-                RowEncoder::new(&schema.project(&[i])?)?.encode(
-                    &[Arc::clone(row.values.column(i + 2))],
-                    0,
-                    1,
-                    &mut rows,
-                )?;
+                let value = [Arc::clone(row.values.column(i + 2))];
+                RowEncoder::new(&schema.project(&[i])?)?.cells(&value).encode(0..1, &mut rows)?;
                 Ok::<_, Error>(rows.iter().next().map(<[u8]>::to_vec))
             };
             if cell(a, source)? != cell(b, target)? {

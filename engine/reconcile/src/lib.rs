@@ -5,7 +5,9 @@
 //! digests by key bucket; only buckets that differ are looked into, down to the exact keys and columns.
 
 mod audit;
+mod declared;
 mod drill;
+mod narrow;
 mod side;
 
 pub use audit::{Audit, audit};

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Fields, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -11,18 +12,27 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use tokio::task::JoinSet;
+use transload_coerce::{Cast, Rulebook};
 use transload_core::{Error, Result, Source};
 use transload_digest::{Algorithm, RowHasher, TableDigest};
-use transload_plan::Transform;
+use transload_plan::{TablePlan, Transform};
+
+use crate::declared::{self, reading};
+use crate::narrow::{self, Differing, KeyColumn};
 
 /// One side of a comparison.
 #[derive(Clone)]
 pub(crate) struct Side {
+    provider: Arc<dyn TableProvider>,
+    /// The columns of the provider that are read.
+    projection: Vec<usize>,
     scan: Arc<dyn ExecutionPlan>,
     /// Applied to the source's rows, so that they are what the target should hold.
     transform: Option<Arc<Transform>>,
     /// Which columns of the transformed rows are compared, in the order of the plan.
     columns: Vec<usize>,
+    /// For each of them, the cast that reads it, if the target only declares its type.
+    casts: Vec<Option<Cast>>,
     schema: SchemaRef,
     /// Which of the compared columns are the key.
     pub(crate) key: Vec<usize>,
@@ -46,11 +56,15 @@ impl Side {
         session: &SessionContext,
     ) -> Result<Self> {
         let projection = transform.projection().to_vec();
-        let scan = source.provider()?.scan(&session.state(), Some(&projection), transform.pushdown(), None).await?;
+        let provider = source.provider()?;
+        let scan = provider.scan(&session.state(), Some(&projection), transform.pushdown(), None).await?;
         let columns = positions(transform.schema(), names)?;
         let schema = Arc::new(transform.schema().project(&columns)?);
         Ok(Self {
+            provider,
+            projection,
             scan,
+            casts: vec![None; columns.len()],
             columns,
             key: positions(&schema, key)?,
             schema,
@@ -59,24 +73,61 @@ impl Side {
         })
     }
 
-    /// The target as it is, in the columns `names`.
+    /// The target as it is, in the columns `names` of the plan; text with a declared type is read as that type.
     pub(crate) async fn target(
         source: &Arc<dyn Source>,
+        plan: &TablePlan,
+        rulebook: &Rulebook,
         names: &[String],
         key: &[String],
         session: &SessionContext,
     ) -> Result<Self> {
-        let projection = positions(&source.schema(), names)?;
-        let schema = Arc::new(source.schema().project(&projection)?);
-        let scan = source.provider()?.scan(&session.state(), Some(&projection), &[], None).await?;
+        let found = source.schema();
+        let projection = positions(&found, names)?;
+        let cast = |at: &usize| {
+            let column = plan.columns.iter().find(|c| c.name == *found.field(*at).name())?;
+            reading(column, found.field(*at), rulebook)
+        };
+        let casts: Vec<Option<Cast>> = projection.iter().map(cast).collect();
+        let field = |(at, cast): (&usize, &Option<Cast>)| match cast {
+            Some(cast) => Arc::new(cast.to().to_field(found.field(*at).name(), found.field(*at).is_nullable())),
+            None => Arc::clone(&found.fields()[*at]),
+        };
+        let schema = Arc::new(Schema::new(projection.iter().zip(&casts).map(field).collect::<Fields>()));
+        let provider = source.provider()?;
+        let scan = provider.scan(&session.state(), Some(&projection), &[], None).await?;
         Ok(Self {
+            provider,
+            projection,
             scan,
             columns: (0..names.len()).collect(),
+            casts,
             key: positions(&schema, key)?,
             schema,
             transform: None,
             left_out: Arc::default(),
         })
+    }
+
+    /// The same rows, of which the reader may leave out those whose key is in no differing bucket. Without a key, or
+    /// with one that only the plan's transformation makes, they are all read.
+    pub(crate) async fn narrowed(&self, differing: &Differing, session: &SessionContext) -> Result<Self> {
+        let schema = self.provider.schema();
+        let columns: Option<Vec<KeyColumn>> = self
+            .key
+            .iter()
+            .map(|at| match &self.transform {
+                None => Some(KeyColumn { name: schema.field(self.projection[*at]).name().clone(), cast: self.casts[*at].clone() }),
+                Some(transform) => {
+                    let (name, cast) = transform.carried(self.columns[*at])?;
+                    Some(KeyColumn { name: name.to_string(), cast: cast.cloned() })
+                }
+            })
+            .collect();
+        let Some(columns) = columns.filter(|c| !c.is_empty()) else { return Ok(self.clone()) };
+        let filter = [narrow::predicate(differing.clone(), columns, Arc::new(self.key_schema()?))];
+        let scan = self.provider.scan(&session.state(), Some(&self.projection), &filter, None).await?;
+        Ok(Self { scan, ..self.clone() })
     }
 
     /// The compared columns.
@@ -104,7 +155,8 @@ impl Side {
     /// The rows of one partition.
     pub(crate) fn rows(&self, partition: usize, context: &Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = self.scan.execute(partition, Arc::clone(context))?;
-        let (transform, columns, left_out) = (self.transform.clone(), self.columns.clone(), Arc::clone(&self.left_out));
+        let (transform, left_out) = (self.transform.clone(), Arc::clone(&self.left_out));
+        let (columns, casts) = (self.columns.clone(), self.casts.clone());
         let schema = Arc::clone(&self.schema);
         let compared = Arc::clone(&self.schema);
         let mut position = 0;
@@ -122,7 +174,12 @@ impl Side {
                 }
             };
             position += read;
-            let columns: Vec<ArrayRef> = columns.iter().map(|i| Arc::clone(batch.column(*i))).collect();
+            let columns = columns
+                .iter()
+                .zip(&casts)
+                .zip(compared.fields())
+                .map(|((at, cast), field)| declared::read(batch.column(*at), cast.as_ref(), field.name()))
+                .collect::<Result<Vec<ArrayRef>>>()?;
             let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             RecordBatch::try_new_with_options(Arc::clone(&compared), columns, &options).map_err(DataFusionError::from)
         });

@@ -3,9 +3,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transload_core::LogicalType;
+use transload_core::connector::Transform;
 use transload_core::decode::{Entries, Kinded};
 use transload_core::tree::Spanned;
+use transload_core::{LogicalType, Span};
 
 /// A pipeline: which tables move from where to where, and how it is proven that they arrived.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -228,7 +229,7 @@ pub struct ReconcileSettings {
     pub level: Option<ReconcileLevel>,
     /// How rows are hashed.
     #[serde(default)]
-    pub hash: Option<RowHash>,
+    pub hash: Option<Spanned<RowHash>>,
 }
 
 /// How deep source and target are compared.
@@ -292,6 +293,19 @@ impl PartitionBy {
             Self::Bucket { column, .. } | Self::Truncate { column, .. } => column,
         }
     }
+
+    /// What is done to it.
+    pub fn transform(&self) -> Transform {
+        match self {
+            Self::Identity(_) => Transform::Identity,
+            Self::Year(_) => Transform::Year,
+            Self::Month(_) => Transform::Month,
+            Self::Day(_) => Transform::Day,
+            Self::Hour(_) => Transform::Hour,
+            Self::Bucket { buckets, .. } => Transform::Bucket(*buckets),
+            Self::Truncate { width, .. } => Transform::Truncate(*width),
+        }
+    }
 }
 
 impl Settings {
@@ -308,12 +322,33 @@ impl Settings {
             reconcile: match (self.reconcile, &over.reconcile) {
                 (Some(below), Some(over)) => Some(Spanned {
                     span: over.span,
-                    value: ReconcileSettings { level: over.level.or(below.level), hash: over.hash.or(below.hash) },
+                    value: ReconcileSettings {
+                        level: over.level.or(below.level),
+                        hash: over.hash.clone().or(below.value.hash),
+                    },
                 }),
                 (below, over) => over.clone().or(below),
             },
             metadata_columns: over.metadata_columns.clone().or(self.metadata_columns),
         }
+    }
+
+    /// Names of the columns that the source does not have: renamed, derived, made by the load.
+    pub(crate) fn new_columns(&self) -> impl Iterator<Item = (&str, Span)> {
+        let renamed = self.columns.iter().flat_map(|c| &c.0).filter_map(|(_, c)| c.rename.as_ref());
+        let derived = self.derive.iter().flat_map(|d| &d.0).map(|(name, _)| name);
+        let made = self.metadata_columns.iter().flat_map(|m| &m.value).map(|c| (c.value.name(), c.span));
+        renamed.chain(derived).map(|name| (name.value.as_str(), name.span)).chain(made)
+    }
+
+    /// The name in the target of the column that `name` means: it is a name in the target or, failing that, in the
+    /// source.
+    pub(crate) fn target_name<'a>(&'a self, name: &'a str) -> &'a str {
+        if self.new_columns().any(|(new, _)| new == name) {
+            return name;
+        }
+        let renamed = self.columns.as_ref().and_then(|c| c.get(name)).and_then(|c| c.rename.as_ref());
+        renamed.map_or(name, |r| r.value.as_str())
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! The way: `yaml` turns text into a spanned tree under tight budgets; the decoder in
 //! `transload_core` turns the tree into the structs of [`mod@file`]; [`resolve`] layers archetype, pipeline,
-//! environment, table and command line over each other and checks what only makes sense together.
+//! environment, table and command line over each other, and `table` checks what only makes sense together.
 //! Every problem found on the way is kept, and [`Problems`] shows them all with file, line and column.
 
 pub mod archetype;
@@ -11,6 +11,7 @@ pub mod file;
 mod problems;
 pub mod resolve;
 pub mod schema;
+mod table;
 mod yaml;
 
 pub use file::{ColumnSettings, Mask, Mode, PartitionBy, ReconcileLevel, ReconcileSettings, Settings};

@@ -1,5 +1,7 @@
 //! Everything that is wrong with a set of files, and how it is shown.
 
+use std::collections::BTreeSet;
+
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde::Serialize;
 use transload_core::Problem;
@@ -33,10 +35,12 @@ pub struct Problems {
 const SHOWN: usize = 50;
 
 impl Problems {
-    /// Sorts the problems by place and drops repetitions.
+    /// Sorts the problems by place and drops repetitions: a setting in `defaults` is wrong once, however many tables
+    /// take it over.
     pub fn new(files: Files, mut list: Vec<Problem>) -> Self {
+        let mut seen = BTreeSet::new();
+        list.retain(|p| seen.insert((p.span, p.message.clone(), p.hint.clone())));
         list.sort_by_key(|p| (p.span.file, p.span.start, p.span.line));
-        list.dedup();
         Self { files, list }
     }
 

@@ -6,9 +6,9 @@ use transload_core::decode::{Kinded, closest, decode};
 use transload_core::tree::{Node, Spanned, Value};
 use transload_core::{Problem, Span};
 
-use crate::file::{ArchetypeFile, ColumnSettings, Mode, PartitionBy, PipelineFile, Settings, TableEntry};
+use crate::file::{ArchetypeFile, Environment, PipelineFile, Settings};
 use crate::problems::{Files, Problems};
-use crate::{archetype, yaml};
+use crate::{archetype, table, yaml};
 
 const VERSION: u32 = 1;
 
@@ -27,10 +27,24 @@ pub struct Spec {
     pub target: Kinded,
     /// The tables, in the order of the file. Names with `*` are not expanded yet.
     pub tables: Vec<TableSpec>,
-    /// Connections of environments that were not chosen: not used, but checked.
-    pub others: Vec<Kinded>,
+    /// Sources of environments that were not chosen: not used, but checked.
+    pub other_sources: Vec<Kinded>,
+    /// Targets of environments that were not chosen: not used, but checked.
+    pub other_targets: Vec<Kinded>,
     /// The files it was read from, to show problems that are found later.
     pub files: Files,
+}
+
+impl Spec {
+    /// Whether a connection is a target too, here or in another environment: then what it says about writing is used.
+    pub fn is_target_too(&self, connection: &Kinded) -> bool {
+        same(&self.target, connection) || self.other_targets.iter().any(|t| same(t, connection))
+    }
+}
+
+/// Whether two connections say the same, wherever they stand.
+fn same(a: &Kinded, b: &Kinded) -> bool {
+    serde_json::json!(a) == serde_json::json!(b)
 }
 
 /// A table of a pipeline, with all layers applied.
@@ -57,7 +71,7 @@ impl TableSpec {
     /// This table for one name that its `*` matched; `None` if it does not match.
     pub fn expand(&self, name: &str) -> Option<TableSpec> {
         let part = wildcard(&self.from.value, name)?;
-        if self.except.iter().any(|e| wildcard(&e.value, name).is_some()) {
+        if self.except.iter().any(|e| fits(&e.value, name)) {
             return None;
         }
         let mut one = self.clone();
@@ -68,7 +82,7 @@ impl TableSpec {
     }
 }
 
-fn is_wildcard(name: &str) -> bool {
+pub(crate) fn is_wildcard(name: &str) -> bool {
     name.contains('*') && !name.contains("**")
 }
 
@@ -83,6 +97,18 @@ fn wildcard<'a>(pattern: &str, name: &'a str) -> Option<&'a str> {
         .chain([rest.len()])
         .find(|&i| wildcard(tail, &rest[i..]).is_some())
         .map(|i| &rest[..i])
+}
+
+/// Whether a name fits a pattern in which `*` stands for any characters.
+pub(crate) fn fits(pattern: &str, name: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut name) = name.strip_prefix(head) else { return false };
+    let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+    for part in middle.split('*') {
+        let Some((_, behind)) = name.split_once(part) else { return false };
+        name = behind;
+    }
+    name.ends_with(tail)
 }
 
 /// What the command line adds.
@@ -166,7 +192,7 @@ impl Loader {
         let mut tables = Vec::new();
         for entry in &file.tables.value {
             let settings = defaults.clone().under(&entry.settings()).under(&command_line);
-            self.table(entry, &settings);
+            table::check(entry, &settings, &mut self.problems);
             tables.push(TableSpec {
                 from: entry.from.clone(),
                 to: entry.to.clone().unwrap_or_else(|| entry.from.clone()),
@@ -176,13 +202,15 @@ impl Loader {
             });
         }
         self.targets(&tables);
-        let others = file
+        let others: Vec<&Environment> = file
             .environments
             .iter()
             .flat_map(|e| &e.0)
             .filter(|(name, _)| Some(name.as_str()) != overrides.environment.as_deref())
-            .flat_map(|(_, e)| e.source.iter().chain(&e.target).cloned())
+            .map(|(_, environment)| environment)
             .collect();
+        let other_sources = others.iter().flat_map(|e| &e.source).cloned().collect();
+        let other_targets = others.iter().flat_map(|e| &e.target).cloned().collect();
         let environment_source = environment.as_ref().and_then(|e| e.source.clone());
         let environment_target = environment.and_then(|e| e.target);
         let spec = Spec {
@@ -192,7 +220,8 @@ impl Loader {
             source: environment_source.unwrap_or(file.source),
             target: environment_target.unwrap_or(file.target),
             tables,
-            others,
+            other_sources,
+            other_targets,
             files: Files::default(),
         };
         self.itself(&spec);
@@ -247,7 +276,7 @@ impl Loader {
         Some(archetype)
     }
 
-    fn environment(&mut self, file: &PipelineFile, overrides: &Overrides) -> Option<crate::file::Environment> {
+    fn environment(&mut self, file: &PipelineFile, overrides: &Overrides) -> Option<Environment> {
         let wanted = overrides.environment.as_deref()?;
         let known: Vec<String> =
             file.environments.iter().flat_map(|e| e.0.iter().map(|(name, _)| name.value.clone())).collect();
@@ -292,132 +321,6 @@ impl Loader {
         merged
     }
 
-    /// What only makes sense together, within one table.
-    fn table(&mut self, entry: &TableEntry, settings: &Settings) {
-        if entry.from.trim().is_empty() {
-            self.say(entry.from.span, "the table has no name", "write the name it has in the source");
-        }
-        let wild = is_wildcard(&entry.from);
-        match (&entry.to, wild) {
-            (Some(to), true) if !to.contains('*') => {
-                self.say(to.span, "several tables cannot go to one", "put a `*` where the matched part shall stand");
-            }
-            (Some(to), false) if to.contains('*') => {
-                self.say(to.span, "`*` has nothing to stand for here", "use it together with a `*` in `from`");
-            }
-            _ => {}
-        }
-        if let (Some(except), false) = (&entry.except, wild) {
-            self.say(except.span, "`except` does nothing without a `*` in `from`", "remove it");
-        }
-        if entry.from.matches('*').count() > 4 {
-            self.say(entry.from.span, "a name holds at most four `*`", "use several tables");
-        }
-        if let Some(key) = &settings.key {
-            if key.is_empty() {
-                self.say(key.span, "the key has no columns", "remove `key`, or name the columns");
-            }
-            self.no_repeats(key.iter().map(|c| (c.value.as_str(), c.span)), "key names the column");
-            for column in key.value.iter().filter(|c| c.trim().is_empty()) {
-                self.say(column.span, "a key column has no name", "remove it, or name the column");
-            }
-        }
-        for (name, column) in settings.columns.iter().flat_map(|c| &c.0) {
-            if let Some(drop) = column.drop.as_ref().filter(|d| d.value) {
-                let others = column.rename.is_some()
-                    || column.cast.is_some()
-                    || column.mask.is_some()
-                    || column.on_misfit.is_some();
-                if others {
-                    self.say(drop.span, "a dropped column has no other settings", "remove `drop`, or the others");
-                }
-                if settings.key.iter().flat_map(|k| &k.value).any(|k| k.value == name.value) {
-                    self.say(
-                        drop.span,
-                        format!("the key column `{}` cannot be dropped", name.value),
-                        "take it out of `key`",
-                    );
-                }
-            }
-            if *column == ColumnSettings::default() {
-                self.say(
-                    name.span,
-                    format!("nothing is said about `{}`", name.value),
-                    "remove it, or give it a setting",
-                );
-            }
-            if let Some(rename) = &column.rename
-                && let Err(reason) = column_name(rename)
-            {
-                self.problems.push(Problem::new(rename.span, reason));
-            }
-        }
-        for (name, sql) in settings.derive.iter().flat_map(|d| &d.0) {
-            if let Err(reason) = column_name(name) {
-                self.problems.push(Problem::new(name.span, reason));
-            }
-            if sql.trim().is_empty() {
-                self.say(sql.span, "the expression is empty", "write an SQL expression, such as `a + b`");
-            }
-        }
-        if let Some(filter) = settings.filter.as_ref().filter(|f| f.trim().is_empty()) {
-            self.say(filter.span, "the filter is empty", "remove it, or write an SQL condition");
-        }
-        if let Some(mode) = &settings.mode
-            && let Mode::Incremental { cursor, lookback_secs } = &mode.value
-        {
-            if cursor.trim().is_empty() {
-                self.say(mode.span, "the cursor has no column", "name a column whose values only grow");
-            }
-            if lookback_secs.is_some() {
-                let hint = "remove `lookback_secs`; targets that can merge come in a later version";
-                self.say(mode.span, "`lookback_secs` needs a target that can merge by key, and none can yet", hint);
-            }
-        }
-        if let Some(levels) = &settings.partition_by {
-            for level in &levels.value {
-                if level.value.column().trim().is_empty() {
-                    self.say(level.span, "a partition has no column", "name one");
-                }
-                match &level.value {
-                    PartitionBy::Bucket { buckets: 0, .. } => {
-                        self.say(level.span, "0 buckets hold nothing", "use 1 or more")
-                    }
-                    PartitionBy::Truncate { width: 0, .. } => {
-                        self.say(level.span, "a width of 0 keeps nothing", "use 1 or more")
-                    }
-                    _ => {}
-                }
-            }
-            if levels.len() > 8 {
-                self.say(levels.span, "a layout has at most 8 levels", "use fewer");
-            }
-        }
-        if let Some(columns) = &settings.metadata_columns {
-            self.no_repeats(columns.iter().map(|c| (c.value.name(), c.span)), "metadata_columns names");
-        }
-        let renamed = settings.columns.iter().flat_map(|c| &c.0).filter_map(|(_, c)| c.rename.as_ref());
-        let derived = settings.derive.iter().flat_map(|d| &d.0).map(|(name, _)| name);
-        let named = renamed.chain(derived).map(|name| (name.value.as_str(), name.span));
-        let made = settings.metadata_columns.iter().flat_map(|m| &m.value).map(|c| (c.value.name(), c.span));
-        let mut new: Vec<(&str, Span)> = Vec::new();
-        for (name, span) in named.chain(made.clone()) {
-            if new.iter().any(|(seen, _)| *seen == name) && made.clone().filter(|(m, _)| *m == name).count() < 2 {
-                self.say(span, format!("two new columns are named `{name}`"), "give one of them another name");
-            }
-            new.push((name, span));
-        }
-    }
-
-    fn no_repeats<'a>(&mut self, names: impl Iterator<Item = (&'a str, Span)>, what: &str) {
-        let mut seen = std::collections::BTreeSet::new();
-        for (name, span) in names {
-            if !seen.insert(name) {
-                self.say(span, format!("{what} `{name}` twice"), "keep one of them");
-            }
-        }
-    }
-
     /// No two tables may go to one target.
     fn targets(&mut self, tables: &[TableSpec]) {
         let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
@@ -440,7 +343,6 @@ impl Loader {
 
     /// A table cannot be loaded into itself.
     fn itself(&mut self, spec: &Spec) {
-        let same = |a: &Kinded, b: &Kinded| serde_json::json!(a) == serde_json::json!(b);
         if same(&spec.source, &spec.target) {
             for table in spec.tables.iter().filter(|t| t.from.value == t.to.value) {
                 let message = format!("`{}` would be loaded into itself", table.from.value);
@@ -467,20 +369,6 @@ fn shift(node: &mut Node, by: u32) {
     }
 }
 
-/// Whether a new column may have this name.
-pub(crate) fn column_name(name: &str) -> Result<(), String> {
-    if name.trim().is_empty() {
-        return Err("a column needs a name".to_string());
-    }
-    if name.len() > 255 || name.chars().any(char::is_control) {
-        return Err("a column's name has at most 255 bytes and no control characters".to_string());
-    }
-    if name.starts_with("_transload") {
-        return Err(format!("`{name}` is a name of transload's own"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -499,10 +387,10 @@ mod tests {
         let overrides = Overrides { environment: Some("prod".into()), settings: vec!["reconcile.hash=sha256".into()] };
         let spec = load_text(GOOD, &overrides).unwrap();
         let settings = &spec.tables[0].settings;
-        assert_eq!(settings.mode.as_ref().unwrap().value, Mode::Append);
+        assert_eq!(settings.mode.as_ref().unwrap().value, crate::Mode::Append);
         let reconcile = settings.reconcile.as_ref().unwrap();
         assert_eq!(reconcile.level, Some(crate::ReconcileLevel::Count));
-        assert_eq!(reconcile.hash, Some(crate::file::RowHash::Sha256));
+        assert_eq!(reconcile.hash.as_ref().map(|h| h.value), Some(crate::file::RowHash::Sha256));
         let a = settings.columns.as_ref().unwrap().get("a").unwrap();
         assert!(a.mask.is_some() && a.rename.is_some());
         assert_eq!(spec.target.options.get("url").unwrap().value, Value::Text("other".into()));
@@ -516,6 +404,17 @@ mod tests {
         assert_eq!(wild.expand("x.users").unwrap().to.value, "y_users");
         assert!(wild.expand("x.tmp1").is_none());
         assert!(wild.expand("z.users").is_none());
+    }
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, name) in [("a", "a"), ("*", ""), ("a*", "a"), ("*b*", "abc"), ("a*b*c", "a*c b c"), ("a*a", "aa")]
+        {
+            assert!(fits(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("a", "ab"), ("a*a", "a"), ("a*b*c", "acb"), ("*x*", "abc"), ("", "a")] {
+            assert!(!fits(pattern, name), "{pattern} {name}");
+        }
     }
 
     #[test]

@@ -72,6 +72,7 @@ pub(crate) async fn open(
                 }
             }
         }
+        not_in_folders_too(&header, folders).map_err(|e| e.with("path", object.meta.location.to_string()))?;
         headers.push(header);
     }
     for (name, _) in &settings.types {
@@ -119,6 +120,18 @@ pub(crate) async fn open(
     Ok(objects.into_iter().zip(headers).map(file).collect())
 }
 
+/// Refuses a column that a header and the names of folders both give: one of its two values would get lost.
+fn not_in_folders_too(header: &[String], folders: &[FieldRef]) -> Result<()> {
+    match folders.iter().find(|f| header.contains(f.name())) {
+        Some(folder) => {
+            let name = folder.name();
+            Err(Error::config(format!("the header names a column `{name}`, and so do the folders `{name}=…`"))
+                .hint(format!("rename `{name}` in one of the two: either value could be the right one")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The header of a file and its first rows.
 async fn sample(
     object: &PinnedObject,
@@ -129,6 +142,9 @@ async fn sample(
     let mut header: Option<Vec<String>> = None;
     let mut out = Vec::new();
     while let Some(record) = reader.next().await? {
+        if header.is_none() {
+            refuse_wide_text(reader.raw())?;
+        }
         let record = match (record, &header) {
             (Ok(record), _) => record,
             (Err((line, reason)), None) => {
@@ -157,6 +173,16 @@ async fn sample(
         Some(header) => Ok((header, out)),
         None => Err(Error::config("the CSV file is empty").hint("a file without rows still needs a header")),
     }
+}
+
+/// Refuses a file whose first record shows that its characters have two or four bytes each.
+fn refuse_wide_text(first: &[u8]) -> Result<()> {
+    if first.contains(&0) {
+        let message = "the first record holds NUL characters: the file is UTF-16 or UTF-32 without a byte order mark, \
+                       or not text, and UTF-8 is needed";
+        return Err(Error::config(message).hint("convert it: iconv -f UTF-16LE -t UTF-8"));
+    }
+    Ok(())
 }
 
 fn checked_header(reader: &Records, record: &[FieldAt]) -> Result<Vec<String>> {

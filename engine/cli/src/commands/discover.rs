@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use transload_core::connector::TableInfo;
-use transload_core::{Endpoint, Error};
+use serde_json::json;
+use transload_core::connector::{ReadSpec, TableInfo};
+use transload_core::{Endpoint, Error, ErrorKind, Result, TableName};
 use transload_plan::Connection;
 
 use crate::args::Discover;
@@ -14,18 +15,34 @@ use crate::pipeline::{self, resolver};
 
 pub(crate) async fn discover(args: &Discover, output: &Output) -> Result<u8, Failure> {
     let (endpoint, connection) = open(args)?;
-    let tables = endpoint.discover().await?;
+    let (tables, unreadable) = find(&endpoint).await?;
     if args.pipeline {
         output.answer(&draft(&tables, &connection)?)?;
     } else if output.json() {
-        output.answer(&serde_json::json!({ "tables": tables }).to_string())?;
+        let shown = |(table, error): &(TableName, Error)| json!({ "table": table, "error": error.to_string() });
+        let unreadable: Vec<_> = unreadable.iter().map(shown).collect();
+        output.answer(&json!({ "tables": tables, "unreadable": unreadable }).to_string())?;
     } else {
         output.answer(&listing(&tables))?;
     }
-    match tables.is_empty() {
-        true => Err(Error::new(transload_core::ErrorKind::NothingToDo, "no tables were found").into()),
-        false => Ok(0),
+    unreadable.iter().for_each(|(_, error)| output.complain(error));
+    match Error::worst(unreadable.into_iter().map(|(_, error)| error)) {
+        Some(worst) => Ok(worst.kind().exit_code()),
+        None if tables.is_empty() => Err(Error::new(ErrorKind::NothingToDo, "no tables were found").into()),
+        None => Ok(0),
     }
+}
+
+/// The tables that are there, and what keeps the others from being read. One that is broken does not hide the rest.
+async fn find(endpoint: &Arc<dyn Endpoint>) -> Result<(Vec<TableInfo>, Vec<(TableName, Error)>)> {
+    let (mut tables, mut unreadable) = (Vec::new(), Vec::new());
+    for name in endpoint.list().await? {
+        match endpoint.source(&name, &ReadSpec::default()).await {
+            Ok(source) => tables.push(TableInfo::of(name, source.as_ref())),
+            Err(error) => unreadable.push((name, error)),
+        }
+    }
+    Ok((tables, unreadable))
 }
 
 /// The endpoint to list, and its connection as YAML flow text.

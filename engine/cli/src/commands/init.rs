@@ -38,6 +38,9 @@ pub(crate) fn init(args: &Init, output: &Output) -> Result<u8, Failure> {
         }
         _ => Error::from(e).with("file", file.clone()),
     })?;
+    if output.json() {
+        output.answer(&serde_json::json!({ "file": file, "schema": SCHEMA }).to_string())?;
+    }
     output.say(&format!("wrote {file} and {SCHEMA}"));
     output.say(&format!("next: transload plan {file}"));
     Ok(0)

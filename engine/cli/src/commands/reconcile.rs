@@ -163,7 +163,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
                 }));
             }
             Err(error) => {
-                output.say(output.error(&error).trim_end());
+                output.complain(&error);
                 fail(error.kind(), "failed");
                 tables.push(json!({ "table": table.to, "verdict": null, "error": error.to_string() }));
             }
@@ -181,6 +181,5 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
         "exit_code": code,
         "tables": tables,
     });
-    output.answer(&answer.to_string())?;
-    Ok(code)
+    output.last_line(&answer.to_string(), code)
 }

@@ -136,7 +136,7 @@ impl Going {
         let Conclusion { code, status, error, tables } = match result {
             Ok(report) => report.conclude(&signals),
             Err(error) => {
-                output.say(output.error(&error).trim_end());
+                output.complain(&error);
                 let code = error.kind().exit_code();
                 Conclusion { code, status: "failed", error: Some(error.chain().join(": ")), tables: Vec::new() }
             }
@@ -160,8 +160,7 @@ impl Going {
             "exit_code": code,
             "tables": tables,
         });
-        output.answer(&answer.to_string())?;
-        Ok(code)
+        output.last_line(&answer.to_string(), code)
     }
 
     async fn load_and_compare(&self, resources: &Resources, output: &Output, signals: &Signals) -> Result<Report> {
@@ -286,7 +285,7 @@ impl Report {
                 output.say(&format!("  {}: {} — {}", t.table, v.outcome, v.summary));
             }
             if let Some(e) = &t.error {
-                output.say(output.error(e).trim_end());
+                output.complain(e);
             }
         }
     }
@@ -314,14 +313,7 @@ impl Report {
         let mismatch = outcome(Outcome::Mismatch);
         let not_compared = outcome(Outcome::NotCompared);
         let nothing_new = self.tables.iter().all(|t| t.nothing_new);
-        let errors: Vec<Error> = self.tables.into_iter().filter_map(|t| t.error).collect();
-        // Failures for good come before those that pass.
-        let worst = errors.into_iter().min_by_key(|e| match e.kind() {
-            ErrorKind::Internal => 0,
-            ErrorKind::CommitUnknown => 1,
-            ErrorKind::Transient => 3,
-            _ => 2,
-        });
+        let worst = Error::worst(self.tables.into_iter().filter_map(|t| t.error));
         let (code, status) = match (&worst, signals.exit_code()) {
             (_, Some(code)) => (code, "interrupted"),
             (Some(error), _) => (error.kind().exit_code(), "failed"),
