@@ -10,6 +10,7 @@ use serde_json::Value;
 /// A folder of its own for one test, with the program to run in it.
 pub(crate) struct Bench {
     dir: tempfile::TempDir,
+    variables: Vec<(&'static str, String)>,
 }
 
 /// How a run of the program ended.
@@ -23,7 +24,12 @@ pub(crate) struct Outcome {
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self::with(Vec::new())
+    }
+
+    /// One where the program finds these variables in its environment.
+    pub(crate) fn with(variables: Vec<(&'static str, String)>) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), variables }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -47,6 +53,7 @@ impl Bench {
             .env_remove("TRANSLOAD_LEDGER")
             .env_remove("TRANSLOAD_LOG")
             .env_remove("FAILPOINTS")
+            .envs(self.variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null());
         command
     }

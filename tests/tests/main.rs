@@ -3,6 +3,7 @@
 
 mod answers;
 mod bad_input;
+mod buckets;
 mod compat;
 mod conformance;
 mod crash;
@@ -12,5 +13,6 @@ mod faults;
 mod harness;
 mod house;
 mod readme;
+mod s3;
 mod schemas;
 mod yaml;

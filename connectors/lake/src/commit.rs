@@ -4,18 +4,19 @@
 //! the manifest is created, which is the commit; then what it replaced is removed.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 use transload_core::connector::{Expected, Sink, TableState, WriteMode, WriteSpec};
-use transload_core::store::Store;
-use transload_core::{Committed, Error, LogicalType, Pin, PinnedFile, Result, RunId, Staged, TableName, fault};
+use transload_core::store::{Lock, Store};
+use transload_core::{
+    Committed, Error, LogicalType, Pin, PinnedFile, Resolve, Result, RunId, Staged, TableName, fault,
+};
 
 use crate::listing::{below, is_hidden, pinned};
 use crate::manifest::{Column, DataFile, FOLDER, Manifest};
@@ -33,6 +34,9 @@ pub(crate) struct LakeSink {
     pub(crate) url: SecretString,
     /// The url as it was written, for messages.
     pub(crate) shown: String,
+    pub(crate) resolver: Arc<dyn Resolve>,
+    /// The store once it is open: connections to a bucket are worth keeping.
+    pub(crate) opened: OnceLock<Store>,
     pub(crate) root: Path,
     pub(crate) table: TableName,
     pub(crate) schema: SchemaRef,
@@ -41,8 +45,28 @@ pub(crate) struct LakeSink {
 }
 
 impl LakeSink {
-    fn store(&self) -> Result<Store> {
-        Store::open_as(self.url.expose_secret(), &self.shown, true)
+    /// The store, made if it is missing.
+    fn store(&self) -> Result<&Store> {
+        match self.opened.get() {
+            Some(store) => Ok(store),
+            None => {
+                let store = self.open(true)?;
+                Ok(self.opened.get_or_init(|| store))
+            }
+        }
+    }
+
+    /// The store, if it is there.
+    fn existing(&self) -> Option<Store> {
+        self.opened.get().cloned().or_else(|| self.open(false).ok())
+    }
+
+    fn open(&self, create: bool) -> Result<Store> {
+        Store::open_as(self.url.expose_secret(), &self.shown, create, self.resolver.as_ref())
+    }
+
+    fn lock(&self) -> Path {
+        self.root.clone().join(FOLDER).join("lock")
     }
 
     fn staging(&self) -> Path {
@@ -70,17 +94,7 @@ impl LakeSink {
     }
 
     async fn remove_staged(&self, store: &Store) -> Result<()> {
-        for left in store.list(&self.staging()).await? {
-            store.remove(&left.location).await?;
-        }
-        // Folders that never got a file.
-        let folder = store.local_path(&self.staging());
-        match std::fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
-            _ => {}
-        }
-        let _ = folder.parent().map(std::fs::remove_dir);
-        Ok(())
+        store.remove_all(&self.staging()).await
     }
 
     /// Removes what a commit that died has moved and not published, and refuses files that transload did not write:
@@ -140,13 +154,10 @@ impl LakeSink {
         let (mut rows, mut bytes) = (0, 0);
         for file in manifest.files_of(&self.spec.commit) {
             let path = below(&self.root, &file.path)?;
-            files.push(match store.objects().head(&path).await {
-                Ok(meta) => pinned(&meta),
+            files.push(match store.head(&path).await? {
+                Some(meta) => pinned(&meta),
                 // A later commit has replaced it: there is nothing to read any more, and readers will say so.
-                Err(object_store::Error::NotFound { .. }) => {
-                    PinnedFile { path: path.to_string(), size: file.size, modified: String::new(), etag: None }
-                }
-                Err(other) => return Err(other.into()),
+                None => PinnedFile { path: path.to_string(), size: file.size, modified: String::new(), etag: None },
             });
             rows += file.rows;
             bytes += file.size;
@@ -167,15 +178,13 @@ impl LakeSink {
 #[async_trait]
 impl Sink for LakeSink {
     async fn state(&self) -> Result<Option<(String, TableState)>> {
-        match Store::open_as(self.url.expose_secret(), &self.shown, false) {
-            Ok(store) => Ok(Manifest::newest(&store, &self.root).await?.map(|m| (m.version.to_string(), m.state))),
-            Err(_) => Ok(None),
-        }
+        let Some(store) = self.existing() else { return Ok(None) };
+        Ok(Manifest::newest(&store, &self.root).await?.map(|m| (m.version.to_string(), m.state)))
     }
 
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged> {
         let store = self.store()?;
-        let stager = self.stager(&store, unit);
+        let stager = self.stager(store, unit);
         for left in store.list(&stager.folder).await? {
             store.remove(&left.location).await?;
         }
@@ -200,17 +209,42 @@ impl Sink for LakeSink {
         }
         fault::point("commit.begun")?;
         // Commits of one table come one after the other, so whatever is moved and not published is of a dead one.
-        let _turn = store.lock(&self.root.clone().join(FOLDER).join("lock")).await?;
+        let turn = store.lock(&self.lock()).await?;
+        let committed = self.commit_in_turn(store, &turn, files, state).await;
+        turn.release().await;
+        committed
+    }
+
+    async fn abort(&self) -> Result<()> {
+        let Some(store) = self.existing() else { return Ok(()) };
+        if !store.has(&self.root.clone().join(FOLDER)).await? {
+            return Ok(());
+        }
+        let turn = store.lock(&self.lock()).await?;
+        let aborted = self.abort_in_turn(&store).await;
+        turn.release().await;
+        aborted
+    }
+}
+
+impl LakeSink {
+    async fn commit_in_turn(
+        &self,
+        store: &Store,
+        turn: &Lock,
+        mut files: Vec<StagedFile>,
+        state: TableState,
+    ) -> Result<Committed> {
         for _ in 0..ATTEMPTS {
-            let base = Manifest::newest(&store, &self.root).await?;
+            let base = Manifest::newest(store, &self.root).await?;
             if let Some(done) = base.as_ref().filter(|m| m.commits.contains(&self.spec.commit)) {
-                return self.done_before(&store, done).await;
+                return self.done_before(store, done).await;
             }
             self.as_expected(base.as_ref())?;
-            self.clear_the_way(&store, base.as_ref()).await?;
+            self.clear_the_way(store, base.as_ref()).await?;
             let mut manifest = self.next(base.as_ref(), state.clone())?;
             if files.is_empty() && manifest.files.is_empty() {
-                files.push(write_empty(&self.stager(&store, "empty"))?);
+                files.push(write_empty(&self.stager(store, "empty")).await?);
             }
             for file in &files {
                 let from =
@@ -225,10 +259,12 @@ impl Sink for LakeSink {
                 commit: self.spec.commit.clone(),
             }));
             fault::point("commit.manifest")?;
-            if manifest.publish(&store, &self.root).await? {
+            // Whoever has the turn by now has taken the moved files for those of a dead commit.
+            turn.check().map_err(|e| e.with("table", self.table.as_str()))?;
+            if manifest.publish(store, &self.root).await? {
                 fault::point("commit.published")?;
-                self.finish(&store, &manifest).await?;
-                return self.committed(&store, &manifest, false).await;
+                self.finish(store, &manifest).await?;
+                return self.committed(store, &manifest, false).await;
             }
             if self.spec.mode == WriteMode::Replace {
                 break;
@@ -238,15 +274,8 @@ impl Sink for LakeSink {
             .with("table", self.table.as_str()))
     }
 
-    async fn abort(&self) -> Result<()> {
-        let Ok(store) = Store::open_as(self.url.expose_secret(), &self.shown, false) else { return Ok(()) };
-        let folder = self.root.clone().join(FOLDER);
-        if !store.local_path(&folder).is_dir() {
-            return Ok(());
-        }
-        let lock = folder.join("lock");
-        let _turn = store.lock(&lock).await?;
-        let manifest = Manifest::newest(&store, &self.root).await?;
+    async fn abort_in_turn(&self, store: &Store) -> Result<()> {
+        let manifest = Manifest::newest(store, &self.root).await?;
         if manifest.as_ref().is_none_or(|m| !m.commits.contains(&self.spec.commit)) {
             let own = format!("part-{}-", self.spec.commit);
             for file in store.list(&self.root).await? {
@@ -255,15 +284,13 @@ impl Sink for LakeSink {
                 }
             }
         }
-        self.remove_staged(&store).await?;
+        self.remove_staged(store).await?;
         match manifest {
             Some(_) => Ok(()),
-            None => store.remove_and_prune(&lock).await,
+            None => store.remove_and_prune(&self.lock()).await,
         }
     }
-}
 
-impl LakeSink {
     /// The manifest after `base`, without the new files.
     fn next(&self, base: Option<&Manifest>, state: TableState) -> Result<Manifest> {
         let columns = self.columns()?;

@@ -1,6 +1,6 @@
 //! A configured lake: its tables, and how they are opened.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -23,7 +23,7 @@ pub(crate) struct LakeEndpoint {
 impl LakeEndpoint {
     fn open(&self, create: bool) -> Result<Store> {
         let url = self.settings.url.resolve(&self.resolver)?;
-        Store::open_as(url.expose_secret(), self.settings.url.as_written(), create)
+        Store::open_as(url.expose_secret(), self.settings.url.as_written(), create, self.resolver.as_ref())
     }
 }
 
@@ -110,6 +110,8 @@ impl Endpoint for LakeEndpoint {
         Ok(Arc::new(LakeSink {
             url: self.settings.url.resolve(&self.resolver)?,
             shown: self.settings.url.as_written().to_string(),
+            resolver: Arc::clone(&self.resolver),
+            opened: OnceLock::new(),
             root,
             table: table.clone(),
             schema,

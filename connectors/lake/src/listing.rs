@@ -1,5 +1,7 @@
 //! From a table's name to the files that are the table.
 
+use std::collections::{BTreeSet, HashSet};
+
 use globset::GlobBuilder;
 use object_store::ObjectMeta;
 use object_store::path::Path;
@@ -61,7 +63,8 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
         let files = listed(store, &root, &manifest).await?;
         return Ok(Found { root, files, manifest: Some(manifest) });
     }
-    if is_unpublished(store, &root) {
+    // What is being written for the first time is not a table yet.
+    if store.has(&root.clone().join(FOLDER)).await? {
         return Err(missing());
     }
     let extension = format!(".{}", format.extension());
@@ -70,8 +73,7 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
     if files.is_empty() {
         for candidate in [root.to_string(), format!("{root}{extension}")] {
             let path = Path::parse(&candidate).map_err(|e| Error::config(e.to_string()))?;
-            if store.local_path(&path).is_file() {
-                let meta = object_store::ObjectStoreExt::head(store.objects(), &path).await?;
+            if let Some(meta) = store.head(&path).await? {
                 let parent: Vec<&str> = candidate.rsplit_once('/').map(|(p, _)| p).into_iter().collect();
                 return Ok(Found { root: Path::from(parent.join("/")), files: vec![meta], manifest: None });
             }
@@ -81,20 +83,14 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
     Ok(Found { root, files, manifest: None })
 }
 
-/// Whether a table is being written for the first time: what is there is not a table yet.
-fn is_unpublished(store: &Store, root: &Path) -> bool {
-    !root.as_ref().is_empty()
-        && store.local_path(&root.clone().join(FOLDER)).is_dir()
-        && !store.local_path(&root.clone().join(FOLDER).join("manifest")).is_dir()
-}
-
 /// The files of a manifest, as they are now.
 async fn listed(store: &Store, root: &Path, manifest: &Manifest) -> Result<Vec<ObjectMeta>> {
     let mut files = Vec::with_capacity(manifest.files.len());
     for file in &manifest.files {
         let path = below(root, &file.path)?;
-        let meta = object_store::ObjectStoreExt::head(store.objects(), &path).await.map_err(|e| {
-            Error::from(e)
+        let meta = store.head(&path).await?.ok_or_else(|| {
+            Error::config("there is no such object")
+                .with("path", path.to_string())
                 .with("table", root.to_string())
                 .hint("a file of the table is gone: someone changed the folder by hand")
         })?;
@@ -157,11 +153,17 @@ pub(crate) fn is_hidden(path: &Path, root: &Path) -> bool {
 pub(crate) async fn tables(store: &Store, format: Format) -> Result<Vec<TableName>> {
     let root = Path::default();
     let extension = format!(".{}", format.extension());
-    let mut names = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
+    let mut published = HashSet::new();
+    let mut begun = HashSet::new();
     for file in store.list(&root).await? {
         let path = file.location.as_ref();
-        if let Some((table, _)) = path.split_once(&format!("/{FOLDER}/manifest/")) {
-            names.insert(table.to_string());
+        if let Some((table, rest)) = path.split_once(&format!("/{FOLDER}/")) {
+            begun.insert(table.to_string());
+            if rest.starts_with("manifest/") && rest.ends_with(".json") {
+                published.insert(table.to_string());
+                names.insert(table.to_string());
+            }
         } else if !is_hidden(&file.location, &root) && path.ends_with(&extension) {
             // A folder of partitions is one table, and so is the folder of a file.
             let parts: Vec<&str> = path.split('/').collect();
@@ -169,6 +171,7 @@ pub(crate) async fn tables(store: &Store, format: Format) -> Result<Vec<TableNam
             names.insert(if data == 0 { path.to_string() } else { parts[..data].join("/") });
         }
     }
-    names.retain(|name| Path::parse(name).is_ok_and(|root| !is_unpublished(store, &root)));
+    // Nor is it listed.
+    names.retain(|name| published.contains(name) || !begun.contains(name));
     Ok(names.into_iter().map(TableName::new).collect())
 }

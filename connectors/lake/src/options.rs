@@ -10,7 +10,7 @@ use transload_core::{LogicalType, Node, Problem, Span, Template};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Options {
-    /// The folder that holds the tables: a path (relative to where transload is started) or a file:// url.
+    /// The folder of the tables: a path from where transload is started, or a file://, s3://, az:// or gs:// url.
     url: Spanned<Template>,
     /// Format of the files. Default: parquet.
     #[serde(default)]

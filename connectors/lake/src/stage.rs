@@ -1,4 +1,7 @@
 //! Writing Parquet files where no reader looks.
+//!
+//! A file is written on this machine. In a local lake that is its place already; for a bucket it is a temporary file,
+//! which is sent when it is whole.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,7 +19,7 @@ use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 use transload_core::connector::{Partition, Transform};
-use transload_core::store::{Store, make_folder, sync_folder};
+use transload_core::store::Store;
 use transload_core::{Error, Result, fault};
 
 use crate::layout::Router;
@@ -98,9 +101,9 @@ impl Stager<'_> {
         if self.partition_by.is_empty() {
             while let Some(batch) = rows.next().await {
                 fault::point("stage.batch")?;
-                writers.write("", &batch?.project(&kept)?)?;
+                writers.write("", &batch?.project(&kept)?).await?;
             }
-            return writers.finish();
+            return writers.finish().await;
         }
         let mut router = Router::new(self.partition_by, &self.schema)?;
         let mut waiting: Vec<RecordBatch> = Vec::new();
@@ -123,13 +126,14 @@ impl Stager<'_> {
                 let projected: Vec<RecordBatch> = waiting.iter().map(|b| b.project(&kept)).collect::<Result<_, _>>()?;
                 let projected: Vec<&RecordBatch> = projected.iter().collect();
                 for (folder, places) in folders {
-                    writers.write(router.name(folder), &interleave_record_batch(&projected, &places)?)?;
+                    let batch = interleave_record_batch(&projected, &places)?;
+                    writers.write(router.name(folder), &batch).await?;
                 }
                 waiting.clear();
                 count = 0;
             }
             if ended {
-                return writers.finish();
+                return writers.finish().await;
             }
         }
     }
@@ -154,18 +158,18 @@ struct Writers<'a> {
 
 struct Writer {
     parquet: ArrowWriter<BufWriter<File>>,
-    staged: String,
+    staged: Path,
     rows: u64,
 }
 
 impl Writers<'_> {
-    fn write(&mut self, folder: &str, batch: &RecordBatch) -> Result<()> {
+    async fn write(&mut self, folder: &str, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
         if !self.open.contains_key(folder) {
             if self.open.len() >= OPEN_FILES {
-                self.close_largest()?;
+                self.close_largest().await?;
             }
             let writer = self.create()?;
             self.open.insert(folder.to_string(), writer);
@@ -176,7 +180,7 @@ impl Writers<'_> {
         writer.rows += batch.num_rows() as u64;
         let size = writer.parquet.bytes_written() + writer.parquet.in_progress_size();
         if size as u64 >= self.stager.settings.file_bytes {
-            self.close(folder)?;
+            self.close(folder).await?;
         }
         while self.reservation.try_resize(self.memory()).is_err() {
             if self.open.len() <= 1 {
@@ -184,7 +188,7 @@ impl Writers<'_> {
                 self.reservation.resize(self.memory());
                 break;
             }
-            self.close_largest()?;
+            self.close_largest().await?;
         }
         Ok(())
     }
@@ -196,45 +200,41 @@ impl Writers<'_> {
     fn create(&self) -> Result<Writer> {
         let number = self.done.len() + self.open.len();
         let path = self.stager.folder.clone().join(format!("{number}-{}.staged", self.done.len()));
-        let at = self.stager.store.local_path(&path);
-        if let Some(folder) = at.parent() {
-            make_folder(folder)?;
-        }
-        let file = BufWriter::with_capacity(1 << 18, File::create(&at)?);
+        let file = BufWriter::with_capacity(1 << 18, self.stager.store.begin_file(&path)?);
         let properties = Some(self.stager.properties());
         let parquet = ArrowWriter::try_new(file, Arc::clone(&self.schema), properties).map_err(unwritable)?;
-        Ok(Writer { parquet, staged: path.to_string(), rows: 0 })
+        Ok(Writer { parquet, staged: path, rows: 0 })
     }
 
-    fn close_largest(&mut self) -> Result<()> {
+    async fn close_largest(&mut self) -> Result<()> {
         let largest = self.open.iter().max_by_key(|(_, w)| w.parquet.memory_size()).map(|(folder, _)| folder.clone());
         match largest {
-            Some(folder) => self.close(&folder),
+            Some(folder) => self.close(&folder).await,
             None => Ok(()),
         }
     }
 
-    fn close(&mut self, folder: &str) -> Result<()> {
-        let Some(mut writer) = self.open.remove(folder) else { return Ok(()) };
-        writer.parquet.finish().map_err(unwritable)?;
-        writer.parquet.inner_mut().flush()?;
-        let file = writer.parquet.inner().get_ref();
-        file.sync_all()?;
-        let bytes = file.metadata()?.len();
+    async fn close(&mut self, folder: &str) -> Result<()> {
+        let Some(Writer { mut parquet, staged, rows }) = self.open.remove(folder) else { return Ok(()) };
+        parquet.finish().map_err(unwritable)?;
+        parquet.inner_mut().flush()?;
+        let file = parquet.inner().get_ref().try_clone()?;
+        drop(parquet);
+        let bytes = self.stager.store.finish_file(&staged, file).await?;
         let name = format!("{}-{}.parquet", self.stager.prefix, self.done.len());
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        tracing::debug!(file = %writer.staged, rows = writer.rows, bytes, "staged a file");
-        self.done.push(StagedFile { staged: writer.staged, path, rows: writer.rows, bytes });
+        tracing::debug!(file = %staged, rows, bytes, "staged a file");
+        self.done.push(StagedFile { staged: staged.to_string(), path, rows, bytes });
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<StagedFile>> {
+    async fn finish(mut self) -> Result<Vec<StagedFile>> {
         let folders: Vec<String> = self.open.keys().cloned().collect();
         for folder in folders {
-            self.close(&folder)?;
+            self.close(&folder).await?;
         }
         if !self.done.is_empty() {
-            sync_folder(&self.stager.store.local_path(&self.stager.folder))?;
+            self.stager.store.sync(&self.stager.folder)?;
         }
         fault::point("stage.written")?;
         Ok(self.done)
@@ -242,7 +242,7 @@ impl Writers<'_> {
 }
 
 /// Writes one file without rows, so that other readers find the columns.
-pub(crate) fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
+pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
     let (schema, _) = file_schema(&stager.schema, &[]);
     let reservation = MemoryConsumer::new("empty file").register(
         &(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()) as Arc<dyn MemoryPool>),
@@ -250,7 +250,7 @@ pub(crate) fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
     let mut writers = Writers { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new() };
     let writer = writers.create()?;
     writers.open.insert(String::new(), writer);
-    let mut files = writers.finish()?;
+    let mut files = writers.finish().await?;
     files.pop().ok_or_else(|| Error::internal("an empty file was not written"))
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Global {
     /// Folder to start in; relative paths are relative to it
     #[arg(short = 'C', long, global = true, value_name = "DIR")]
     pub(crate) chdir: Option<PathBuf>,
-    /// Where plans, receipts and verdicts are kept
+    /// Where plans, receipts and verdicts are kept: a folder, or a prefix as in s3://bucket/team
     #[arg(long, global = true, value_name = "URL", env = "TRANSLOAD_LEDGER", default_value = ".transload")]
     pub(crate) ledger: String,
     /// How answers are written to standard output

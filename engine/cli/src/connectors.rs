@@ -5,6 +5,10 @@ use std::sync::Arc;
 use transload_core::decode::closest;
 use transload_core::tree::Spanned;
 use transload_core::{Connector, Endpoint, Error, Node, Problem, Resolve, Result};
+use transload_ledger::Ledger;
+
+use crate::args::Global;
+use crate::pipeline::resolver;
 
 /// Every kind of connection there is.
 pub(crate) const CONNECTORS: [&dyn Connector; 2] = [&transload_lake::Lake, &transload_tpch::Tpch];
@@ -34,6 +38,11 @@ pub(crate) fn planned(
         let first = problems.first().map(|p| p.message.clone()).unwrap_or_default();
         Error::config(format!("the plan's connection cannot be used: {first}"))
     })
+}
+
+/// The ledger of this start, made if it is missing and `create` is set.
+pub(crate) fn ledger(global: &Global, create: bool) -> Result<Ledger> {
+    Ledger::open(&global.ledger, create, resolver().as_ref())
 }
 
 /// A lake in a folder of the ledger, for rows and evidence that are put aside.

@@ -19,6 +19,11 @@ impl Clock {
         Self(Arc::new(move || at))
     }
 
+    /// A clock that shows what `now` returns, for tests that move time.
+    pub fn of(now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
     /// Now, in UTC.
     pub fn now(&self) -> DateTime<Utc> {
         (self.0)()

@@ -162,31 +162,32 @@ fn path(number: u64) -> Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::ledgers;
 
-    fn ledger() -> (tempfile::TempDir, Ledger, Audit) {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(dir.path().to_str().unwrap(), true).unwrap();
+    fn appender(ledger: &Ledger) -> Audit {
         let clock = Clock::system();
-        let audit = ledger.audit(clock.clone(), RunId::new(&clock), "p");
-        (dir, ledger, audit)
+        ledger.audit(clock.clone(), RunId::new(&clock), "p")
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn concurrent_writers_all_succeed() {
-        let (_dir, ledger, audit) = ledger();
-        let writers = (0..24).map(|i| {
-            let audit = audit.clone();
-            tokio::spawn(async move { audit.append(&format!("event {i}"), None).await })
-        });
-        for writer in writers.collect::<Vec<_>>() {
-            writer.await.unwrap().unwrap();
+        let (_dir, ledgers) = ledgers();
+        for ledger in &ledgers {
+            let writers = (0..24).map(|i| {
+                let audit = appender(ledger);
+                tokio::spawn(async move { audit.append(&format!("event {i}"), None).await })
+            });
+            for writer in writers.collect::<Vec<_>>() {
+                writer.await.unwrap().unwrap();
+            }
+            assert_eq!(ledger.verify().await.unwrap(), Finding { good: 24, broken: None });
         }
-        assert_eq!(ledger.verify().await.unwrap(), Finding { good: 24, broken: None });
     }
 
     #[tokio::test]
     async fn every_change_shows() {
-        let (dir, ledger, audit) = ledger();
+        let (dir, [ledger, _]) = ledgers();
+        let audit = appender(&ledger);
         let sha = ledger.keep("{}").await.unwrap();
         for i in 0..5 {
             audit.append(&format!("e{i}"), (i == 1).then_some(sha.as_str())).await.unwrap();

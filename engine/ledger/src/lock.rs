@@ -1,50 +1,56 @@
 //! One run of a pipeline at a time.
 
-use std::fs::{File, TryLockError};
-
 use object_store::path::Path;
-use transload_core::store::make_folder;
+use transload_core::store::Lock;
 use transload_core::{Error, Result};
 
 use crate::Ledger;
 
-/// Held while a pipeline runs. The system frees it when the process ends, however it ends.
+/// Held while a pipeline runs.
+///
+/// In a folder the system frees it when the process ends, however it ends; in a bucket it runs out when the process
+/// does not renew it any more.
 #[derive(Debug)]
-pub struct PipelineLock(#[expect(dead_code, reason = "held, not read")] File);
+pub struct PipelineLock(Lock);
+
+impl PipelineLock {
+    /// Gives the lock back, so that the next run can begin at once.
+    pub async fn release(self) {
+        self.0.release().await;
+    }
+}
 
 impl Ledger {
     /// Takes the lock of a pipeline.
     ///
     /// # Errors
     /// [`Transient`](transload_core::ErrorKind::Transient) if another process holds it.
-    pub fn lock(&self, pipeline: &str) -> Result<PipelineLock> {
-        let path = self.store.local_path(&Path::from(format!("locks/{pipeline}.lock")));
-        if let Some(folder) = path.parent() {
-            make_folder(folder)?;
+    pub async fn lock(&self, pipeline: &str) -> Result<PipelineLock> {
+        let path = Path::from(format!("locks/{pipeline}.lock"));
+        if let Some(lock) = self.store.try_lock(&path).await? {
+            return Ok(PipelineLock(lock));
         }
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(PipelineLock(file)),
-            Err(TryLockError::WouldBlock) => Err(Error::transient("another run of this pipeline is not finished yet")
-                .with("pipeline", pipeline)
-                .hint("wait for it; `transload runs` lists the runs")),
-            Err(TryLockError::Error(e)) => Err(e.into()),
-        }
+        let hint = match self.store.is_local() {
+            true => "wait for it; `transload runs` lists the runs",
+            false => "wait for it, or for half a minute if it was killed; `transload runs` lists the runs",
+        };
+        Err(Error::transient("another run of this pipeline is not finished yet").with("pipeline", pipeline).hint(hint))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::tests::ledgers;
 
-    #[test]
-    fn a_lock_is_held_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(dir.path().to_str().unwrap(), true).unwrap();
-        let first = ledger.lock("p").unwrap();
-        assert!(ledger.lock("p").unwrap_err().is_transient());
-        ledger.lock("q").unwrap();
-        drop(first);
-        ledger.lock("p").unwrap();
+    #[tokio::test]
+    async fn a_lock_is_held_once() {
+        let (_dir, ledgers) = ledgers();
+        for ledger in &ledgers {
+            let first = ledger.lock("p").await.unwrap();
+            assert!(ledger.lock("p").await.unwrap_err().is_transient());
+            ledger.lock("q").await.unwrap();
+            first.release().await;
+            ledger.lock("p").await.unwrap();
+        }
     }
 }

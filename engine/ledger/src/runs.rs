@@ -215,29 +215,31 @@ mod tests {
     use transload_core::Clock;
 
     use super::*;
+    use crate::tests::ledgers;
 
     #[tokio::test]
     async fn a_run_is_remembered() {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(dir.path().to_str().unwrap(), true).unwrap();
-        let run = RunId::new(&Clock::system());
-        let start = RunStart {
-            run: run.clone(),
-            pipeline: "p".into(),
-            command: "run".into(),
-            at: "t".into(),
-            at_micros: 0,
-            plan: "0".repeat(64),
-            program: "0".into(),
-        };
-        ledger.begin(&start).await.unwrap();
-        for status in ["interrupted", "succeeded"] {
-            let end = RunEnd { status: status.into(), exit_code: 0, resumable: false, error: None, at: "t".into() };
-            ledger.end(&run, &end).await.unwrap();
+        let (_dir, ledgers) = ledgers();
+        for ledger in &ledgers {
+            let run = RunId::new(&Clock::system());
+            let start = RunStart {
+                run: run.clone(),
+                pipeline: "p".into(),
+                command: "run".into(),
+                at: "t".into(),
+                at_micros: 0,
+                plan: "0".repeat(64),
+                program: "0".into(),
+            };
+            ledger.begin(&start).await.unwrap();
+            for status in ["interrupted", "succeeded"] {
+                let end = RunEnd { status: status.into(), exit_code: 0, resumable: false, error: None, at: "t".into() };
+                ledger.end(&run, &end).await.unwrap();
+            }
+            assert_eq!(ledger.runs().await.unwrap(), std::slice::from_ref(&run));
+            let summary = ledger.summary(&run).await.unwrap();
+            assert_eq!(summary.end.unwrap().status, "succeeded");
+            assert!(ledger.summary(&RunId::new(&Clock::system())).await.is_err());
         }
-        assert_eq!(ledger.runs().await.unwrap(), std::slice::from_ref(&run));
-        let summary = ledger.summary(&run).await.unwrap();
-        assert_eq!(summary.end.unwrap().status, "succeeded");
-        assert!(ledger.summary(&RunId::new(&Clock::system())).await.is_err());
     }
 }

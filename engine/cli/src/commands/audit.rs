@@ -1,14 +1,14 @@
 //! `transload audit verify`
 
 use transload_core::Error;
-use transload_ledger::Ledger;
 
 use crate::args::{Audit, AuditCommand, Global};
+use crate::connectors::ledger;
 use crate::output::{Failure, Output};
 
 pub(crate) async fn audit(args: &Audit, global: &Global, output: &Output) -> Result<u8, Failure> {
     let AuditCommand::Verify = args.command;
-    let ledger = Ledger::open(&global.ledger, false)?;
+    let ledger = ledger(global, false)?;
     let finding = ledger.verify().await?;
     if output.json() {
         output.answer(&serde_json::json!(finding).to_string())?;

@@ -13,7 +13,7 @@ use transload_reconcile::audit;
 
 use crate::args::{Global, Reconcile};
 use crate::commands::run::run_id;
-use crate::connectors::{beside, planned};
+use crate::connectors::{self, beside, planned};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
@@ -79,7 +79,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
     let names_run;
     let (plan, pins): (Plan, Option<Vec<(String, Pin)>>) = match (&args.run, &args.pipeline) {
         (Some(run), _) => {
-            ledger = Ledger::open(&global.ledger, false)?;
+            ledger = connectors::ledger(global, false)?;
             names_run = run_id(run)?;
             let summary = ledger.summary(&names_run).await?;
             let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
@@ -89,7 +89,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
         (None, Some(path)) => {
             let checked = pipeline::check(path, &args.selection.overrides)?;
             let plan = pipeline::plan(&checked, &args.selection.table, Purpose::Compare).await?;
-            ledger = Ledger::open(&global.ledger, true)?;
+            ledger = connectors::ledger(global, true)?;
             names_run = RunId::new(&clock);
             let start = RunStart {
                 run: names_run.clone(),

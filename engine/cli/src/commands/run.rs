@@ -5,14 +5,14 @@ use std::sync::Arc;
 use serde_json::json;
 use transload_core::value::Outcome;
 use transload_core::{Clock, Error, ErrorKind, Receipt, Result, RunId, Verdict};
-use transload_ledger::{Audit, Ledger, RunEnd, RunJournal, RunStart};
+use transload_ledger::{Audit, Ledger, RunEnd, RunJournal, RunStart, RunSummary};
 use transload_plan::Plan;
 use transload_run::{Limits, Load, TableOutcome};
 use transload_spec::ReconcileLevel;
 
 use crate::args::{Global, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
-use crate::connectors::{beside, planned};
+use crate::connectors::{self, beside, planned};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
@@ -35,9 +35,16 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
         output.answer(&if output.json() { plan.to_json()? } else { plan.to_string() })?;
         return Ok(0);
     }
+    let ledger = connectors::ledger(global, true)?;
+    let lock = ledger.lock(&plan.pipeline).await?;
+    let ended = begin(plan, ledger, &args.resources, output).await;
+    lock.release().await;
+    ended
+}
+
+/// A new run, from its first fact to its last. The pipeline's lock is held.
+async fn begin(plan: Plan, ledger: Ledger, resources: &Resources, output: &Output) -> Result<u8, Failure> {
     let clock = Clock::system();
-    let ledger = Ledger::open(&global.ledger, true)?;
-    let _lock = ledger.lock(&plan.pipeline)?;
     let start = RunStart {
         run: RunId::new(&clock),
         pipeline: plan.pipeline.clone(),
@@ -52,31 +59,44 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
     audit.append("planned", Some(&start.plan)).await?;
     output.say(&format!("run {} of pipeline {}", start.run, plan.pipeline));
     let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock };
-    going.go(&args.resources, output).await
+    going.go(resources, output).await
 }
 
 pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> Result<u8, Failure> {
-    let clock = Clock::system();
     let run = run_id(&args.run)?;
-    let ledger = Ledger::open(&global.ledger, false)?;
+    let ledger = connectors::ledger(global, false)?;
     let summary = ledger.summary(&run).await?;
     if summary.start.command != "run" {
         return Err(Error::config("only a load can be resumed").with("run", run.as_str()).into());
     }
-    let _lock = ledger.lock(&summary.start.pipeline)?;
+    let lock = ledger.lock(&summary.start.pipeline).await?;
+    let ended = go_on(run, summary, ledger, &args.resources, output).await;
+    lock.release().await;
+    ended
+}
+
+/// A run that began before, from where it stopped. The pipeline's lock is held.
+async fn go_on(
+    run: RunId,
+    summary: RunSummary,
+    ledger: Ledger,
+    resources: &Resources,
+    output: &Output,
+) -> Result<u8, Failure> {
     if let Some(end) = summary.end.filter(|end| !end.resumable) {
         return Err(Error::new(ErrorKind::NothingToDo, format!("this run has ended: {}", end.status))
             .with("run", run.as_str())
             .hint("start a new one with `transload run`")
             .into());
     }
+    let clock = Clock::system();
     let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
     let journal = ledger.journal(&run);
     let audit = ledger.audit(clock.clone(), run.clone(), &plan.pipeline);
     audit.append("resumed", Some(&summary.start.plan)).await?;
     output.say(&format!("resuming run {run} of pipeline {}: {} units are staged", plan.pipeline, summary.staged_units));
     let going = Going { plan: Arc::new(plan), start: summary.start, ledger, journal, audit, clock };
-    going.go(&args.resources, output).await
+    going.go(resources, output).await
 }
 
 /// Reads the name of a run.

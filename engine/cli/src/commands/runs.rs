@@ -1,13 +1,14 @@
 //! `transload runs`
 
 use transload_core::value::Outcome;
-use transload_ledger::{Ledger, RunSummary};
+use transload_ledger::RunSummary;
 
 use crate::args::{Global, Runs};
+use crate::connectors::ledger;
 use crate::output::{Failure, Output};
 
 pub(crate) async fn runs(args: &Runs, global: &Global, output: &Output) -> Result<u8, Failure> {
-    let ledger = Ledger::open(&global.ledger, false)?;
+    let ledger = ledger(global, false)?;
     let mut shown: Vec<RunSummary> = Vec::new();
     for run in ledger.runs().await?.iter().rev() {
         if shown.len() >= args.limit {

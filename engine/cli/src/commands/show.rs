@@ -3,17 +3,17 @@
 use std::fmt::Write;
 
 use transload_core::{Receipt, Verdict};
-use transload_ledger::Ledger;
 use transload_plan::Plan;
 
 use crate::args::{Global, Show};
 use crate::commands::run::run_id;
 use crate::commands::runs::status;
+use crate::connectors::ledger;
 use crate::output::{Failure, Output};
 
 pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Result<u8, Failure> {
     let run = run_id(&args.run)?;
-    let ledger = Ledger::open(&global.ledger, false)?;
+    let ledger = ledger(global, false)?;
     let summary = ledger.summary(&run).await?;
     let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
     if output.json() {

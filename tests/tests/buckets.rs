@@ -1,0 +1,292 @@
+//! Ledgers and tables in buckets of a real S3 server.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use transload_core::Connector;
+use transload_testkit::{sink_keeps_its_promises, source_keeps_its_promises};
+
+use crate::harness::{Bench, Outcome, Started, wait_until};
+use crate::s3::{Bucket, Variables};
+
+/// Two tables, one of them in folders.
+const TABLES: &str = "  - from: nation\n    key: [n_nationkey]\n  \
+    - from: customer\n    key: [c_custkey]\n    columns: { c_phone: { mask: partial } }\n    \
+      partition_by: [ { identity: c_mktsegment } ]\n";
+
+fn tpch_into(url: &str) -> String {
+    format!(
+        "version: 1\npipeline: test\nsource: {{ tpch: {{ scale: 0.01 }} }}\ntarget: {{ lake: {{ url: '{url}' }} }}\ntables:\n{TABLES}"
+    )
+}
+
+fn csv_into(name: &str, source: &str, target: &str, settings: &str) -> String {
+    format!(
+        "version: 1\npipeline: {name}\nsource: {{ lake: {{ url: '{source}', format: csv }} }}\ntarget: {{ lake: {{ url: '{target}' }} }}\n\
+         tables:\n  - from: t.csv\n    to: t\n    key: [id]\n{settings}"
+    )
+}
+
+fn digests(outcome: &Outcome) -> Vec<String> {
+    let line = outcome.last_line();
+    line["tables"].as_array().unwrap().iter().map(|t| t["digest"].as_str().unwrap_or_default().to_string()).collect()
+}
+
+/// Asserts that a table's files are those of its newest manifest and no others, and that nothing is left of staging.
+#[track_caller]
+fn assert_tidy(bucket: &Bucket, table: &str) {
+    let (hidden, there): (Vec<String>, Vec<String>) =
+        bucket.files(table).into_iter().partition(|f| f.contains("/_transload/"));
+    assert!(!hidden.iter().any(|f| f.contains("/staging/")), "{hidden:?}");
+    let manifests = bucket.texts(&format!("{table}/_transload/manifest"));
+    let newest: Value = serde_json::from_str(manifests.values().next_back().unwrap().as_str().unwrap()).unwrap();
+    let listed: BTreeSet<String> = newest["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| format!("{table}/{}", f["path"].as_str().unwrap()))
+        .collect();
+    assert_eq!(there.into_iter().collect::<BTreeSet<_>>(), listed);
+}
+
+#[test]
+fn a_ledger_in_a_bucket_holds_everything_about_a_run() {
+    let bucket = Bucket::new("whole-run");
+    let bench = Bench::with(bucket.variables());
+    bench.write("p.yaml", tpch_into("lake"));
+    let ledger = bucket.url("team/ledger");
+    let verb = |args: &[&str]| {
+        let mut all = args.to_vec();
+        all.extend(["--ledger", ledger.as_str()]);
+        bench.run(&all)
+    };
+
+    let ran = verb(&["run", "p.yaml"]).expect(0).last_line();
+    let run = ran["run_id"].as_str().unwrap();
+    let shown = verb(&["show", run, "--plan"]).expect(0).stdout;
+    assert!(shown.contains("succeeded, 2 of 2 tables match"), "{shown}");
+    verb(&["reconcile", "--run", run]).expect(0);
+    verb(&["run", "p.yaml"]).expect(0);
+    let runs = verb(&["runs", "--format", "json"]).expect(0).last_line();
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 2);
+    assert_eq!(runs["runs"][1]["run_id"], run);
+    assert!(verb(&["audit", "verify"]).expect(0).stdout.contains("the audit chain is whole"));
+
+    assert!(!bench.path(".transload").exists());
+    let kept = bucket.files("");
+    assert!(kept.iter().all(|f| f.starts_with("team/ledger/")), "{kept:?}");
+    let start = format!("team/ledger/runs/{run}/start.json");
+    for name in ["team/ledger/audit/000000000001.json", "team/ledger/locks/test.lock", start.as_str()] {
+        assert!(kept.iter().any(|f| f == name), "{name}: {kept:?}");
+    }
+
+    bucket.put("team/ledger/audit/000000000002.json", "{}");
+    verb(&["audit", "verify"]).expect(3).says("broken at record 2");
+}
+
+/// Repeats a command until the lock of a process that was killed has run out.
+fn when_the_lock_has_run_out(bench: &Bench, args: &[&str]) -> Outcome {
+    let begun = Instant::now();
+    loop {
+        let outcome = bench.run(args);
+        if outcome.code != 75 || begun.elapsed() > Duration::from_secs(120) {
+            return outcome;
+        }
+        std::thread::sleep(Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn killed_and_resumed_a_load_into_a_bucket_ends_like_an_undisturbed_one() {
+    let bucket = Bucket::new("killed");
+    let bench = Bench::with(bucket.variables_with_ledger("undisturbed/ledger"));
+    bench.write("p.yaml", tpch_into(&bucket.url("undisturbed/lake")));
+    let undisturbed = digests(&bench.run(&["run", "p.yaml"]).expect(0));
+    let killed_at = |point: &str| {
+        let bench = Bench::with(bucket.variables_with_ledger(&format!("{point}/ledger")));
+        bench.write("p.yaml", tpch_into(&bucket.url(&format!("{point}/lake"))));
+        bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
+        let run = bench.newest_run();
+        let early = bench.run(&["resume", &run]).expect(75).says("another run of this pipeline is not finished yet");
+        assert!(early.stderr.contains("half a minute if it was killed"), "{}", early.stderr);
+
+        let resumed = when_the_lock_has_run_out(&bench, &["resume", &run]);
+        assert_eq!(resumed.code, 0, "{point}: {}{}", resumed.stdout, resumed.stderr);
+        assert_eq!(digests(&resumed), undisturbed, "{point}");
+        for table in ["nation", "customer"] {
+            assert_tidy(&bucket, &format!("{point}/lake/{table}"));
+        }
+        bench.run(&["audit", "verify"]).expect(0);
+        bench.run(&["resume", &run]).expect(99).says("has ended");
+    };
+    // Each waits for locks to run out: all wait at the same time.
+    std::thread::scope(|scope| {
+        for point in ["stage.written", "commit.renamed", "commit.published", "run.receipt"] {
+            scope.spawn(move || killed_at(point));
+        }
+    });
+}
+
+#[test]
+fn of_two_runs_with_one_ledger_in_a_bucket_the_second_is_told_to_come_back() {
+    let bucket = Bucket::new("twice");
+    let bench = Bench::with(bucket.variables_with_ledger("ledger"));
+    bench.write("p.yaml", tpch_into("lake"));
+    let first = Started::new(&bench, &["run", "p.yaml"], "unit.begun=sleep(8000)");
+    wait_until("the first has begun", || bucket.files("ledger/runs").iter().any(|f| f.ends_with("/start.json")));
+    let second = bench.run(&["run", "p.yaml"]).expect(75).says("another run of this pipeline is not finished yet");
+    assert_eq!(second.stdout, "");
+    first.ended().expect(0);
+    // A lock that was given back need not run out.
+    bench.run(&["run", "p.yaml"]).expect(0);
+}
+
+#[test]
+fn evidence_and_quarantine_are_beside_a_ledger_in_a_bucket() {
+    let bucket = Bucket::new("evidence");
+    let bench = Bench::with(bucket.variables_with_ledger("ledger"));
+    let settings = "    columns: { n: { cast: int16, on_misfit: quarantine } }\n";
+    bench.write("in/t.csv", "id,n\n1,10\n2,20\n4,100000\n");
+    bench.write("p.yaml", csv_into("test", "in", "out", settings));
+    let ran = bench.run(&["run", "p.yaml"]).expect(0).last_line();
+    assert_eq!(ran["tables"][0]["quarantined"], 1);
+    let run = ran["run_id"].as_str().unwrap();
+    let aside = bucket.rows(&format!("ledger/quarantine/{run}/t"));
+    assert_eq!(aside.len(), 1);
+    assert_eq!(aside[0]["n"], "100000");
+    let found = bench.run(&["discover", &bucket.url("ledger/quarantine"), "--format", "json"]).expect(0).last_line();
+    assert_eq!((&found["tables"][0]["name"], &found["tables"][0]["rows"]), (&json!(format!("{run}/t")), &json!(1)));
+
+    bench.write("in/t.csv", "id,n\n1,10\n2,21\n3,30\n4,100000\n");
+    let compared = bench.run(&["reconcile", "p.yaml"]).expect(5).last_line();
+    let evidence = compared["tables"][0]["evidence"].as_str().unwrap();
+    let path = evidence.strip_prefix(&bucket.url("")).unwrap_or_else(|| panic!("{evidence}"));
+    assert!(path.starts_with("ledger/evidence/") && path.ends_with("/t"), "{path}");
+    let mut rows: Vec<(String, i64)> = bucket
+        .rows(path)
+        .iter()
+        .map(|r| (r["_difference"].as_str().unwrap().to_string(), r["id"].as_i64().unwrap()))
+        .collect();
+    rows.sort();
+    assert_eq!(rows, [("changed".to_string(), 2), ("missing_in_target".to_string(), 3)]);
+}
+
+#[test]
+fn tables_are_written_to_buckets_and_read_from_them() {
+    let bucket = Bucket::new("tables");
+    let bench = Bench::with(bucket.variables());
+    let bronze = bucket.url("deep/bronze");
+    bench.write("in.yaml", tpch_into(&bronze));
+    let first = digests(&bench.run(&["run", "in.yaml"]).expect(0));
+    let files = bucket.files("deep/bronze/customer");
+    assert!(files.iter().any(|f| f.contains("/c_mktsegment=")), "{files:?}");
+    // Replacing leaves nothing of what was there.
+    assert_eq!(digests(&bench.run(&["run", "in.yaml"]).expect(0)), first);
+    for table in ["nation", "customer"] {
+        assert_tidy(&bucket, &format!("deep/bronze/{table}"));
+    }
+    bench.run(&["reconcile", "in.yaml"]).expect(0);
+
+    let found = bench.run(&["discover", &bronze, "--format", "json"]).expect(0).last_line();
+    let names: Vec<&str> = found["tables"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["customer", "nation"]);
+    bench.write(
+        "out.yaml",
+        format!(
+            "version: 1\npipeline: out\nsource: {{ lake: {{ url: '{bronze}' }} }}\ntarget: {{ lake: {{ url: silver }} }}\ntables:\n  \
+             - from: nation\n    key: [n_nationkey]\n  - from: customer\n    key: [c_custkey]\n"
+        ),
+    );
+    let read = bench.run(&["run", "out.yaml"]).expect(0);
+    assert_eq!(digests(&read)[0], first[0]);
+
+    bucket.put("landing/t.csv", "id,n\n1,10\n2,20\n");
+    bench.write("csv.yaml", csv_into("csv", &bucket.url("landing"), &bucket.url("silver"), ""));
+    bench.run(&["run", "csv.yaml"]).expect(0);
+    bench.run(&["plan", "csv.yaml", "--save", "plan.json"]).expect(0);
+    bucket.put("landing/t.csv", "id,n\n1,10\n2,21\n");
+    bench.run(&["run", "--plan", "plan.json"]).expect(3).says("changed after it was pinned");
+}
+
+#[test]
+fn two_pipelines_may_add_to_a_table_in_a_bucket_at_the_same_time() {
+    let bucket = Bucket::new("adding");
+    let bench = Bench::with(bucket.variables());
+    bench.write("in/t.csv", "id,n\n1,10\n2,20\n");
+    for name in ["one", "two", "three"] {
+        bench.write(&format!("{name}.yaml"), csv_into(name, "in", &bucket.url("lake"), "    mode: append\n"));
+    }
+    let slow = "commit.manifest=1*sleep(1500)->off";
+    let started = ["one.yaml", "two.yaml", "three.yaml"].map(|file| Started::new(&bench, &["run", file], slow));
+    for load in started {
+        load.ended().expect(0);
+    }
+    assert_tidy(&bucket, "lake/t");
+    assert_eq!(bucket.rows("lake/t").len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lake_in_a_bucket_keeps_its_promises() {
+    let bucket = Bucket::new("promises");
+    let options = serde_json::from_value(json!({ "url": bucket.url("lake") })).unwrap();
+    let resolver = Arc::new(Variables(bucket.variables()));
+    let lake = transload_lake::Lake.parse(&options, resolver).map_err(|p| format!("{p:?}")).unwrap();
+    sink_keeps_its_promises(&lake, "t").await.unwrap();
+    for table in lake.discover().await.unwrap() {
+        source_keeps_its_promises(&lake, &table.name).await.unwrap();
+    }
+}
+
+#[test]
+fn credentials_are_neither_printed_nor_kept() {
+    let bucket = Bucket::new("secrets");
+    let bench = Bench::with(bucket.variables_with_ledger("ledger"));
+    bench.write("p.yaml", tpch_into(&bucket.url("lake")));
+    let silent = |outcome: &Outcome| {
+        for text in [&outcome.stdout, &outcome.stderr] {
+            assert!(!text.contains(bucket.secret()), "{text}");
+        }
+    };
+    let ran = bench.run(&["run", "p.yaml", "--log", "debug"]).expect(0);
+    silent(&ran);
+    let run = ran.last_line()["run_id"].as_str().unwrap().to_string();
+    let verbs: [&[&str]; 5] = [
+        &["plan", "p.yaml", "--format", "json"],
+        &["reconcile", "p.yaml", "--log", "debug"],
+        &["show", &run, "--plan", "--format", "json"],
+        &["runs"],
+        &["audit", "verify"],
+    ];
+    for verb in verbs {
+        silent(&bench.run(verb).expect(0));
+    }
+    for (name, text) in bucket.texts("ledger") {
+        assert!(!text.as_str().unwrap().contains(bucket.secret()), "{name}");
+    }
+    let url = format!("s3://id:{}@secrets/ledger", bucket.secret());
+    let refused = bench.run(&["runs", "--ledger", &url]).expect(3).says("must not hold credentials");
+    silent(&refused);
+}
+
+#[test]
+fn a_bucket_that_cannot_be_used_is_refused_with_a_sentence() {
+    let bucket = Bucket::new("refused");
+    let with = |changed: &'static str, value: Option<&str>| {
+        let mut variables = bucket.variables_with_ledger("ledger");
+        variables.retain(|(name, _)| *name != changed);
+        variables.extend(value.map(|value| (changed, value.to_string())));
+        let bench = Bench::with(variables);
+        bench.write("p.yaml", tpch_into("lake"));
+        bench
+    };
+    let wrong = with("AWS_SECRET_ACCESS_KEY", Some("wr0ng")).run(&["run", "p.yaml"]).expect(3);
+    assert!(!wrong.stderr.contains("wr0ng"), "{}", wrong.stderr);
+    wrong.says("access was refused").says("SignatureDoesNotMatch").says("check the credentials");
+    with("AWS_SECRET_ACCESS_KEY", None).run(&["run", "p.yaml"]).expect(3).says("they come from AWS_ACCESS_KEY_ID");
+    with("AWS_ALLOW_HTTP", None).run(&["run", "p.yaml"]).expect(3).says("set AWS_ALLOW_HTTP=true");
+    let bench = with("nothing", None);
+    bench.run(&["run", "p.yaml", "--ledger", "s3://no-such-bucket/x"]).expect(3).says("there is no such bucket");
+    bench.run(&["runs", "--ledger", "s3://no-such-bucket/x"]).expect(3).says("NoSuchBucket");
+}
