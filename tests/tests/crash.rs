@@ -134,6 +134,19 @@ fn a_signal_stops_a_run_cleanly() {
 }
 
 #[test]
+fn a_signal_stops_a_comparison() {
+    let bench = Bench::new();
+    bench.write("p.yaml", tpch_pipeline("  - from: nation\n"));
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let comparison = Started::new(&bench, &["reconcile", "p.yaml"], "reconcile.begun=sleep(2000)");
+    wait_until("comparing", || bench.all_files(".transload/runs").iter().filter(|p| p.ends_with("start.json")).count() == 2);
+    comparison.signal("INT");
+    let stopped = comparison.ended().expect(130);
+    assert_eq!(stopped.last_line()["status"], "interrupted");
+    bench.run(&["reconcile", "p.yaml"]).expect(0);
+}
+
+#[test]
 fn one_run_of_a_pipeline_at_a_time() {
     let bench = Bench::new();
     bench.write("p.yaml", PIPELINE);

@@ -91,7 +91,7 @@ fn nothing_to_do_is_99() {
     let line = bench.run(&["run", "p.yaml"]).expect(0).last_line();
     assert_eq!((line["tables"][0]["written"].as_u64(), line["tables"][0]["filtered"].as_u64()), (Some(1), Some(2)));
     bench.run(&["reconcile", "p.yaml"]).expect(0);
-    bench.write("q.yaml", tpch_pipeline("  - from: 'x*'\n"));
+    bench.write("q.yaml", csv_pipeline("  - from: 'x*.csv'\n"));
     bench.run(&["plan", "q.yaml"]).expect(99);
 }
 

@@ -13,7 +13,7 @@ use transload_core::{Error, Result};
 use transload_digest::{Algorithm, RowHasher, TableDigest};
 
 const SCALE: f64 = 0.25;
-const ROUNDS: usize = 45;
+const ROUNDS: usize = 21;
 
 fn main() -> Result<()> {
     let algorithm: Algorithm = std::env::args().nth(1).as_deref().unwrap_or("xxh64").parse().map_err(Error::config)?;

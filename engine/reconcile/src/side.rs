@@ -229,6 +229,7 @@ impl Side {
         let mut rows = self.rows(partition, context)?;
         while let Some(batch) = rows.next().await {
             let batch = batch?;
+            tokio::task::yield_now().await;
             let hashes = hasher.hash(batch.columns(), batch.num_rows())?;
             match self.key.is_empty() {
                 true => digest.add(&hashes, None),

@@ -92,6 +92,8 @@ fn transformed(
             let (transform, tally, progress) = (Arc::clone(&transform), Arc::clone(&tally), Arc::clone(&progress));
             let (compared, name) = (compared.clone(), name.clone());
             async move {
+                // A source that always has rows ready would keep a signal from being noticed.
+                tokio::task::yield_now().await;
                 let Some(batch) = rows.next().await.transpose()? else { return Ok(None) };
                 let read = batch.num_rows() as u64;
                 let done = transform.apply(&batch, position)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use transload_coerce::Rulebook;
 use transload_core::journal::Event;
 use transload_core::value::Outcome;
@@ -17,6 +18,7 @@ use crate::connectors::{self, beside, planned};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
+use crate::signals::Signals;
 
 /// Which state of the target is compared.
 pub(crate) enum Side {
@@ -40,6 +42,8 @@ pub(crate) struct Comparison {
     pub(crate) names_evidence: RunId,
     pub(crate) session: transload_run::Session,
     pub(crate) progress: Arc<dyn Progress>,
+    /// Asks the comparison to stop.
+    pub(crate) cancel: CancellationToken,
 }
 
 impl Comparison {
@@ -59,7 +63,12 @@ impl Comparison {
             run: self.names_evidence.clone(),
             session: self.session.clone(),
         };
-        let mut verdict = audit(input).await.map_err(|e| e.with("table", table.to.as_str()))?;
+        let found = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(stopped()),
+            found = audit(input) => found,
+        };
+        let mut verdict = found.map_err(|e| e.with("table", table.to.as_str()))?;
         if let Some(evidence) = &mut verdict.evidence {
             *evidence = format!("{}/evidence/{evidence}", self.ledger.url());
         }
@@ -73,7 +82,13 @@ impl Comparison {
     }
 }
 
+fn stopped() -> Error {
+    Error::new(ErrorKind::Interrupted, "the comparison was stopped before it knew anything of this table")
+        .hint("`transload reconcile` compares again; nothing has to be loaded for it")
+}
+
 pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output) -> Result<u8, Failure> {
+    let signals = Signals::listen()?;
     let clock = Clock::system();
     let ledger;
     let names_run;
@@ -114,6 +129,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
         names_evidence: RunId::new(&clock),
         session: args.resources.limits().session()?,
         progress: progress::listener(output),
+        cancel: signals.cancel.clone(),
         ledger: ledger.clone(),
         names_run: names_run.clone(),
         plan: Arc::new(plan),
@@ -168,6 +184,9 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
                 tables.push(json!({ "table": table.to, "verdict": null, "error": error.to_string() }));
             }
         }
+    }
+    if let Some(interrupted) = signals.exit_code() {
+        (code, status) = (interrupted, "interrupted");
     }
     if pins.is_none() {
         let end =

@@ -221,6 +221,7 @@ impl Going {
             names_evidence: RunId::new(&self.clock),
             session: load.limits.session()?,
             progress,
+            cancel: signals.cancel.clone(),
         };
         for table in &mut report.tables {
             let Some(receipt) = &table.receipt else { continue };
