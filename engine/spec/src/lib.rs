@@ -13,9 +13,9 @@ pub mod resolve;
 pub mod schema;
 mod yaml;
 
-pub use file::{ColumnSettings, Mask, Mode, PartitionBy, ReconcileLevel, ReconcileSettings, Settings};
+pub use file::{CheckEntry, ColumnSettings, Mask, Mode, PartitionBy, ReconcileLevel, ReconcileSettings, Settings};
 pub use problems::{Files, Problems};
-pub use resolve::{Overrides, Spec, TableSpec, load};
+pub use resolve::{Outside, Overrides, Spec, TableSpec, load};
 
 /// Reads any YAML document as a spanned tree, under the budgets of a pipeline.
 ///
