@@ -6,6 +6,7 @@
 //! plan, each for itself.
 
 mod build;
+mod checks;
 mod explain;
 mod expr;
 mod plan;
