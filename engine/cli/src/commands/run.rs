@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 use transload_core::value::Outcome;
-use transload_core::{Clock, Error, ErrorKind, Receipt, Result, RunId, Verdict};
+use transload_core::{Clock, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict};
 use transload_ledger::{Audit, Ledger, RunEnd, RunJournal, RunStart};
 use transload_plan::Plan;
 use transload_run::{Limits, Load, TableOutcome};
 use transload_spec::ReconcileLevel;
 
-use crate::args::{Global, Resources, Resume, Run};
+use crate::args::{Global, Quality, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
 use crate::connectors::{beside, planned};
 use crate::output::{Failure, Output};
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
     audit.append("planned", Some(&start.plan)).await?;
     output.say(&format!("run {} of pipeline {}", start.run, plan.pipeline));
     let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock };
-    going.go(&args.resources, output).await
+    going.go(&args.resources, &args.quality, output).await
 }
 
 pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> Result<u8, Failure> {
@@ -76,7 +76,7 @@ pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> R
     audit.append("resumed", Some(&summary.start.plan)).await?;
     output.say(&format!("resuming run {run} of pipeline {}: {} units are staged", plan.pipeline, summary.staged_units));
     let going = Going { plan: Arc::new(plan), start: summary.start, ledger, journal, audit, clock };
-    going.go(&args.resources, output).await
+    going.go(&args.resources, &args.quality, output).await
 }
 
 /// Reads the name of a run.
@@ -110,9 +110,9 @@ struct Going {
 }
 
 impl Going {
-    async fn go(self, resources: &Resources, output: &Output) -> Result<u8, Failure> {
+    async fn go(self, resources: &Resources, quality: &Quality, output: &Output) -> Result<u8, Failure> {
         let signals = Signals::listen()?;
-        let result = self.load_and_compare(resources, output, &signals).await;
+        let result = self.load_and_compare(resources, quality, output, &signals).await;
         let Conclusion { code, status, error, tables } = match result {
             Ok(report) => report.conclude(&signals),
             Err(error) => {
@@ -144,7 +144,13 @@ impl Going {
         Ok(code)
     }
 
-    async fn load_and_compare(&self, resources: &Resources, output: &Output, signals: &Signals) -> Result<Report> {
+    async fn load_and_compare(
+        &self,
+        resources: &Resources,
+        quality: &Quality,
+        output: &Output,
+        signals: &Signals,
+    ) -> Result<Report> {
         let resolver = resolver();
         let progress = progress::listener(output);
         let rulebook = Arc::new(planned_rulebook(&self.plan)?);
@@ -160,18 +166,20 @@ impl Going {
             progress: Arc::clone(&progress),
             clock: self.clock.clone(),
             limits: resources.limits(),
+            show_values: quality.show_values,
             cancel: signals.cancel.clone(),
         };
         let outcomes = transload_run::run(&load).await?;
         let mut report = Report { tables: Vec::new() };
         for outcome in outcomes {
-            let TableOutcome { table, result } = outcome;
+            let TableOutcome { table, result, findings } = outcome;
             let receipt = match result {
                 Ok(receipt) => receipt,
                 Err(error) => {
                     report.tables.push(TableReport {
                         table: table.to_string(),
                         receipt: None,
+                        findings,
                         verdict: None,
                         error: Some(error),
                         nothing_new: false,
@@ -186,6 +194,7 @@ impl Going {
             report.tables.push(TableReport {
                 table: table.to_string(),
                 receipt: Some(receipt),
+                findings,
                 verdict: None,
                 error: None,
                 nothing_new: false,
@@ -200,6 +209,7 @@ impl Going {
             audit: self.audit.clone(),
             names_run: self.start.run.clone(),
             names_evidence: RunId::new(&self.clock),
+            started_micros: self.start.at_micros,
             session: load.limits.session()?,
             progress,
         };
@@ -217,8 +227,27 @@ impl Going {
             }
         }
         report.say(output);
+        if let Some(path) = &quality.junit {
+            let findings: Vec<Finding> = report.tables.iter().flat_map(|t| t.findings.iter().cloned()).collect();
+            std::fs::write(path, transload_quality::junit(&self.plan.pipeline, &findings))
+                .map_err(|e| Error::from(e).with("file", path.display().to_string()))?;
+        }
         Ok(report)
     }
+}
+
+/// Puts every line of a text further in.
+pub(crate) fn indented(text: &str, by: &str) -> String {
+    text.lines().map(|line| format!("{by}{line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// The checks of a table in the last line: how many passed, and those that failed in full. None without checks.
+fn checks(findings: &[Finding]) -> serde_json::Value {
+    if findings.is_empty() {
+        return serde_json::Value::Null;
+    }
+    let failed: Vec<&Finding> = findings.iter().filter(|f| f.is_failed()).collect();
+    json!({ "passed": findings.len() - failed.len(), "failed": failed })
 }
 
 /// How a run ends.
@@ -239,6 +268,7 @@ struct Report {
 struct TableReport {
     table: String,
     receipt: Option<Receipt>,
+    findings: Vec<Finding>,
     verdict: Option<Verdict>,
     error: Option<Error>,
     /// Whether an incremental load found nothing new.
@@ -261,6 +291,12 @@ impl Report {
                     "  {}: {} rows read, {} written{filtered}{aside}",
                     t.table, r.counts.read, r.counts.written
                 ));
+            }
+            if let Some(summary) = transload_quality::summary(&t.findings) {
+                output.say(&format!("  {}: {summary}", t.table));
+            }
+            for finding in t.findings.iter().filter(|f| f.is_failed()) {
+                output.say(&indented(&transload_quality::describe(finding), "    "));
             }
             if let Some(v) = &t.verdict {
                 output.say(&format!("  {}: {} — {}", t.table, v.outcome, v.summary));
@@ -285,6 +321,7 @@ impl Report {
                     "quarantined": counts.quarantined,
                     "filtered": counts.filtered,
                     "digest": t.receipt.as_ref().map(|r| r.digest.clone()),
+                    "checks": checks(&t.findings),
                     "verdict": t.verdict.as_ref().map(|v| v.outcome),
                     "error": t.error.as_ref().map(ToString::to_string),
                 })
