@@ -11,6 +11,7 @@ mod exit_codes;
 mod faults;
 mod harness;
 mod house;
+mod quality;
 mod readme;
 mod schemas;
 mod yaml;
