@@ -20,7 +20,7 @@ fn success_is_0_and_the_last_line_says_what_was_done() {
     assert_eq!(keys, ["pipeline", "run_id", "status", "exit_code", "tables"]);
     let table = line["tables"][0].as_object().unwrap();
     let keys: Vec<&str> = table.keys().map(String::as_str).collect();
-    assert_eq!(keys, ["table", "read", "written", "quarantined", "filtered", "digest", "verdict", "error"]);
+    assert_eq!(keys, ["table", "read", "written", "quarantined", "filtered", "digest", "checks", "verdict", "error"]);
     assert_eq!((table["read"].as_u64(), table["verdict"].as_str()), (Some(5), Some("match")));
 }
 

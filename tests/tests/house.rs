@@ -9,11 +9,11 @@ use crate::harness::root;
 fn allowed(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
         "core" => &[],
-        "spec" | "coerce" | "digest" | "ledger" | "tpch" | "lake" => &["core"],
-        "plan" => &["core", "spec", "coerce", "digest"],
+        "spec" | "coerce" | "quality" | "digest" | "ledger" | "tpch" | "lake" => &["core"],
+        "plan" => &["core", "spec", "coerce", "quality", "digest"],
         // The auditor does not trust the executor.
-        "run" | "reconcile" => &["core", "spec", "coerce", "digest", "plan"],
-        "cli" => &["core", "spec", "coerce", "digest", "plan", "run", "reconcile", "ledger", "tpch", "lake"],
+        "run" | "reconcile" => &["core", "spec", "coerce", "quality", "digest", "plan"],
+        "cli" => &["core", "spec", "coerce", "quality", "digest", "plan", "run", "reconcile", "ledger", "tpch", "lake"],
         "testkit" => &["core", "digest"],
         "tests" | "benches" => &["core", "digest", "cli", "lake"],
         _ => return None,

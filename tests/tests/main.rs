@@ -12,6 +12,7 @@ mod exit_codes;
 mod faults;
 mod harness;
 mod house;
+mod quality;
 mod readme;
 mod s3;
 mod schemas;

@@ -23,7 +23,7 @@ fn yaml(path: &std::path::Path) -> Option<Value> {
 }
 
 #[test]
-fn the_schema_accepts_good_pipelines_and_refuses_many_bad_ones() {
+fn the_schema_accepts_good_pipelines_and_refuses_most_bad_ones() {
     let schema: Value = serde_json::from_str(&committed("pipeline")).unwrap();
     let validator = jsonschema::draft7::new(&schema).unwrap();
     let list = |folder: &str| -> Vec<_> {
@@ -40,7 +40,7 @@ fn the_schema_accepts_good_pipelines_and_refuses_many_bad_ones() {
     let bad: Vec<Value> = list("tests/bad_yaml").iter().filter_map(|p| yaml(p)).collect();
     let refused = bad.iter().filter(|v| !validator.is_valid(v)).count();
     // The others break rules that a schema cannot state, such as two tables with one target.
-    assert!(refused >= 150, "{refused} of {}", bad.len());
+    assert!(refused * 2 > bad.len(), "{refused} of {}", bad.len());
 }
 
 #[test]

@@ -177,9 +177,21 @@ pub(crate) struct Run {
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) resources: Resources,
+    #[command(flatten)]
+    pub(crate) quality: Quality,
     /// Show the plan and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Quality {
+    /// Also write what the checks found to this file, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Let checks show, and keep in the ledger, some of the values that break a rule
+    #[arg(long)]
+    pub(crate) show_values: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -188,6 +200,8 @@ pub(crate) struct Resume {
     pub(crate) run: String,
     #[command(flatten)]
     pub(crate) resources: Resources,
+    #[command(flatten)]
+    pub(crate) quality: Quality,
 }
 
 #[derive(Debug, clap::Args)]

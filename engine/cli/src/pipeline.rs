@@ -12,7 +12,7 @@ use transload_core::{
     Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, Span, TableName,
 };
 use transload_plan::{Build, Plan, TableInput, build, check_expression, idle_misfit};
-use transload_spec::{ColumnSettings, Files, Mode, Overrides, Problems, Spec, TableSpec};
+use transload_spec::{CheckEntry, ColumnSettings, Files, Mode, Outside, Overrides, Problems, Spec, TableSpec};
 
 use crate::args;
 use crate::connectors::endpoint;
@@ -38,7 +38,8 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
     let name = path.display().to_string();
     let text = read_text(path)?;
     let overrides = Overrides { environment: overrides.env.clone(), settings: overrides.set.clone() };
-    let spec = transload_spec::load(&name, &text, &overrides, &|own| std::fs::read_to_string(own))?;
+    let outside = Outside { read: &|own| std::fs::read_to_string(own), check: &check_rule };
+    let spec = transload_spec::load(&name, &text, &overrides, outside)?;
     let (rulebook, rulebook_node) = rulebook(&spec)?;
     let mut problems = Vec::new();
     let resolver = resolver();
@@ -114,6 +115,17 @@ fn rulebook(spec: &Spec) -> Result<(Rulebook, Node), Failure> {
         Ok(rulebook) => Ok((rulebook, node)),
         Err(problems) => Err(Problems::new(files, problems).into()),
     }
+}
+
+/// What is wrong with a quality check, as far as that can be told without knowing the columns.
+fn check_rule(entry: &CheckEntry) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for check in transload_quality::read(&entry.0.kind, &entry.0.options, &mut problems) {
+        for sql in check.expressions() {
+            problems.extend(check_expression(&sql, sql.span));
+        }
+    }
+    problems
 }
 
 fn check_table(

@@ -94,13 +94,23 @@ pub struct Kinded {
     pub options: Node,
 }
 
-impl<'de> Deserialize<'de> for Kinded {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+impl Kinded {
+    /// Reads a mapping of one key; `expected` is said of anything else.
+    ///
+    /// # Errors
+    /// The deserializer's own.
+    pub fn one_key<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<Self, D::Error> {
         let Entries(mut entries) = Entries::<TreeNode>::deserialize(deserializer)?;
         match (entries.pop(), entries.is_empty()) {
             (Some((kind, options)), true) => Ok(Self { kind, options: options.0 }),
-            _ => Err(de::Error::custom("expected exactly one kind, such as `lake: { … }`")),
+            _ => Err(de::Error::custom(expected)),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Kinded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::one_key(deserializer, "expected exactly one kind, such as `lake: { … }`")
     }
 }
 

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::finding::{CheckTally, Finding};
 use crate::name::TableName;
 use crate::value::{Counts, Loss, Receipt, Staged};
 
@@ -22,6 +23,9 @@ pub struct StagedUnit {
     pub counts: Counts,
     /// What the casts lost.
     pub losses: Vec<Loss>,
+    /// What the checks counted, in the order of the plan.
+    #[serde(default)]
+    pub checks: Vec<CheckTally>,
     /// The digest of what was staged, in its mergeable form.
     pub digest: String,
     /// Highest value of an incremental table's cursor column, as text.
@@ -41,6 +45,8 @@ pub trait Journal: Send + Sync {
     async fn record_receipt(&self, receipt: &Receipt) -> Result<()>;
     /// Every receipt remembered so far.
     async fn receipts(&self) -> Result<Vec<Receipt>>;
+    /// Remembers what the checks of a table found, whether it is published or not.
+    async fn record_findings(&self, table: &TableName, findings: &[Finding]) -> Result<()>;
 }
 
 /// Something a watcher may want to know.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::name::{CommitKey, TableName};
 
 /// A source fixed at one readable point in time.
@@ -154,6 +155,9 @@ pub struct Receipt {
     pub counts: Counts,
     /// The casts that could lose something, with what they did lose.
     pub losses: Vec<Loss>,
+    /// What the quality checks found.
+    #[serde(default)]
+    pub checks: Vec<Finding>,
     /// The table digest of what was written; see `docs/row-hash.md`.
     pub digest: String,
     /// What became visible.

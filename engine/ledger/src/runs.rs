@@ -6,7 +6,7 @@ use object_store::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use transload_core::journal::StagedUnit;
-use transload_core::{Error, Journal, Receipt, Result, RunId, TableName, Verdict};
+use transload_core::{Error, Finding, Journal, Receipt, Result, RunId, TableName, Verdict};
 
 use crate::Ledger;
 use crate::artifacts::hex;
@@ -54,6 +54,8 @@ pub struct RunSummary {
     pub end: Option<RunEnd>,
     /// Tables that were committed.
     pub receipts: Vec<Receipt>,
+    /// What the checks of every table found, newest of each.
+    pub findings: Vec<Finding>,
     /// Tables that were compared, newest verdict of each.
     pub verdicts: Vec<Verdict>,
     /// Units that are staged.
@@ -131,10 +133,17 @@ impl Ledger {
             }
         }
         newest.sort_by(|a, b| a.to.cmp(&b.to));
+        let mut findings: Vec<Vec<Finding>> = Vec::new();
+        for found in self.facts::<Vec<Finding>>(run, "checks-").await? {
+            let table = |f: &[Finding]| f.first().map(|f| f.table.clone());
+            findings.retain(|older| table(older) != table(&found));
+            findings.push(found);
+        }
         Ok(RunSummary {
             start,
             end: self.facts(run, "end-").await?.pop(),
             receipts: self.facts(run, "receipt-").await?,
+            findings: findings.into_iter().flatten().collect(),
             verdicts: newest,
             staged_units: self.facts::<StagedUnit>(run, "unit-").await?.len(),
         })
@@ -193,6 +202,10 @@ impl Journal for RunJournal {
 
     async fn receipts(&self) -> Result<Vec<Receipt>> {
         self.ledger.facts(&self.run, "receipt-").await
+    }
+
+    async fn record_findings(&self, table: &TableName, findings: &[Finding]) -> Result<()> {
+        self.ledger.numbered_fact(&self.run, &format!("checks-{}", short(table)), &findings).await
     }
 }
 

@@ -13,9 +13,11 @@ use transload_core::decode::closest;
 use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Node, Problem, Source, Span, TableName};
 use transload_digest::Algorithm;
+use transload_quality::Check;
 use transload_spec::file::{Misfit, RowHash};
 use transload_spec::{Mask, Mode, Problems, ReconcileLevel, Spec, TableSpec};
 
+use crate::checks::View;
 use crate::expr::Expressions;
 use crate::plan::{
     CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, SourceColumn, TablePlan,
@@ -169,6 +171,7 @@ impl Table<'_> {
             self.filter(&expressions, filter);
         }
         let incremental = self.incremental(&expressions, &source_columns, &columns);
+        let checks = self.checks(&seen_by_sql, &expressions, &columns);
         let key = self.key(&columns);
         let partition_by = self.partition_by(&columns);
         let reconcile = settings.reconcile.clone().unwrap_or_default();
@@ -194,6 +197,7 @@ impl Table<'_> {
             incremental,
             partition_by,
             key,
+            checks,
             reconcile: ReconcilePlan {
                 level: reconcile.level.unwrap_or(ReconcileLevel::Row),
                 hash: match reconcile.hash.as_ref().map(|h| h.value) {
@@ -349,6 +353,50 @@ impl Table<'_> {
             }
             Err(reason) => self.problems.push(Problem::new(filter.span, reason)),
         }
+    }
+
+    /// The checks that are about columns of this table. One that only a default makes waits for tables that have its
+    /// columns.
+    fn checks(&mut self, cast: &SchemaRef, expressions: &Expressions, columns: &[ColumnPlan]) -> Vec<Check> {
+        let input = self.input;
+        if input.spec.settings.checks.is_none() {
+            return Vec::new();
+        }
+        // What is wrong with a derived column has been said.
+        let Ok(view) = View::new(cast, expressions, columns) else { return Vec::new() };
+        let mut checks = Vec::new();
+        for entry in input.spec.settings.checks.iter().flat_map(|c| &c.value) {
+            let own = input.spec.own_checks.contains(&entry.span);
+            for check in transload_quality::read(&entry.value.0.kind, &entry.value.0.options, self.problems) {
+                let names = view.names();
+                let missing: Vec<_> = check.columns().into_iter().filter(|c| !names.contains(&c.as_str())).collect();
+                for column in missing.iter().filter(|_| own) {
+                    self.no_such_column(column, column.span, &names);
+                }
+                if missing.is_empty() && self.check_fits(&view, &check, entry.span) {
+                    checks.push(check);
+                }
+            }
+        }
+        checks
+    }
+
+    fn check_fits(&mut self, view: &View, check: &Check, place: Span) -> bool {
+        let before = self.problems.len();
+        for sql in check.expressions() {
+            if let Err(reason) = view.reads_sql(&sql) {
+                self.problems.push(Problem::new(sql.span, reason));
+            }
+        }
+        if self.problems.len() > before {
+            return false;
+        }
+        let Err(wrong) = view.pass(std::slice::from_ref(check), 0) else { return true };
+        let column = check.columns().first().map(|c| c.span);
+        let expression = check.expressions().first().map(|sql| sql.span);
+        let span = column.or(expression).unwrap_or(place);
+        self.problems.extend(wrong.into_iter().map(|(_, reason)| Problem::new(span, reason)));
+        false
     }
 
     /// Masked columns become text in the target.

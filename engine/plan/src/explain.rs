@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use transload_coerce::Loss;
 use transload_core::connector::{Transform as PartitionTransform, WriteMode};
+use transload_quality::Check;
 use transload_spec::ReconcileLevel;
 
 use crate::plan::{ColumnPlan, Origin, Plan, TablePlan};
@@ -39,6 +40,12 @@ impl fmt::Display for TablePlan {
         for column in &self.columns {
             writeln!(f, "│  │  ├─ {:width$}  {}", column.name, describe(column))?;
         }
+        if !self.checks.is_empty() {
+            writeln!(f, "│  ├─ checks")?;
+        }
+        for check in &self.checks {
+            writeln!(f, "│  │  ├─ {}", describe_check(check))?;
+        }
         let layout: Vec<String> = self
             .partition_by
             .iter()
@@ -67,6 +74,21 @@ impl fmt::Display for TablePlan {
         };
         writeln!(f, "│  └─ reconcile  {by}")
     }
+}
+
+fn describe_check(check: &Check) -> String {
+    let columns: Vec<&str> = check.columns().iter().map(|c| c.value.as_str()).collect();
+    let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
+    let policy = check.policy();
+    let mut text = format!("{} {}{columns}  {}", check.code, check.kind(), check.expected());
+    if let Some(filter) = &policy.filter {
+        let _ = write!(text, "  where {}", filter.split_whitespace().collect::<Vec<_>>().join(" "));
+    }
+    let _ = write!(text, "  {}: {}", policy.severity(), policy.action());
+    if let Some(threshold) = &policy.threshold {
+        let _ = write!(text, " above {}", threshold.value);
+    }
+    text
 }
 
 fn describe(column: &ColumnPlan) -> String {

@@ -7,6 +7,7 @@
 
 mod build;
 mod checked;
+mod checks;
 mod explain;
 mod expr;
 mod plan;

@@ -7,6 +7,7 @@ use transload_core::connector::{Expected, Partition, WriteMode};
 use transload_core::decode::Kinded;
 use transload_core::{Error, LogicalType, Node, Pin, Result, Split, TableName};
 use transload_digest::Algorithm;
+use transload_quality::Check;
 use transload_spec::ReconcileLevel;
 use transload_spec::file::MetadataColumn;
 
@@ -79,6 +80,9 @@ pub struct TablePlan {
     pub partition_by: Vec<Partition>,
     /// Key columns, by their names in the target.
     pub key: Vec<String>,
+    /// Quality checks, in the order of the layers they come from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
     /// How arrival is proven.
     pub reconcile: ReconcilePlan,
     /// Rows expected, if the source knows.
@@ -238,11 +242,27 @@ impl TablePlan {
         self.columns.iter().enumerate().filter(|(_, c)| !matches!(c.origin, Origin::Metadata(_)))
     }
 
+    /// What a second look for one check has to read: the same rows, in no more columns than it takes.
+    #[must_use]
+    pub fn narrowed(&self, check: &Check) -> Self {
+        let mut plan = self.clone();
+        plan.checks.retain(Check::quarantines);
+        plan.checks.push(check.clone());
+        // An expression may read any column, and so may what puts rows aside. Filters see columns as they are cast.
+        if !self.can_quarantine() && check.expressions().is_empty() {
+            plan.columns.retain(|c| c.cast.is_some() || check.columns().iter().any(|name| name.value == c.name));
+            plan.key.clear();
+            plan.partition_by.clear();
+        }
+        plan
+    }
+
     /// Whether a row can end up in quarantine.
     pub fn can_quarantine(&self) -> bool {
         self.columns
             .iter()
             .any(|c| c.cast.as_ref().is_some_and(|c| c.on_misfit == OnMisfit::Quarantine && c.loss != Loss::Exact))
             || self.source_columns.iter().any(|c| c.name == transload_core::connector::FAULT_COLUMN)
+            || self.checks.iter().any(Check::quarantines)
     }
 }

@@ -20,9 +20,11 @@ use transload_coerce::{Cast, MaskKind, Rulebook};
 use transload_core::connector::FAULT_COLUMN;
 use transload_core::value::Loss as LossCount;
 use transload_core::{Error, ErrorKind, LogicalType, Result};
+use transload_quality::Tally;
 use transload_spec::file::MetadataColumn;
 
 use crate::build::cast_schema;
+use crate::checks::{Checks, Found, View, bits_of};
 use crate::expr::Expressions;
 use crate::plan::{OnMisfit, Origin, TablePlan};
 
@@ -47,6 +49,7 @@ pub struct Transform {
     casts: Vec<SourceCast>,
     fault: Option<usize>,
     filter: Option<Filter>,
+    checks: Option<Checks>,
     outputs: Vec<Output>,
     facts: RunFacts,
     pushdown: Vec<Expr>,
@@ -72,6 +75,17 @@ enum Output {
     Source { column: usize, mask: Option<(Cast, MaskKind)> },
     Derived(Arc<dyn PhysicalExpr>),
     Metadata(MetadataColumn),
+}
+
+/// For columns with values that do not fit, which rows they are in.
+type Misfits = Vec<(usize, BooleanBuffer)>;
+
+/// Why rows of a batch are put aside.
+struct Reasons<'a> {
+    misfits: &'a [(usize, BooleanBuffer)],
+    fault: Option<&'a ArrayRef>,
+    found: Option<&'a Found>,
+    seen: &'a BooleanBuffer,
 }
 
 /// Rows that were put aside: as the source gave them, with a reason each.
@@ -216,6 +230,17 @@ impl Transform {
             }
         };
 
+        let checks = match plan.checks.is_empty() {
+            true => None,
+            false => {
+                let view = View::new(&cast_schema, &expressions, &plan.columns).map_err(Error::config)?;
+                let checks = Checks::new(view, &plan.checks, facts.started_micros)
+                    .map_err(|e| e.with("table", plan.from.as_str()).hint("the source has changed: make a new plan"))?;
+                checks.reads().for_each(|column| casts[column].needed = true);
+                Some(checks)
+            }
+        };
+
         // Quarantine keeps whole rows, so then everything is read.
         let fault = source.index_of(FAULT_COLUMN).ok();
         let projection: Vec<usize> = (0..source.fields().len())
@@ -252,6 +277,7 @@ impl Transform {
             quarantine: Arc::new(Schema::new(quarantine)),
             casts,
             filter,
+            checks,
             outputs,
             facts,
             pushdown,
@@ -269,6 +295,15 @@ impl Transform {
     /// The columns of quarantined rows: the source's, then place and reason.
     pub fn quarantine_schema(&self) -> &SchemaRef {
         &self.quarantine
+    }
+
+    /// The columns that a check names, as checks see them.
+    ///
+    /// # Errors
+    /// [`Internal`](ErrorKind::Internal) if there is no such check.
+    pub fn check_schema(&self, check: usize) -> Result<SchemaRef> {
+        let checks = self.checks.as_ref().ok_or_else(|| Error::internal("a table without checks is checked"))?;
+        Ok(Arc::new(checks.schema().project(checks.pass.columns(check))?))
     }
 
     /// The part of the filter that the source may apply too.
@@ -318,40 +353,25 @@ impl Transform {
         Ok(highest.map(|(_, text)| text.to_string()))
     }
 
-    /// Transforms a batch of the scanned columns of source rows. `position` is the place of its first row among those of its split.
+    /// An empty tally for one unit of work. `show_values`: whether values that break a rule may be kept.
+    pub fn tally(&self, show_values: bool) -> Tally {
+        self.checks.as_ref().map(|c| c.pass.tally(show_values)).unwrap_or_default()
+    }
+
+    /// Transforms a batch of the scanned columns of source rows. `position` is the place of its first row among those
+    /// of its split, `tally` that of the split.
     ///
     /// # Errors
     /// [`Quality`](ErrorKind::Quality) if a value does not fit and its policy is to stop.
-    pub fn apply(&self, batch: &RecordBatch, position: u64) -> Result<Transformed> {
+    pub fn apply(&self, batch: &RecordBatch, position: u64, tally: &mut Tally) -> Result<Transformed> {
         let rows = batch.num_rows();
         let mut losses: BTreeMap<usize, LossCount> = BTreeMap::new();
-        let mut misfits: Vec<(usize, BooleanBuffer)> = Vec::new();
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
-        for (i, cast) in self.casts.iter().enumerate() {
-            let Some(at) = self.positions[i] else {
-                columns.push(new_null_array(self.cast_schema.field(i).data_type(), rows));
-                continue;
-            };
-            let array = batch.column(at);
-            match &cast.cast {
-                Some((cast, _, counts)) if cast.from() == cast.to() || self.casts[i].needed => {
-                    let done = cast.apply(array).map_err(|e| e.with("column", self.source.field(i).name()))?;
-                    if let Some(bad) = done.misfits {
-                        misfits.push((i, bad));
-                    }
-                    if done.changed > 0 && *counts {
-                        self.loss(&mut losses, i).changed += done.changed;
-                    }
-                    columns.push(done.array);
-                }
-                _ => columns.push(Arc::clone(array)),
-            }
-        }
+        let (columns, misfits) = self.cast(batch, &mut losses)?;
         let fault =
             self.fault.and_then(|i| self.positions[i]).map(|at| batch.column(at)).filter(|c| c.null_count() < rows);
-        if self.filter.is_none() && misfits.is_empty() && fault.is_none() {
+        if self.filter.is_none() && self.checks.is_none() && misfits.is_empty() && fault.is_none() {
             let cursor = self.highest(&columns)?;
-            let rows = self.output_batch(&columns, rows)?;
+            let rows = self.output_batch(&columns, rows, None)?;
             return Ok(Transformed {
                 rows,
                 filtered: 0,
@@ -369,8 +389,10 @@ impl Transform {
         let faulty = fault.map(|f| BooleanBuffer::collect_bool(rows, |i| f.is_valid(i)));
         let passed = self.passed(&cast_batch, &misfits, faulty.as_ref())?;
         let mut aside = faulty.clone().unwrap_or_else(|| BooleanBuffer::new_unset(rows));
-        for (column, bad) in &misfits {
-            let bad = bad & &passed;
+        // Columns whose value is not known for some rows, which are put aside.
+        let mut unread: Vec<(usize, &BooleanBuffer)> = Vec::new();
+        for (column, all) in &misfits {
+            let bad = all & &passed;
             let count = bad.count_set_bits() as u64;
             if count == 0 {
                 continue;
@@ -380,12 +402,23 @@ impl Transform {
                 Some(OnMisfit::Quarantine) => {
                     self.loss(&mut losses, *column).quarantined += count;
                     aside = &aside | &bad;
+                    unread.push((*column, all));
                 }
                 _ => return Err(self.misfit(*column, count, position + first(&bad))),
             }
         }
+        let seen = match &faulty {
+            Some(faulty) => &passed & &!faulty,
+            None => passed.clone(),
+        };
+        let checked = self.check(&cast_batch, &seen, &unread, tally)?;
+        if let Some(found) = checked.as_ref().and_then(|(_, found)| found.as_ref()) {
+            aside = &aside | &found.rows(&seen);
+        }
         let keep = BooleanArray::new(&passed & &!&aside, None);
-        let quarantined = self.put_aside(batch, &aside, &misfits, fault, position)?;
+        let found = checked.as_ref().and_then(|(_, found)| found.as_ref());
+        let quarantined =
+            self.put_aside(batch, &aside, &Reasons { misfits: &misfits, fault, found, seen: &seen }, position)?;
         let counted = aside.count_set_bits() as u64;
         let filtered = rows as u64 - keep.true_count() as u64 - counted;
         let mut cursor = None;
@@ -394,8 +427,75 @@ impl Transform {
             cursor = self.highest(seen.columns())?;
         }
         let kept = if keep.true_count() == rows { cast_batch } else { filter_record_batch(&cast_batch, &keep)? };
-        let rows = self.output_batch(kept.columns(), kept.num_rows())?;
+        let kept_view = match checked {
+            Some((view, _)) if view.num_rows() == kept.num_rows() => Some(view),
+            Some((view, _)) => {
+                let keep = BooleanArray::new(bits_of(keep.values(), &seen)?, None);
+                Some(filter_record_batch(&view, &keep)?)
+            }
+            None => None,
+        };
+        if let (Some(checks), Some(view)) = (&self.checks, &kept_view) {
+            checks.pass.table(view, tally)?;
+        }
+        let rows = self.output_batch(kept.columns(), kept.num_rows(), kept_view.as_ref())?;
         Ok(Transformed { rows, filtered, quarantined, losses: losses.into_values().collect(), cursor })
+    }
+
+    /// Casts the columns that are needed, and finds the values that do not fit.
+    fn cast(&self, batch: &RecordBatch, losses: &mut BTreeMap<usize, LossCount>) -> Result<(Vec<ArrayRef>, Misfits)> {
+        let rows = batch.num_rows();
+        let mut misfits = Misfits::new();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
+        for (i, cast) in self.casts.iter().enumerate() {
+            let Some(at) = self.positions[i] else {
+                columns.push(new_null_array(self.cast_schema.field(i).data_type(), rows));
+                continue;
+            };
+            let array = batch.column(at);
+            match &cast.cast {
+                Some((cast, _, counts)) if cast.from() == cast.to() || self.casts[i].needed => {
+                    let done = cast.apply(array).map_err(|e| e.with("column", self.source.field(i).name()))?;
+                    if let Some(bad) = done.misfits {
+                        misfits.push((i, bad));
+                    }
+                    if done.changed > 0 && *counts {
+                        self.loss(losses, i).changed += done.changed;
+                    }
+                    columns.push(done.array);
+                }
+                _ => columns.push(Arc::clone(array)),
+            }
+        }
+        Ok((columns, misfits))
+    }
+
+    /// Looks at the rows that are `seen`: what checks see of them, and which of them are to be put aside.
+    fn check(
+        &self,
+        batch: &RecordBatch,
+        seen: &BooleanBuffer,
+        unread: &[(usize, &BooleanBuffer)],
+        tally: &mut Tally,
+    ) -> Result<Option<(RecordBatch, Option<Found>)>> {
+        let Some(checks) = &self.checks else { return Ok(None) };
+        let all = !seen.has_false();
+        let rows = match all {
+            true => batch.clone(),
+            false => filter_record_batch(batch, &BooleanArray::new(seen.clone(), None))?,
+        };
+        let derive = |number: usize| match &self.outputs[number] {
+            Output::Derived(expr) => derived(expr, &rows, self.output.field(number)),
+            _ => Err(Error::internal("a column is not derived")),
+        };
+        let view = checks.seen(rows.columns(), rows.num_rows(), derive)?;
+        let mut unread_of_seen = Vec::with_capacity(unread.len());
+        for (column, bad) in unread {
+            unread_of_seen.push((*column, if all { (*bad).clone() } else { bits_of(bad, seen)? }));
+        }
+        let unread: Vec<(usize, &BooleanBuffer)> = unread_of_seen.iter().map(|(c, bad)| (*c, bad)).collect();
+        let aside = checks.pass.rows(&view, &|column| checks.unsure(column, &unread), tally)?;
+        Ok(Some((view, aside.map(|aside| Found::new(aside, seen)))))
     }
 
     /// Rows that the filter lets through. A row whose filter depends on a value that does not fit is let
@@ -448,24 +548,26 @@ impl Transform {
         &self,
         batch: &RecordBatch,
         aside: &BooleanBuffer,
-        misfits: &[(usize, BooleanBuffer)],
-        fault: Option<&ArrayRef>,
+        reasons: &Reasons<'_>,
         position: u64,
     ) -> Result<Option<Quarantined>> {
-        if aside.count_set_bits() == 0 {
+        if !aside.has_true() {
             return Ok(None);
         }
-        let fault = fault.map(|f| f.as_string::<i32>().clone());
+        let fault = reasons.fault.map(|f| f.as_string::<i32>());
         let reason = |row: usize| {
-            let mut reasons: Vec<String> = Vec::new();
-            if let Some(f) = fault.as_ref().filter(|f| f.is_valid(row)) {
-                reasons.push(f.value(row).to_string());
+            let mut said: Vec<String> = Vec::new();
+            if let Some(f) = fault.filter(|f| f.is_valid(row)) {
+                said.push(f.value(row).to_string());
             }
-            for (column, _) in misfits.iter().filter(|(_, bad)| bad.value(row)) {
+            for (column, _) in reasons.misfits.iter().filter(|(_, bad)| bad.value(row)) {
                 let to = self.casts[*column].cast.as_ref().map(|(c, _, _)| c.to().to_string()).unwrap_or_default();
-                reasons.push(format!("{} does not fit {to}", self.source.field(*column).name()));
+                said.push(format!("{} does not fit {to}", self.source.field(*column).name()));
             }
-            reasons.join("; ")
+            if let (Some(checks), Some(found)) = (&self.checks, reasons.found.filter(|_| reasons.seen.value(row))) {
+                said.extend(checks.pass.reasons(&found.aside, found.places[row]).map(ToString::to_string));
+            }
+            said.join("; ")
         };
         let places: Vec<usize> = aside.set_indices().collect();
         let mask = BooleanArray::new(aside.clone(), None);
@@ -478,29 +580,30 @@ impl Transform {
         Ok(Some(Quarantined { rows: RecordBatch::try_new(Arc::clone(&self.quarantine), columns)? }))
     }
 
-    fn output_batch(&self, columns: &[ArrayRef], rows: usize) -> Result<RecordBatch> {
+    /// The rows for the target. `seen` is what checks saw of them, which holds derived columns already.
+    fn output_batch(&self, columns: &[ArrayRef], rows: usize, seen: Option<&RecordBatch>) -> Result<RecordBatch> {
         let mut out: Vec<ArrayRef> = Vec::with_capacity(self.outputs.len());
         let mut for_expressions: Option<RecordBatch> = None;
-        for (output, field) in self.outputs.iter().zip(self.output.fields()) {
+        for (number, (output, field)) in self.outputs.iter().zip(self.output.fields()).enumerate() {
             out.push(match output {
                 Output::Source { column, mask: None } => Arc::clone(&columns[*column]),
                 Output::Source { column, mask: Some((cast, mask)) } => {
                     mask.apply(&cast.apply(&columns[*column])?.array)?
                 }
                 Output::Derived(expr) => {
-                    let batch = match &for_expressions {
-                        Some(batch) => batch,
-                        None => for_expressions.insert(RecordBatch::try_new_with_options(
-                            Arc::clone(&self.cast_schema),
-                            columns.to_vec(),
-                            &RecordBatchOptions::new().with_row_count(Some(rows)),
-                        )?),
-                    };
-                    let failed = |_| failed(&format!("the expression of column {}", field.name()));
-                    let values = expr.evaluate(batch).map_err(failed)?.into_array(rows)?;
-                    match values.data_type() {
-                        DataType::Null => new_null_array(field.data_type(), rows),
-                        _ => values,
+                    match self.checks.as_ref().zip(seen).and_then(|(checks, seen)| checks.derived(seen, number)) {
+                        Some(values) => values,
+                        None => {
+                            let batch = match &for_expressions {
+                                Some(batch) => batch,
+                                None => for_expressions.insert(RecordBatch::try_new_with_options(
+                                    Arc::clone(&self.cast_schema),
+                                    columns.to_vec(),
+                                    &RecordBatchOptions::new().with_row_count(Some(rows)),
+                                )?),
+                            };
+                            derived(expr, batch, field)?
+                        }
                     }
                 }
                 Output::Metadata(kind) => match kind {
@@ -523,6 +626,17 @@ impl Transform {
         let highest = max.evaluate()?;
         Ok((!highest.is_null()).then_some(highest))
     }
+}
+
+/// The values of a derived column.
+fn derived(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch, field: &Field) -> Result<ArrayRef> {
+    let rows = batch.num_rows();
+    let failed = |_| failed(&format!("the expression of column {}", field.name()));
+    let values = expr.evaluate(batch).and_then(|v| v.into_array(rows)).map_err(failed)?;
+    Ok(match values.data_type() {
+        DataType::Null => new_null_array(field.data_type(), rows),
+        _ => values,
+    })
 }
 
 /// The engine's own text would show the value it failed on.

@@ -160,13 +160,14 @@ impl Side {
         let schema = Arc::clone(&self.schema);
         let compared = Arc::clone(&self.schema);
         let mut position = 0;
+        let mut tally = transform.as_ref().map(|t| t.tally(false)).unwrap_or_default();
         let batches = rows.map(move |batch| {
             let batch = batch?;
             let read = batch.num_rows() as u64;
             let batch = match &transform {
                 None => batch,
                 Some(transform) => {
-                    let done = transform.apply(&batch, position)?;
+                    let done = transform.apply(&batch, position, &mut tally)?;
                     let mut left_out = left_out.lock().unwrap_or_else(PoisonError::into_inner);
                     left_out.filtered += done.filtered;
                     left_out.quarantined += done.quarantined.map_or(0, |q| q.rows.num_rows() as u64);

@@ -6,6 +6,7 @@
 
 mod limits;
 mod load;
+mod second_look;
 mod table;
 mod unit;
 

@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use transload_coerce::Rulebook;
 use transload_core::journal::{Event, StagedUnit};
-use transload_core::{Clock, Endpoint, Error, ErrorKind, Journal, Progress, Receipt, Result, RunId, TableName, fault};
+use transload_core::{
+    Clock, Endpoint, Error, ErrorKind, Finding, Journal, Progress, Receipt, Result, RunId, TableName, fault,
+};
 use transload_plan::Plan;
 
 use crate::limits::Limits;
@@ -45,6 +47,8 @@ pub struct Load {
     pub clock: Clock,
     /// How much of the machine may be used.
     pub limits: Limits,
+    /// Whether checks may keep some of the values that break a rule.
+    pub show_values: bool,
     /// Asks the run to stop.
     pub cancel: CancellationToken,
 }
@@ -56,6 +60,8 @@ pub struct TableOutcome {
     pub table: TableName,
     /// Its receipt, or what went wrong.
     pub result: Result<Receipt>,
+    /// What its checks found, if it came to that.
+    pub findings: Vec<Finding>,
 }
 
 /// Executes a plan, or what is left of it after an earlier process.
@@ -79,14 +85,16 @@ pub async fn run(load: &Load) -> Result<Vec<TableOutcome>> {
     let mut outcomes: Vec<(usize, TableOutcome)> = Vec::new();
     for (at, plan) in load.plan.tables.iter().enumerate() {
         if let Some(receipt) = receipts.iter().find(|r| r.to == plan.to) {
-            outcomes.push((at, TableOutcome { table: plan.to.clone(), result: Ok(receipt.clone()) }));
+            let findings = receipt.checks.clone();
+            outcomes.push((at, TableOutcome { table: plan.to.clone(), result: Ok(receipt.clone()), findings }));
             continue;
         }
         let staged: Vec<StagedUnit> = recorded.iter().filter(|u| u.table == plan.to).cloned().collect();
         let (load, session, slots, name) = (load.clone(), session.clone(), Arc::clone(&slots), plan.to.clone());
         tables.spawn(async move {
-            let result = table(load, at, staged, session, slots).await.map_err(|e| e.with("table", name.as_str()));
-            (at, TableOutcome { table: name, result })
+            let mut findings = Vec::new();
+            let result = table(load, at, staged, session, slots, &mut findings).await;
+            (at, TableOutcome { result: result.map_err(|e| e.with("table", name.as_str())), table: name, findings })
         });
     }
     while let Some(done) = tables.join_next().await {
@@ -103,6 +111,7 @@ async fn table(
     staged: Vec<StagedUnit>,
     session: SessionContext,
     slots: Arc<Semaphore>,
+    findings: &mut Vec<Finding>,
 ) -> Result<Receipt> {
     let plan = &load.plan.tables[at];
     let table = match Table::open(&load, plan, &load.rulebook, &session).await {
@@ -115,7 +124,13 @@ async fn table(
             return Err(error);
         }
     };
-    let result = units_and_commit(&load, &table, staged, session, slots).await;
+    let result = async {
+        let resumed = staged.len() as u64;
+        let units = table.in_order(stage_units(&load, &table, staged, session.clone(), slots).await?)?;
+        judge(&load, &table, &units, &session, findings).await?;
+        publish(&load, &table, units, findings.clone(), resumed).await
+    };
+    let result = result.await;
     if let Err(error) = &result
         && !is_passing(error)
     {
@@ -124,14 +139,14 @@ async fn table(
     result
 }
 
-async fn units_and_commit(
+/// Stages what is not staged yet.
+async fn stage_units(
     load: &Load,
     table: &Arc<Table>,
     mut staged: Vec<StagedUnit>,
     session: SessionContext,
     slots: Arc<Semaphore>,
-) -> Result<Receipt> {
-    let resumed = staged.len() as u64;
+) -> Result<Vec<StagedUnit>> {
     let units = table.plan.splits.len();
     load.progress.event(Event::TableBegun { table: table.plan.to.clone(), rows: table.plan.estimated_rows, units });
     let mut running = JoinSet::new();
@@ -169,7 +184,33 @@ async fn units_and_commit(
     if load.cancel.is_cancelled() {
         return Err(stopped());
     }
-    let receipt = commit_with_retries(load, table, staged, resumed).await?;
+    Ok(staged)
+}
+
+/// Judges the checks; an error, if one of them demands that nothing is published.
+async fn judge(
+    load: &Load,
+    table: &Table,
+    units: &[StagedUnit],
+    session: &SessionContext,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
+    *findings = table.judge(units, &load.rulebook, session).await?;
+    if !findings.is_empty() {
+        load.journal.record_findings(&table.plan.to, findings).await?;
+    }
+    transload_quality::stopped(findings).map_or(Ok(()), Err)
+}
+
+/// Commits and remembers that it is done.
+async fn publish(
+    load: &Load,
+    table: &Arc<Table>,
+    units: Vec<StagedUnit>,
+    findings: Vec<Finding>,
+    resumed: u64,
+) -> Result<Receipt> {
+    let receipt = commit_with_retries(load, table, units, findings, resumed).await?;
     fault::point("run.receipt")?;
     load.journal.record_receipt(&receipt).await?;
     load.progress.event(Event::TableCommitted { table: table.plan.to.clone(), rows: receipt.committed.rows });
@@ -201,7 +242,7 @@ async fn unit_with_retries(
 ) -> Result<StagedUnit> {
     let mut retries = 0;
     let context = session.task_ctx();
-    let stage = || unit::stage(table, split, &context, &load.progress);
+    let stage = || unit::stage(table, split, &context, &load.progress, load.show_values);
     let mut unit = stage
         .retry(backoff())
         .when(Error::is_transient)
@@ -221,10 +262,11 @@ async fn commit_with_retries(
     load: &Load,
     table: &Arc<Table>,
     staged: Vec<StagedUnit>,
+    findings: Vec<Finding>,
     resumed: u64,
 ) -> Result<Receipt> {
     let mut retries = 0;
-    let commit = || table.commit(load, staged.clone(), resumed);
+    let commit = || table.commit(load, staged.clone(), findings.clone(), resumed);
     let mut receipt = commit
         .retry(backoff())
         .when(Error::is_transient)

@@ -8,11 +8,13 @@ use transload_coerce::{Loss, Rulebook};
 use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::journal::StagedUnit;
 use transload_core::value::Loss as LossCount;
-use transload_core::{CommitKey, Counts, Error, Receipt, Result, Sink, TableName};
+use transload_core::{CommitKey, Counts, Error, Finding, Receipt, Result, Sink, Source, TableName};
 use transload_digest::{Algorithm, sum_texts};
 use transload_plan::{RunFacts, TablePlan, Transform};
+use transload_quality::Facts;
 
 use crate::load::Load;
+use crate::second_look::SecondLook;
 use crate::unit::add_losses;
 
 /// A table with everything that is needed to load it.
@@ -26,6 +28,8 @@ pub(crate) struct Table {
     /// Positions of the columns that are hashed.
     pub(crate) compared: Vec<usize>,
     pub(crate) started: String,
+    source: Arc<dyn Source>,
+    facts: RunFacts,
 }
 
 impl Table {
@@ -50,7 +54,7 @@ impl Table {
             started_micros: load.started_micros,
             source_system: format!("{}:{}", load.plan.source.kind, plan.from),
         };
-        let transform = Transform::new(plan, &source.schema(), rulebook, facts)?;
+        let transform = Transform::new(plan, &source.schema(), rulebook, facts.clone())?;
         let projection = transform.projection().to_vec();
         let state = session.state();
         let scan = source.provider()?.scan(&state, Some(&projection), transform.pushdown(), None).await?;
@@ -84,6 +88,8 @@ impl Table {
             sink,
             quarantine,
             started: load.clock.stamp(),
+            source,
+            facts,
         })
     }
 
@@ -103,12 +109,38 @@ impl Table {
         load.target.sink(&plan.to, schema, &spec).await?.abort().await
     }
 
-    /// Publishes the staged units of all splits.
-    pub(crate) async fn commit(&self, load: &Load, mut units: Vec<StagedUnit>, resumed_units: u64) -> Result<Receipt> {
+    /// Puts the staged units of all splits into the order of the splits.
+    pub(crate) fn in_order(&self, mut units: Vec<StagedUnit>) -> Result<Vec<StagedUnit>> {
         units.sort_by_key(|u| u.split);
         if units.iter().map(|u| u.split).ne(0..self.plan.splits.len()) {
             return Err(Error::internal("not every split is staged exactly once").with("table", self.plan.to.as_str()));
         }
+        Ok(units)
+    }
+
+    /// Judges the checks by what all units counted, before anything is published.
+    pub(crate) async fn judge(
+        &self,
+        units: &[StagedUnit],
+        rulebook: &Rulebook,
+        session: &SessionContext,
+    ) -> Result<Vec<Finding>> {
+        let look = SecondLook { plan: &self.plan, source: &self.source, rulebook, facts: &self.facts, session };
+        let again = look.tally().await?;
+        let tallies: Vec<_> = units.iter().map(|u| u.checks.as_slice()).chain(again.as_deref()).collect();
+        let columns = self.plan.compared().map(|(_, c)| (c.name.as_str(), &c.ty)).collect();
+        let facts = Facts { started_micros: self.facts.started_micros, columns };
+        transload_quality::judge(&self.plan.checks, &self.plan.to, &tallies, &facts)
+    }
+
+    /// Publishes the staged units of all splits, which are in order, with what their checks found.
+    pub(crate) async fn commit(
+        &self,
+        load: &Load,
+        units: Vec<StagedUnit>,
+        checks: Vec<Finding>,
+        resumed_units: u64,
+    ) -> Result<Receipt> {
         let mut counts = Counts::default();
         let mut losses: Vec<LossCount> = self.possible_losses();
         let mut retries = 0;
@@ -142,6 +174,7 @@ impl Table {
             pin: self.plan.pin.clone(),
             counts,
             losses,
+            checks,
             digest: digest.to_string(),
             committed,
             quarantine,

@@ -14,6 +14,7 @@ use transload_core::value::Loss;
 use transload_core::{Counts, Error, ErrorKind, Result, Sink, Staged, fault};
 use transload_digest::{RowHasher, TableDigest};
 use transload_plan::Transform;
+use transload_quality::Tally as CheckTallies;
 
 use crate::table::Table;
 
@@ -21,8 +22,16 @@ use crate::table::Table;
 struct Tally {
     counts: Counts,
     losses: Vec<Loss>,
+    checks: CheckTallies,
     digest: TableDigest,
     cursor: Option<ScalarValue>,
+}
+
+impl Tally {
+    fn new(table: &Table, checks: CheckTallies) -> Self {
+        let digest = TableDigest::new(table.algorithm, 0);
+        Self { counts: Counts::default(), losses: Vec::new(), checks, digest, cursor: None }
+    }
 }
 
 /// Stages one split. Doing it again replaces what an earlier attempt left.
@@ -31,11 +40,11 @@ pub(crate) async fn stage(
     split: usize,
     context: &Arc<TaskContext>,
     progress: &Arc<dyn Progress>,
+    show_values: bool,
 ) -> Result<StagedUnit> {
     fault::point("unit.begun")?;
     let rows = table.scan.execute(split, Arc::clone(context))?;
-    let digest = TableDigest::new(table.algorithm, 0);
-    let tally = Arc::new(Mutex::new(Tally { counts: Counts::default(), losses: Vec::new(), digest, cursor: None }));
+    let tally = Arc::new(Mutex::new(Tally::new(table, table.transform.tally(show_values))));
     let (aside, put_aside) = mpsc::channel(1);
     let rows = transformed(table, rows, Arc::clone(&tally), aside, Arc::clone(progress))?;
 
@@ -46,12 +55,7 @@ pub(crate) async fn stage(
 
     let tally = std::mem::replace(
         &mut *tally.lock().unwrap_or_else(PoisonError::into_inner),
-        Tally {
-            counts: Counts::default(),
-            losses: Vec::new(),
-            digest: TableDigest::new(table.algorithm, 0),
-            cursor: None,
-        },
+        Tally::new(table, CheckTallies::default()),
     );
     let aside_rows = quarantined.as_ref().map_or(0, |q| q.rows);
     if staged.rows != tally.counts.written || aside_rows != tally.counts.quarantined {
@@ -68,6 +72,7 @@ pub(crate) async fn stage(
         quarantined,
         counts: tally.counts,
         losses: tally.losses,
+        checks: tally.checks.finish(),
         digest: tally.digest.to_string(),
         cursor: tally.cursor.as_ref().map(Transform::cursor_text).transpose()?,
         retries: 0,
@@ -96,7 +101,10 @@ fn transformed(
                 tokio::task::yield_now().await;
                 let Some(batch) = rows.next().await.transpose()? else { return Ok(None) };
                 let read = batch.num_rows() as u64;
-                let done = transform.apply(&batch, position)?;
+                let done = {
+                    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                    transform.apply(&batch, position, &mut tally.checks)?
+                };
                 let columns: Vec<_> = compared.iter().map(|i| Arc::clone(done.rows.column(*i))).collect();
                 let hashes = hasher.hash(&columns, done.rows.num_rows())?;
                 let put_aside = done.quarantined.as_ref().map_or(0, |q| q.rows.num_rows() as u64);

@@ -2,7 +2,7 @@
 //! so the comments here are what an editor shows.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use transload_core::connector::Transform;
 use transload_core::decode::{Entries, Kinded};
 use transload_core::tree::Spanned;
@@ -93,6 +93,9 @@ macro_rules! with_settings {
             /// Layout of the target by partition, outermost first.
             #[serde(default)]
             pub partition_by: Option<Spanned<Vec<Spanned<PartitionBy>>>>,
+            /// Quality checks of the rows and of the table.
+            #[serde(default)]
+            pub checks: Option<Spanned<Vec<Spanned<CheckEntry>>>>,
             /// How arrival is proven.
             #[serde(default)]
             pub reconcile: Option<Spanned<ReconcileSettings>>,
@@ -220,6 +223,34 @@ pub enum PartitionBy {
     },
 }
 
+/// A quality check: its kind, then its settings. Whoever knows the kinds reads it.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckEntry(pub Kinded);
+
+impl PartialEq for CheckEntry {
+    /// Places do not count.
+    fn eq(&self, other: &Self) -> bool {
+        serde_json::json!(self) == serde_json::json!(other)
+    }
+}
+
+impl<'de> Deserialize<'de> for CheckEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Kinded::one_key(deserializer, "expected exactly one check, such as `not_null: [id]`").map(Self)
+    }
+}
+
+impl JsonSchema for CheckEntry {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Check".into()
+    }
+
+    /// One kind with its settings; whoever knows the kinds replaces this definition.
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "object", "minProperties": 1, "maxProperties": 1 })
+    }
+}
+
 /// How arrival is proven.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -309,7 +340,8 @@ impl PartitionBy {
 }
 
 impl Settings {
-    /// Puts `over` on top of these settings: what it says wins. Columns and derived columns are joined by name.
+    /// Puts `over` on top of these settings: what it says wins. Columns and derived columns are joined by name, and
+    /// checks add up: a rule that an archetype makes is not lost because a table has one of its own.
     #[must_use]
     pub fn under(self, over: &Settings) -> Settings {
         Settings {
@@ -319,6 +351,15 @@ impl Settings {
             derive: join(self.derive, &over.derive, |_, over| over.clone()),
             filter: over.filter.clone().or(self.filter),
             partition_by: over.partition_by.clone().or(self.partition_by),
+            checks: match (self.checks, &over.checks) {
+                (Some(below), Some(over)) => {
+                    let mut value = below.value;
+                    value.retain(|check| !over.value.contains(check));
+                    value.extend(over.value.iter().cloned());
+                    Some(Spanned { value, span: over.span })
+                }
+                (below, over) => over.clone().or(below),
+            },
             reconcile: match (self.reconcile, &over.reconcile) {
                 (Some(below), Some(over)) => Some(Spanned {
                     span: over.span,
@@ -390,6 +431,7 @@ impl TableEntry {
             derive: self.derive.clone(),
             filter: self.filter.clone(),
             partition_by: self.partition_by.clone(),
+            checks: self.checks.clone(),
             reconcile: self.reconcile.clone(),
             metadata_columns: self.metadata_columns.clone(),
         }

@@ -14,9 +14,9 @@ pub mod schema;
 mod table;
 mod yaml;
 
-pub use file::{ColumnSettings, Mask, Mode, PartitionBy, ReconcileLevel, ReconcileSettings, Settings};
+pub use file::{CheckEntry, ColumnSettings, Mask, Mode, PartitionBy, ReconcileLevel, ReconcileSettings, Settings};
 pub use problems::{Files, Problems};
-pub use resolve::{Overrides, Spec, TableSpec, load};
+pub use resolve::{Outside, Overrides, Spec, TableSpec, load};
 
 /// Reads any YAML document as a spanned tree, under the budgets of a pipeline.
 ///

@@ -6,7 +6,7 @@ use transload_core::decode::{Kinded, closest, decode};
 use transload_core::tree::{Node, Spanned, Value};
 use transload_core::{Problem, Span};
 
-use crate::file::{ArchetypeFile, Environment, PipelineFile, Settings};
+use crate::file::{ArchetypeFile, CheckEntry, Environment, PipelineFile, Settings};
 use crate::problems::{Files, Problems};
 use crate::{archetype, table, yaml};
 
@@ -60,6 +60,8 @@ pub struct TableSpec {
     pub settings: Settings,
     /// Columns that the table itself names (not a default), which must therefore exist.
     pub own_columns: Vec<Spanned<String>>,
+    /// Where the checks stand that the table itself has, so that their columns must exist.
+    pub own_checks: Vec<Span>,
 }
 
 impl TableSpec {
@@ -120,18 +122,22 @@ pub struct Overrides {
     pub settings: Vec<String>,
 }
 
-/// Reads a pipeline. `read` gives the text of a user's own archetype.
+/// What reading a pipeline needs from outside.
+#[derive(Clone, Copy)]
+pub struct Outside<'a> {
+    /// The text of a user's own archetype.
+    pub read: &'a dyn Fn(&str) -> std::io::Result<String>,
+    /// What is wrong with a quality check.
+    pub check: &'a dyn Fn(&CheckEntry) -> Vec<Problem>,
+}
+
+/// Reads a pipeline.
 ///
 /// # Errors
 /// Every problem that was found, at its place.
-pub fn load(
-    name: &str,
-    text: &str,
-    overrides: &Overrides,
-    read: &dyn Fn(&str) -> std::io::Result<String>,
-) -> Result<Spec, Problems> {
+pub fn load(name: &str, text: &str, overrides: &Overrides, outside: Outside<'_>) -> Result<Spec, Problems> {
     let mut loader = Loader { files: Files::default(), problems: Vec::new() };
-    let spec = loader.load(name, text, overrides, read);
+    let spec = loader.load(name, text, overrides, outside);
     match spec {
         Some(spec) if loader.problems.is_empty() => Ok(Spec { files: loader.files, ..spec }),
         _ => Err(Problems::new(loader.files, loader.problems)),
@@ -164,18 +170,12 @@ impl Loader {
         }
     }
 
-    fn load(
-        &mut self,
-        name: &str,
-        text: &str,
-        overrides: &Overrides,
-        read: &dyn Fn(&str) -> std::io::Result<String>,
-    ) -> Option<Spec> {
+    fn load(&mut self, name: &str, text: &str, overrides: &Overrides, outside: Outside<'_>) -> Option<Spec> {
         let tree = self.tree(name, text)?;
         let file: PipelineFile = decode(&tree, &mut self.problems)?;
         self.version(&file.version);
         self.name(&file.pipeline);
-        let archetype = self.archetype(&file, read);
+        let archetype = self.archetype(&file, outside.read);
         let environment = self.environment(&file, overrides);
         let command_line = self.command_line(&overrides.settings);
 
@@ -193,15 +193,19 @@ impl Loader {
         for entry in &file.tables.value {
             let settings = defaults.clone().under(&entry.settings()).under(&command_line);
             table::check(entry, &settings, &mut self.problems);
+            self.checks(&settings, outside);
             tables.push(TableSpec {
                 from: entry.from.clone(),
                 to: entry.to.clone().unwrap_or_else(|| entry.from.clone()),
                 except: entry.except.clone().map(|e| e.value).unwrap_or_default(),
                 own_columns: entry.columns.iter().flat_map(|c| c.0.iter().map(|(name, _)| name.clone())).collect(),
+                own_checks: entry.checks.iter().flat_map(|c| c.value.iter().map(|check| check.span)).collect(),
                 settings,
             });
         }
         self.targets(&tables);
+        let layers = file.environments.iter().flat_map(|e| &e.0).filter_map(|(_, e)| e.defaults.as_ref());
+        layers.for_each(|settings| self.checks(settings, outside));
         let others: Vec<&Environment> = file
             .environments
             .iter()
@@ -321,6 +325,12 @@ impl Loader {
         merged
     }
 
+    /// What is wrong with single checks.
+    fn checks(&mut self, settings: &Settings, outside: Outside<'_>) {
+        let checks = settings.checks.iter().flat_map(|c| &c.value);
+        self.problems.extend(checks.flat_map(|check| (outside.check)(check)));
+    }
+
     /// No two tables may go to one target.
     fn targets(&mut self, tables: &[TableSpec]) {
         let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
@@ -379,7 +389,8 @@ mod tests {
         environments: { prod: { target: { lake: { url: other } }, defaults: { mode: append } } }\n";
 
     fn load_text(text: &str, overrides: &Overrides) -> Result<Spec, String> {
-        load("p.yaml", text, overrides, &|_| Err(std::io::ErrorKind::NotFound.into())).map_err(|p| p.render(false))
+        let outside = Outside { read: &|_| Err(std::io::ErrorKind::NotFound.into()), check: &|_| Vec::new() };
+        load("p.yaml", text, overrides, outside).map_err(|p| p.render(false))
     }
 
     #[test]
@@ -395,6 +406,23 @@ mod tests {
         assert!(a.mask.is_some() && a.rename.is_some());
         assert_eq!(spec.target.options.get("url").unwrap().value, Value::Text("other".into()));
         assert_eq!(spec.rulebook.value, "standard");
+    }
+
+    #[test]
+    fn checks_of_all_layers_add_up() {
+        let text =
+            GOOD.replace("defaults: { reconcile", "defaults: { checks: [ { not_null: [a] } ], reconcile").replace(
+                "- from: orders\n",
+                "- from: orders\n    checks: [ { not_null: [a] }, { range: { column: b, min: 0 } } ]\n",
+            );
+        let spec = load_text(&text, &Overrides::default()).unwrap();
+        let kinds = |table: &TableSpec| -> Vec<String> {
+            table.settings.checks.iter().flat_map(|c| &c.value).map(|c| c.0.kind.value.clone()).collect()
+        };
+        assert_eq!(kinds(&spec.tables[0]), ["not_null", "range"]);
+        assert_eq!(spec.tables[0].own_checks.len(), 2);
+        assert_eq!(kinds(&spec.tables[1]), ["not_null"]);
+        assert!(spec.tables[1].own_checks.is_empty());
     }
 
     #[test]

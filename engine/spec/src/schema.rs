@@ -7,8 +7,11 @@ use transload_core::Connector;
 
 use crate::file::{ArchetypeFile, PipelineFile};
 
+/// Gives the schema of one entry of a list of checks.
+pub type Checks = fn(&mut SchemaGenerator) -> Schema;
+
 /// The schema of a pipeline file, with the options of every kind of connection in `connectors`.
-pub fn pipeline(connectors: &[&dyn Connector]) -> Value {
+pub fn pipeline(connectors: &[&dyn Connector], checks: Checks) -> Value {
     let mut generator = generator();
     let kinds: Vec<Value> = connectors
         .iter()
@@ -22,23 +25,30 @@ pub fn pipeline(connectors: &[&dyn Connector]) -> Value {
             })
         })
         .collect();
+    let checks = checks(&mut generator);
     let mut schema = generator.into_root_schema_for::<PipelineFile>();
     if let Some(connection) = schema.pointer_mut("/definitions/Connection") {
         *connection = json!({ "description": "A configured system: its kind, then its options.", "oneOf": kinds });
     }
-    finish(schema, "transload pipeline")
+    finish(schema, checks, "transload pipeline")
 }
 
 /// The schema of an archetype file.
-pub fn archetype() -> Value {
-    finish(generator().into_root_schema_for::<ArchetypeFile>(), "transload archetype")
+pub fn archetype(checks: Checks) -> Value {
+    let mut generator = generator();
+    let checks = checks(&mut generator);
+    finish(generator.into_root_schema_for::<ArchetypeFile>(), checks, "transload archetype")
 }
 
 fn generator() -> SchemaGenerator {
     SchemaSettings::draft07().into_generator()
 }
 
-fn finish(mut schema: Schema, title: &str) -> Value {
+fn finish(mut schema: Schema, checks: Schema, title: &str) -> Value {
+    if let Some(check) = schema.pointer_mut("/definitions/Check") {
+        *check = checks.to_value();
+        check["description"] = json!("A quality check: its kind, then its settings.");
+    }
     schema.insert("title".to_string(), json!(title));
     schema.to_value()
 }

@@ -277,7 +277,8 @@ mod tests {
              defaults: {{ columns: {{ gone: {{ rename: email, mask: redact }} }}, reconcile: {{ level: count }} }}\n\
              tables:\n  - {{ from: t, {table} }}\n"
         );
-        match crate::load("p.yaml", &text, &crate::Overrides::default(), &|_| Err(std::io::ErrorKind::NotFound.into()))
+        let outside = crate::Outside { read: &|_| Err(std::io::ErrorKind::NotFound.into()), check: &|_| Vec::new() };
+        match crate::load("p.yaml", &text, &crate::Overrides::default(), outside)
         {
             Ok(_) => Vec::new(),
             Err(problems) => problems.list.into_iter().map(|p| p.message).collect(),

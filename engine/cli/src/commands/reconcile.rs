@@ -40,6 +40,8 @@ pub(crate) struct Comparison {
     pub(crate) names_run: RunId,
     /// Names the evidence, so that comparing again does not touch older evidence.
     pub(crate) names_evidence: RunId,
+    /// Start of the run that loaded the tables, in µs since 1970 UTC.
+    pub(crate) started_micros: i64,
     pub(crate) session: transload_run::Session,
     pub(crate) progress: Arc<dyn Progress>,
     /// Asks the comparison to stop.
@@ -61,6 +63,7 @@ impl Comparison {
             },
             evidence: beside(self.ledger.url(), "evidence", &resolver())?,
             run: self.names_evidence.clone(),
+            started_micros: self.started_micros,
             session: self.session.clone(),
         };
         let found = tokio::select! {
@@ -92,11 +95,13 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
     let clock = Clock::system();
     let ledger;
     let names_run;
+    let started_micros;
     let (plan, pins): (Plan, Option<Vec<(String, Pin)>>) = match (&args.run, &args.pipeline) {
         (Some(run), _) => {
             ledger = connectors::ledger(global, false)?;
             names_run = run_id(run)?;
             let summary = ledger.summary(&names_run).await?;
+            started_micros = summary.start.at_micros;
             let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
             let pins = summary.receipts.into_iter().map(|r| (r.to.to_string(), r.committed.pin)).collect();
             (plan, Some(pins))
@@ -116,6 +121,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
                 program: env!("CARGO_PKG_VERSION").to_string(),
             };
             ledger.begin(&start).await?;
+            started_micros = start.at_micros;
             (plan, None)
         }
         (None, None) => return Err(Error::new(ErrorKind::Usage, "a pipeline or a run is needed").into()),
@@ -127,6 +133,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
         target: planned(&plan.target, &resolver)?,
         audit: ledger.audit(clock.clone(), names_run.clone(), &plan.pipeline),
         names_evidence: RunId::new(&clock),
+        started_micros,
         session: args.resources.limits().session()?,
         progress: progress::listener(output),
         cancel: signals.cancel.clone(),

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 use transload_core::value::Outcome;
-use transload_core::{Clock, Error, ErrorKind, Receipt, Result, RunId, Verdict};
+use transload_core::{Clock, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict};
 use transload_ledger::{Audit, Ledger, RunEnd, RunJournal, RunStart, RunSummary};
 use transload_plan::Plan;
 use transload_run::{Limits, Load, TableOutcome};
 use transload_spec::ReconcileLevel;
 
-use crate::args::{Global, Resources, Resume, Run};
+use crate::args::{Global, Quality, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
 use crate::connectors::{self, beside, planned};
 use crate::output::{Failure, Output};
@@ -37,13 +37,13 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
     }
     let ledger = connectors::ledger(global, true)?;
     let lock = ledger.lock(&plan.pipeline).await?;
-    let ended = begin(plan, ledger, &args.resources, output).await;
+    let ended = begin(plan, ledger, args, output).await;
     lock.release().await;
     ended
 }
 
 /// A new run, from its first fact to its last. The pipeline's lock is held.
-async fn begin(plan: Plan, ledger: Ledger, resources: &Resources, output: &Output) -> Result<u8, Failure> {
+async fn begin(plan: Plan, ledger: Ledger, args: &Run, output: &Output) -> Result<u8, Failure> {
     let clock = Clock::system();
     let start = RunStart {
         run: RunId::new(&clock),
@@ -59,7 +59,7 @@ async fn begin(plan: Plan, ledger: Ledger, resources: &Resources, output: &Outpu
     audit.append("planned", Some(&start.plan)).await?;
     output.say(&format!("run {} of pipeline {}", start.run, plan.pipeline));
     let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock };
-    going.go(resources, output).await
+    going.go(&args.resources, &args.quality, output).await
 }
 
 pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> Result<u8, Failure> {
@@ -70,7 +70,7 @@ pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> R
         return Err(Error::config("only a load can be resumed").with("run", run.as_str()).into());
     }
     let lock = ledger.lock(&summary.start.pipeline).await?;
-    let ended = go_on(run, summary, ledger, &args.resources, output).await;
+    let ended = go_on(run, summary, ledger, args, output).await;
     lock.release().await;
     ended
 }
@@ -80,7 +80,7 @@ async fn go_on(
     run: RunId,
     summary: RunSummary,
     ledger: Ledger,
-    resources: &Resources,
+    args: &Resume,
     output: &Output,
 ) -> Result<u8, Failure> {
     if let Some(end) = summary.end.filter(|end| !end.resumable) {
@@ -96,7 +96,7 @@ async fn go_on(
     audit.append("resumed", Some(&summary.start.plan)).await?;
     output.say(&format!("resuming run {run} of pipeline {}: {} units are staged", plan.pipeline, summary.staged_units));
     let going = Going { plan: Arc::new(plan), start: summary.start, ledger, journal, audit, clock };
-    going.go(resources, output).await
+    going.go(&args.resources, &args.quality, output).await
 }
 
 /// Reads the name of a run.
@@ -130,9 +130,9 @@ struct Going {
 }
 
 impl Going {
-    async fn go(self, resources: &Resources, output: &Output) -> Result<u8, Failure> {
+    async fn go(self, resources: &Resources, quality: &Quality, output: &Output) -> Result<u8, Failure> {
         let signals = Signals::listen()?;
-        let result = self.load_and_compare(resources, output, &signals).await;
+        let result = self.load_and_compare(resources, quality, output, &signals).await;
         let Conclusion { code, status, error, tables } = match result {
             Ok(report) => report.conclude(&signals),
             Err(error) => {
@@ -163,7 +163,13 @@ impl Going {
         output.last_line(&answer.to_string(), code)
     }
 
-    async fn load_and_compare(&self, resources: &Resources, output: &Output, signals: &Signals) -> Result<Report> {
+    async fn load_and_compare(
+        &self,
+        resources: &Resources,
+        quality: &Quality,
+        output: &Output,
+        signals: &Signals,
+    ) -> Result<Report> {
         let resolver = resolver();
         let progress = progress::listener(output);
         let rulebook = Arc::new(planned_rulebook(&self.plan)?);
@@ -179,18 +185,20 @@ impl Going {
             progress: Arc::clone(&progress),
             clock: self.clock.clone(),
             limits: resources.limits(),
+            show_values: quality.show_values,
             cancel: signals.cancel.clone(),
         };
         let outcomes = transload_run::run(&load).await?;
         let mut report = Report { tables: Vec::new() };
         for outcome in outcomes {
-            let TableOutcome { table, result } = outcome;
+            let TableOutcome { table, result, findings } = outcome;
             let receipt = match result {
                 Ok(receipt) => receipt,
                 Err(error) => {
                     report.tables.push(TableReport {
                         table: table.to_string(),
                         receipt: None,
+                        findings,
                         verdict: None,
                         error: Some(error),
                         nothing_new: false,
@@ -205,6 +213,7 @@ impl Going {
             report.tables.push(TableReport {
                 table: table.to_string(),
                 receipt: Some(receipt),
+                findings,
                 verdict: None,
                 error: None,
                 nothing_new: false,
@@ -219,6 +228,7 @@ impl Going {
             audit: self.audit.clone(),
             names_run: self.start.run.clone(),
             names_evidence: RunId::new(&self.clock),
+            started_micros: self.start.at_micros,
             session: load.limits.session()?,
             progress,
             cancel: signals.cancel.clone(),
@@ -237,8 +247,27 @@ impl Going {
             }
         }
         report.say(output);
+        if let Some(path) = &quality.junit {
+            let findings: Vec<Finding> = report.tables.iter().flat_map(|t| t.findings.iter().cloned()).collect();
+            std::fs::write(path, transload_quality::junit(&self.plan.pipeline, &findings))
+                .map_err(|e| Error::from(e).with("file", path.display().to_string()))?;
+        }
         Ok(report)
     }
+}
+
+/// Puts every line of a text further in.
+pub(crate) fn indented(text: &str, by: &str) -> String {
+    text.lines().map(|line| format!("{by}{line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// The checks of a table in the last line: how many passed, and those that failed in full. None without checks.
+fn checks(findings: &[Finding]) -> serde_json::Value {
+    if findings.is_empty() {
+        return serde_json::Value::Null;
+    }
+    let failed: Vec<&Finding> = findings.iter().filter(|f| f.is_failed()).collect();
+    json!({ "passed": findings.len() - failed.len(), "failed": failed })
 }
 
 /// How a run ends.
@@ -259,6 +288,7 @@ struct Report {
 struct TableReport {
     table: String,
     receipt: Option<Receipt>,
+    findings: Vec<Finding>,
     verdict: Option<Verdict>,
     error: Option<Error>,
     /// Whether an incremental load found nothing new.
@@ -281,6 +311,12 @@ impl Report {
                     "  {}: {} rows read, {} written{filtered}{aside}",
                     t.table, r.counts.read, r.counts.written
                 ));
+            }
+            if let Some(summary) = transload_quality::summary(&t.findings) {
+                output.say(&format!("  {}: {summary}", t.table));
+            }
+            for finding in t.findings.iter().filter(|f| f.is_failed()) {
+                output.say(&indented(&transload_quality::describe(finding), "    "));
             }
             if let Some(v) = &t.verdict {
                 output.say(&format!("  {}: {} — {}", t.table, v.outcome, v.summary));
@@ -305,6 +341,7 @@ impl Report {
                     "quarantined": counts.quarantined,
                     "filtered": counts.filtered,
                     "digest": t.receipt.as_ref().map(|r| r.digest.clone()),
+                    "checks": checks(&t.findings),
                     "verdict": t.verdict.as_ref().map(|v| v.outcome),
                     "error": t.error.as_ref().map(ToString::to_string),
                 })

@@ -10,8 +10,8 @@ use crate::output::{Failure, Output};
 /// The schema as text for a file.
 pub(crate) fn text(kind: SchemaKind) -> Result<String, Failure> {
     let schema = match kind {
-        SchemaKind::Pipeline => transload_spec::schema::pipeline(&CONNECTORS),
-        SchemaKind::Archetype => transload_spec::schema::archetype(),
+        SchemaKind::Pipeline => transload_spec::schema::pipeline(&CONNECTORS, transload_quality::schema),
+        SchemaKind::Archetype => transload_spec::schema::archetype(transload_quality::schema),
     };
     Ok(serde_json::to_string_pretty(&schema).map_err(|e| Error::internal("a schema cannot be written").because(e))?
         + "\n")

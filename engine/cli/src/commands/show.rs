@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use transload_core::{Receipt, Verdict};
+use transload_core::{Finding, Receipt, Verdict};
 use transload_plan::Plan;
 
 use crate::args::{Global, Show};
-use crate::commands::run::run_id;
+use crate::commands::run::{indented, run_id};
 use crate::commands::runs::status;
 use crate::connectors::ledger;
 use crate::output::{Failure, Output};
@@ -47,6 +47,13 @@ pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Resul
                 let _ = writeln!(text, "  not committed");
             }
             None => {}
+        }
+        let findings: Vec<Finding> = summary.findings.iter().filter(|f| f.table == table.to).cloned().collect();
+        if let Some(line) = transload_quality::summary(&findings) {
+            let _ = writeln!(text, "  quality      {line}");
+        }
+        for finding in &findings {
+            let _ = writeln!(text, "{}", indented(&transload_quality::describe(finding), "    "));
         }
         if let Some(verdict) = summary.verdicts.iter().find(|v| v.to == table.to) {
             describe_verdict(&mut text, verdict);

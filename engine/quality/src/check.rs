@@ -1,0 +1,313 @@
+//! A check as data: what stands in a pipeline and what a plan carries.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use transload_core::decode::decode;
+use transload_core::finding::Action;
+use transload_core::tree::{Spanned, Value};
+use transload_core::{Error, Node, Problem, Result};
+
+use crate::checks::{
+    AcceptedValues, Aggregate, Completeness, Definition, Expression, Format, Freshness, Length, Monotonic, NoGaps,
+    NotEmpty, NotInFuture, NotNull, Pattern, Range, RowCount, Scope, TableSchema, Unique,
+};
+use crate::policy::Policy;
+
+/// A rule by its kind, with everything that was said about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// No value is NULL.
+    NotNull(#[schemars(with = "OrColumns<NotNull>")] NotNull),
+    /// No text is empty or blank, and no list is empty.
+    NotEmpty(#[schemars(with = "OrColumns<NotEmpty>")] NotEmpty),
+    /// No two rows have the same values in some columns, taken together.
+    Unique(#[schemars(with = "OrColumns<Unique>")] Unique),
+    /// Every value is one of a list.
+    AcceptedValues(AcceptedValues),
+    /// Every value lies within limits.
+    Range(Range),
+    /// Every text has a length within limits.
+    Length(Length),
+    /// Every text matches a regular expression.
+    Pattern(Pattern),
+    /// Every text is written in a well-known form.
+    Format(Format),
+    /// No date or timestamp lies after the start of the run.
+    NotInFuture(#[schemars(with = "OrColumns<NotInFuture>")] NotInFuture),
+    /// Values only rise, or only fall, in the order of the source.
+    Monotonic(Monotonic),
+    /// An SQL condition holds for every row.
+    Expression(Expression),
+    /// Enough values are there.
+    Completeness(Completeness),
+    /// The number of rows lies within limits.
+    RowCount(RowCount),
+    /// A sum, average or other figure of a column lies within limits.
+    Aggregate(Aggregate),
+    /// The newest value is not too old.
+    Freshness(Freshness),
+    /// Every day, hour or other window of time has rows.
+    NoGaps(NoGaps),
+    /// The columns are these.
+    Schema(TableSchema),
+}
+
+/// A list of columns, or the settings as a mapping: only a schema knows this type.
+#[allow(dead_code, reason = "never made")]
+struct OrColumns<T>(std::marker::PhantomData<T>);
+
+impl<T: JsonSchema> JsonSchema for OrColumns<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("{}_or_columns", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let settings = generator.subschema_for::<T>();
+        schemars::json_schema!({ "anyOf": [{ "type": "array", "items": { "type": "string" } }, settings] })
+    }
+}
+
+/// A check of a table: a rule with its code and fingerprint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Stable code of its kind, such as `Q005`.
+    pub code: String,
+    /// Identifies the rule: what it demands of which rows, not what happens if it is broken.
+    pub fingerprint: String,
+    /// The rule.
+    pub rule: Rule,
+}
+
+/// The kinds that are planned and not built, each with what is missing.
+const LATER: [(&str, &str); 2] = [("foreign_key", "a look at another table"), ("drift", "profiles of earlier runs")];
+
+/// The kinds that take a list of columns for their settings.
+const TAKE_LISTS: [&str; 4] = ["not_null", "not_empty", "unique", "not_in_future"];
+
+impl Rule {
+    pub(crate) fn definition(&self) -> &dyn Definition {
+        match self {
+            Self::NotNull(rule) => rule,
+            Self::NotEmpty(rule) => rule,
+            Self::Unique(rule) => rule,
+            Self::AcceptedValues(rule) => rule,
+            Self::Range(rule) => rule,
+            Self::Length(rule) => rule,
+            Self::Pattern(rule) => rule,
+            Self::Format(rule) => rule,
+            Self::NotInFuture(rule) => rule,
+            Self::Monotonic(rule) => rule,
+            Self::Expression(rule) => rule,
+            Self::Completeness(rule) => rule,
+            Self::RowCount(rule) => rule,
+            Self::Aggregate(rule) => rule,
+            Self::Freshness(rule) => rule,
+            Self::NoGaps(rule) => rule,
+            Self::Schema(rule) => rule,
+        }
+    }
+
+    /// The same rule for each of its columns, where they have nothing to do with each other.
+    fn each_column(self) -> Vec<Self> {
+        match self {
+            Self::NotNull(rule) => rule.each_column().map(Self::NotNull).collect(),
+            Self::NotEmpty(rule) => rule.each_column().map(Self::NotEmpty).collect(),
+            Self::NotInFuture(rule) => rule.each_column().map(Self::NotInFuture).collect(),
+            other => vec![other],
+        }
+    }
+}
+
+impl Check {
+    /// A check of a rule.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if the rule cannot be written as JSON.
+    pub fn new(rule: Rule) -> Result<Self> {
+        let code = rule.definition().code().to_string();
+        Ok(Self { code, fingerprint: fingerprint(&rule)?, rule })
+    }
+
+    /// The word for its kind, such as `range`.
+    pub fn kind(&self) -> &'static str {
+        self.rule.definition().kind()
+    }
+
+    /// The columns it names.
+    pub fn columns(&self) -> Vec<&Spanned<String>> {
+        self.rule.definition().columns()
+    }
+
+    /// What happens if the rule is broken.
+    pub fn policy(&self) -> Policy {
+        self.rule.definition().policy()
+    }
+
+    /// Every SQL expression it holds.
+    pub fn expressions(&self) -> Vec<Spanned<String>> {
+        self.rule.definition().sql().into_iter().chain(self.policy().filter).collect()
+    }
+
+    /// What it expects, in words.
+    pub fn expected(&self) -> String {
+        self.rule.definition().expected()
+    }
+
+    /// Whether it needs a second look at all rows, which gives it the values of its columns.
+    pub fn is_about_keys(&self) -> bool {
+        self.rule.definition().scope() == Scope::Keys
+    }
+
+    /// Whether rows that break it are put aside.
+    pub fn quarantines(&self) -> bool {
+        self.policy().action() == Action::Quarantine
+    }
+}
+
+/// Reads one entry of a list of checks: its kind and what stands under it. A rule about several columns that have
+/// nothing to do with each other becomes one check for each. What is wrong is added to `problems`.
+pub fn read(kind: &Spanned<String>, settings: &Node, problems: &mut Vec<Problem>) -> Vec<Check> {
+    if let Some((_, missing)) = LATER.iter().find(|(later, _)| *later == kind.value) {
+        let message = format!("`{}` is not there yet: it needs {missing}", kind.value);
+        problems.push(Problem::new(kind.span, message).hint("remove it; a later version will know it"));
+        return Vec::new();
+    }
+    let settings = if TAKE_LISTS.contains(&kind.value.as_str()) { mapping(settings) } else { settings.clone() };
+    let entry = Node { value: Value::Map(vec![(kind.clone(), settings)]), span: kind.span };
+    let before = problems.len();
+    let Some(rule) = decode::<Rule>(&entry, problems).filter(|_| problems.len() == before) else { return Vec::new() };
+    let definition = rule.definition();
+    for column in definition.columns() {
+        if column.trim().is_empty() {
+            problems.push(Problem::new(column.span, "a column has no name").hint("name it, or remove it"));
+        }
+    }
+    definition.policy().validate(definition.scope(), definition.kind(), problems);
+    definition.validate(kind.span, problems);
+    if problems.len() > before {
+        return Vec::new();
+    }
+    rule.each_column().into_iter().filter_map(|rule| Check::new(rule).ok()).collect()
+}
+
+/// A list of columns is short for `columns: […]`.
+fn mapping(settings: &Node) -> Node {
+    match &settings.value {
+        Value::Seq(_) => {
+            let key = Spanned { value: "columns".to_string(), span: settings.span };
+            Node { value: Value::Map(vec![(key, settings.clone())]), span: settings.span }
+        }
+        _ => settings.clone(),
+    }
+}
+
+fn fingerprint(rule: &Rule) -> Result<String> {
+    let mut json = serde_json::to_value(rule).map_err(|e| Error::internal("a rule cannot be written").because(e))?;
+    for settings in json.as_object_mut().into_iter().flat_map(|o| o.values_mut()) {
+        if let Some(settings) = settings.as_object_mut() {
+            settings.retain(|key, _| !matches!(key.as_str(), "severity" | "action" | "threshold"));
+        }
+    }
+    let digest = Sha256::digest(json.to_string());
+    Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The JSON Schema of one entry of a list of checks.
+pub fn schema(generator: &mut SchemaGenerator) -> Schema {
+    Rule::json_schema(generator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Vec<Check>, Vec<String>> {
+        let node: Node = serde_json::from_str(json).unwrap();
+        let Value::Map(entries) = node.value else { panic!("{json}") };
+        let mut problems = Vec::new();
+        let checks = read(&entries[0].0, &entries[0].1, &mut problems);
+        let said = |p: Problem| format!("{}|{}", p.message, p.hint.unwrap_or_default());
+        if problems.is_empty() { Ok(checks) } else { Err(problems.into_iter().map(said).collect()) }
+    }
+
+    #[test]
+    fn a_list_of_columns_becomes_one_check_for_each() {
+        let checks = parse(r#"{"not_null":["a","b"]}"#).unwrap();
+        let columns: Vec<&str> = checks.iter().flat_map(|c| c.columns()).map(|c| c.value.as_str()).collect();
+        assert_eq!(columns, ["a", "b"]);
+        assert_eq!(checks[0].code, "Q001");
+        assert_ne!(checks[0].fingerprint, checks[1].fingerprint);
+        assert_eq!(checks, parse(r#"{"not_null":{"columns":["a","b"]}}"#).unwrap());
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_the_rule_and_not_of_what_happens() {
+        let one = parse(r#"{"range":{"column":"a","min":0}}"#).unwrap();
+        let same = parse(r#"{"range":{"column":"a","min":0,"severity":"warn","threshold":"1%"}}"#).unwrap();
+        let other = parse(r#"{"range":{"column":"a","min":0,"where":"b > 1"}}"#).unwrap();
+        assert_eq!(one[0].fingerprint, same[0].fingerprint);
+        assert_ne!(one[0].fingerprint, other[0].fingerprint);
+        assert_eq!(one[0].fingerprint.len(), 16);
+    }
+
+    #[test]
+    fn rules_read_back_from_their_own_json() {
+        for json in [
+            r#"{"not_null":["a"]}"#,
+            r#"{"accepted_values":{"column":"a","values":["x",1,2.5,true]}}"#,
+            r#"{"range":{"column":"a","min":0,"below":"9.99","action":"quarantine","threshold":5}}"#,
+            r#"{"row_count":{"min":1,"where":"a > 0"}}"#,
+            r#"{"schema":{"columns":{"a":"int64","b":"decimal(15,2)"}}}"#,
+        ] {
+            for check in parse(json).unwrap() {
+                let text = serde_json::to_string(&check).unwrap();
+                assert_eq!(serde_json::from_str::<Check>(&text).unwrap(), check);
+                let rule = serde_json::to_string(&check.rule).unwrap();
+                assert_eq!(parse(&rule).unwrap(), [check]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_sentence() {
+        for (json, said) in [
+            (r#"{"rnage":{"column":"a"}}"#, "did you mean `range`?"),
+            (r#"{"range":{"column":"a"}}"#, "`range` has no limit"),
+            (r#"{"range":{"column":"a","mni":0}}"#, "did you mean `min`?"),
+            (r#"{"range":{"min":0}}"#, "`column` is missing"),
+            (r#"{"range":["a",0]}"#, "expected a mapping, found a list"),
+            (r#"{"completeness":{"column":"a","min":95}}"#, "a percentage such as `95%`"),
+            (r#"{"range":{"column":"a","min":0,"threshold":"120%"}}"#, "a share is from 0% to 100%"),
+            (r#"{"range":{"column":"a","min":0,"severity":"warn","action":"stop"}}"#, "does not stop a load"),
+            (r#"{"row_count":{"min":1,"action":"quarantine"}}"#, "no rows to put aside"),
+            (r#"{"row_count":{"min":1,"threshold":3}}"#, "a threshold counts rows"),
+            (r#"{"pattern":{"column":"a","regex":"("}}"#, "cannot be read"),
+            (r#"{"foreign_key":{"columns":["a"]}}"#, "is not there yet"),
+            (r#"{"unique":["a","b","a"]}"#, "names `a` twice"),
+            (r#"{"unique":{"columns":["a"],"action":"quarantine"}}"#, "no rows to put aside"),
+            (r#"{"not_null":[" "]}"#, "a column has no name"),
+            (r#"{"not_null":[]}"#, "no columns"),
+            (r#"{"accepted_values":{"column":"a","values":[]}}"#, "no values"),
+        ] {
+            let problems = parse(json).unwrap_err();
+            assert!(problems.iter().any(|p| p.contains(said)), "{json}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn codes_are_different_and_stable() {
+        let mut problems = Vec::new();
+        let node = |json: &str| serde_json::from_str::<Node>(json).unwrap();
+        let kind = Spanned::nowhere("completeness".to_string());
+        let found = read(&kind, &node(r#"{"column":"a","min":"95%"}"#), &mut problems);
+        assert_eq!((found[0].code.as_str(), found[0].kind()), ("Q013", "completeness"));
+        assert_eq!(problems, []);
+    }
+}

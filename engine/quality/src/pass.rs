@@ -1,0 +1,248 @@
+//! The checks of a table, made executable: one pass over every batch.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::filter;
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
+use transload_core::Result;
+use transload_core::finding::Action;
+
+use crate::check::Check;
+use crate::checks::expression::{condition, values};
+use crate::checks::{Setting, Work};
+use crate::tally::{Counted, Tally};
+use crate::values::some;
+
+/// Reads an SQL condition over the columns that checks see.
+pub type Compile<'a> = dyn Fn(&str) -> Result<Arc<dyn PhysicalExpr>, String> + 'a;
+
+/// The checks of a table, made executable.
+pub struct Pass {
+    checks: Vec<Prepared>,
+}
+
+/// One of them.
+struct Prepared {
+    fingerprint: String,
+    /// The columns it names.
+    columns: Vec<usize>,
+    /// Those, and the ones its expressions read.
+    reads: Vec<usize>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+    work: Work,
+    quarantines: bool,
+    has_shapes: bool,
+    /// What quarantine says of a row that breaks it.
+    reason: String,
+}
+
+/// Rows that are to be put aside.
+#[derive(Debug)]
+pub struct Aside {
+    /// Which they are.
+    pub rows: BooleanBuffer,
+    /// For each check that some of them break: its number and the rows.
+    broken: Vec<(usize, BooleanBuffer)>,
+}
+
+impl Pass {
+    /// Makes checks executable for rows of `schema`. `started_micros` is the start of the run, in µs since 1970 UTC.
+    ///
+    /// # Errors
+    /// For each check that does not fit the columns its number and a sentence that says why.
+    pub fn new(
+        checks: &[Check],
+        schema: &SchemaRef,
+        started_micros: i64,
+        compile: &Compile<'_>,
+    ) -> Result<Self, Vec<(usize, String)>> {
+        let setting = Setting { schema, started_micros, compile };
+        let mut prepared = Vec::with_capacity(checks.len());
+        let mut wrong = Vec::new();
+        for (at, check) in checks.iter().enumerate() {
+            match Prepared::new(check, &setting) {
+                Ok(one) => prepared.push(one),
+                Err(reason) => wrong.push((at, reason)),
+            }
+        }
+        if wrong.is_empty() { Ok(Self { checks: prepared }) } else { Err(wrong) }
+    }
+
+    /// Whether there is nothing to check.
+    pub fn is_empty(&self) -> bool {
+        self.checks.is_empty()
+    }
+
+    /// The positions of the columns that a check names.
+    pub fn columns(&self, check: usize) -> &[usize] {
+        self.checks.get(check).map(|c| c.columns.as_slice()).unwrap_or_default()
+    }
+
+    /// The columns that checks read.
+    pub fn reads(&self) -> BTreeSet<usize> {
+        self.checks.iter().flat_map(|c| c.reads.iter().copied()).collect()
+    }
+
+    /// An empty tally. `show_values`: whether values that break a rule may be kept.
+    pub fn tally(&self, show_values: bool) -> Tally {
+        let counted = |check: &Prepared| {
+            let counter = match &check.work {
+                Work::Count(counter) => Some(counter()),
+                Work::Rows(_) | Work::Keys | Work::Nothing => None,
+            };
+            Counted::new(&check.fingerprint, counter, show_values)
+        };
+        Tally { checks: self.checks.iter().map(counted).collect() }
+    }
+
+    /// Looks at every row of a batch by itself. `unsure` are the rows of which a column's value is not known, because
+    /// it could not be read: no rule that reads the column is about them.
+    ///
+    /// # Errors
+    /// [`Quality`](transload_core::ErrorKind::Quality) if a condition fails for a row.
+    pub fn rows(
+        &self,
+        batch: &RecordBatch,
+        unsure: &dyn Fn(usize) -> Option<BooleanBuffer>,
+        tally: &mut Tally,
+    ) -> Result<Option<Aside>> {
+        let mut aside: Option<Aside> = None;
+        for (at, (check, counted)) in self.checks.iter().zip(&mut tally.checks).enumerate() {
+            let Work::Rows(test) = &check.work else { continue };
+            let about = check.about(batch, unsure)?;
+            counted.tally.evaluated += about.as_ref().map_or(batch.num_rows(), BooleanBuffer::count_set_bits) as u64;
+            let broken = match (test.broken(batch, about.as_ref())?, &about) {
+                (Some(broken), Some(about)) => some(&broken & about),
+                (broken, _) => broken,
+            };
+            let Some(broken) = broken else { continue };
+            counted.tally.failed += broken.count_set_bits() as u64;
+            if check.has_shapes {
+                counted.note(batch, &check.columns, &broken)?;
+            }
+            if check.quarantines {
+                let none = || Aside { rows: BooleanBuffer::new_unset(batch.num_rows()), broken: Vec::new() };
+                let aside = aside.get_or_insert_with(none);
+                aside.rows = &aside.rows | &broken;
+                aside.broken.push((at, broken));
+            }
+        }
+        Ok(aside)
+    }
+
+    /// Why a row was put aside, one reason for each rule that it breaks.
+    pub fn reasons<'p>(&'p self, aside: &'p Aside, row: usize) -> impl Iterator<Item = &'p str> {
+        let broken = aside.broken.iter().filter(move |(_, rows)| rows.value(row));
+        broken.filter_map(move |(at, _)| self.checks.get(*at).map(|c| c.reason.as_str()))
+    }
+
+    /// Counts rows that go to the target, for rules about the table.
+    ///
+    /// # Errors
+    /// [`Quality`](transload_core::ErrorKind::Quality) if a condition fails for a row, or a rule has to keep too much.
+    pub fn table(&self, batch: &RecordBatch, tally: &mut Tally) -> Result<()> {
+        for (check, counted) in self.checks.iter().zip(&mut tally.checks) {
+            if counted.counter.is_none() && counted.keys.is_none() {
+                continue;
+            }
+            let about = check.about(batch, &|_| None)?;
+            let rows = about.as_ref().map_or(batch.num_rows(), BooleanBuffer::count_set_bits);
+            counted.tally.evaluated += rows as u64;
+            let columns = check.columns_of(batch, about)?;
+            if let Some(counter) = &mut counted.counter {
+                counter.update(&columns, rows)?;
+            } else if let Some(keys) = &mut counted.keys {
+                keys.push(without_null(columns)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Prepared {
+    fn new(check: &Check, setting: &Setting<'_>) -> Result<Self, String> {
+        let definition = check.rule.definition();
+        let policy = definition.policy();
+        let names = definition.columns();
+        let columns: Vec<usize> =
+            names.iter().map(|name| setting.column(name).map(|(at, _)| at)).collect::<Result<_, _>>()?;
+        let filter = policy.filter.as_ref().map(|sql| condition(setting, sql)).transpose()?;
+        let mut reads: BTreeSet<usize> = columns.iter().copied().collect();
+        if let Some(sql) = definition.sql() {
+            reads.extend(collect_columns(&condition(setting, &sql)?).iter().map(|c| c.index()));
+        }
+        if let Some(filter) = &filter {
+            reads.extend(collect_columns(filter).iter().map(|c| c.index()));
+        }
+        let about = if names.is_empty() { String::new() } else { format!("{}: ", join(&names)) };
+        Ok(Self {
+            fingerprint: check.fingerprint.clone(),
+            columns,
+            reads: reads.into_iter().collect(),
+            filter,
+            work: definition.work(setting)?,
+            quarantines: policy.action() == Action::Quarantine,
+            has_shapes: definition.has_shapes(),
+            reason: format!("{} {}: {about}expected {}", definition.code(), definition.kind(), definition.expected()),
+        })
+    }
+
+    /// The columns it names, in the rows it is about.
+    fn columns_of(&self, batch: &RecordBatch, about: Option<BooleanBuffer>) -> Result<Vec<ArrayRef>> {
+        let columns = self.columns.iter().map(|c| batch.column(*c));
+        match about {
+            None => Ok(columns.cloned().collect()),
+            Some(about) => {
+                let about = BooleanArray::new(about, None);
+                columns.map(|c| Ok(filter(c, &about)?)).collect()
+            }
+        }
+    }
+
+    /// The rows the rule is about; all, if there is nothing that narrows them.
+    fn about(
+        &self,
+        batch: &RecordBatch,
+        unsure: &dyn Fn(usize) -> Option<BooleanBuffer>,
+    ) -> Result<Option<BooleanBuffer>> {
+        let mut about = match &self.filter {
+            None => None,
+            Some(filter) => {
+                let values = values(filter, batch, None)?;
+                let values = values.as_boolean();
+                Some(match values.nulls() {
+                    Some(nulls) => values.values() & nulls.inner(),
+                    None => values.values().clone(),
+                })
+            }
+        };
+        for unsure in self.reads.iter().filter_map(|column| unsure(*column)) {
+            let sure = !&unsure;
+            about = Some(about.map_or_else(|| sure.clone(), |about| &about & &sure));
+        }
+        Ok(about)
+    }
+}
+
+/// Rows in which no column is NULL.
+fn without_null(columns: Vec<ArrayRef>) -> Result<Vec<ArrayRef>> {
+    let nulls = columns
+        .iter()
+        .fold(None, |all: Option<NullBuffer>, c| NullBuffer::union(all.as_ref(), c.logical_nulls().as_ref()));
+    match nulls.filter(|n| n.null_count() > 0) {
+        None => Ok(columns),
+        Some(nulls) => {
+            let there = BooleanArray::new(nulls.into_inner(), None);
+            columns.iter().map(|c| Ok(filter(c, &there)?)).collect()
+        }
+    }
+}
+
+fn join(names: &[&transload_core::tree::Spanned<String>]) -> String {
+    names.iter().map(|n| n.value.as_str()).collect::<Vec<_>>().join(", ")
+}

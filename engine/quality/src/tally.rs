@@ -1,0 +1,101 @@
+//! What the checks of a table count in one unit of work.
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::buffer::BooleanBuffer;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use serde_json::Value as Json;
+use transload_core::Result;
+use transload_core::finding::CheckTally;
+
+use crate::shape::shape;
+
+/// Rows that break a rule whose values are looked at, per unit and check.
+const LOOKED_AT: usize = 256;
+/// Different shapes that are kept.
+pub(crate) const SHAPES: usize = 8;
+/// Values that are kept, if they were asked for.
+pub(crate) const VALUES: usize = 5;
+
+/// Counts along for a rule about the whole table.
+pub(crate) trait Counter: Send {
+    /// Takes in more rows: the columns of the rule.
+    fn update(&mut self, columns: &[ArrayRef], rows: usize) -> Result<()>;
+
+    /// What was counted, in a form that the rule can merge.
+    fn state(&self) -> Json;
+}
+
+/// What all checks of a table count in one unit of work.
+#[derive(Default)]
+pub struct Tally {
+    pub(crate) checks: Vec<Counted>,
+}
+
+/// What one check counts.
+pub(crate) struct Counted {
+    pub(crate) tally: CheckTally,
+    pub(crate) counter: Option<Box<dyn Counter>>,
+    show_values: bool,
+    looked_at: usize,
+    /// The values of its columns, in a second look.
+    pub(crate) keys: Option<Vec<Vec<ArrayRef>>>,
+}
+
+impl Tally {
+    /// Takes the values of the columns of one check that needs a second look, row by row without NULL, which
+    /// [`Pass::table`](crate::Pass::table) has kept since the last call. The first call only asks for them to be kept.
+    pub fn take_keys(&mut self, check: usize) -> Vec<Vec<ArrayRef>> {
+        self.checks.get_mut(check).and_then(|c| c.keys.replace(Vec::new())).unwrap_or_default()
+    }
+
+    /// What was counted, in the order of the checks.
+    pub fn finish(self) -> Vec<CheckTally> {
+        let done = |counted: Counted| {
+            let state = counted.counter.map_or(Json::Null, |c| c.state());
+            CheckTally { state, ..counted.tally }
+        };
+        self.checks.into_iter().map(done).collect()
+    }
+}
+
+impl Counted {
+    pub(crate) fn new(fingerprint: &str, counter: Option<Box<dyn Counter>>, show_values: bool) -> Self {
+        let tally = CheckTally { fingerprint: fingerprint.to_string(), ..CheckTally::default() };
+        Self { tally, counter, show_values, looked_at: 0, keys: None }
+    }
+
+    /// Remembers how some of the rows that break the rule are built.
+    pub(crate) fn note(&mut self, batch: &RecordBatch, columns: &[usize], broken: &BooleanBuffer) -> Result<()> {
+        if self.looked_at >= LOOKED_AT || columns.is_empty() {
+            return Ok(());
+        }
+        let options = FormatOptions::default();
+        let arrays: Vec<&ArrayRef> = columns.iter().map(|c| batch.column(*c)).collect();
+        let shown: Vec<ArrayFormatter<'_>> =
+            arrays.iter().map(|a| ArrayFormatter::try_new(a.as_ref(), &options)).collect::<Result<_, _>>()?;
+        let text = |row: usize, of: &dyn Fn(&str) -> String| {
+            let one = |(array, shown): (&&ArrayRef, &ArrayFormatter<'_>)| match array.is_null(row) {
+                true => "NULL".to_string(),
+                false => of(&shown.value(row).to_string()),
+            };
+            arrays.iter().zip(&shown).map(one).collect::<Vec<_>>().join(", ")
+        };
+        for row in broken.set_indices().take(LOOKED_AT - self.looked_at) {
+            self.looked_at += 1;
+            add_shape(&mut self.tally.shapes, text(row, &shape), 1);
+            if self.show_values && self.tally.values.len() < VALUES {
+                self.tally.values.push(text(row, &str::to_string));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts a shape, while there is room for it.
+pub(crate) fn add_shape(shapes: &mut Vec<(String, u64)>, shape: String, count: u64) {
+    match shapes.iter().position(|(known, _)| *known == shape) {
+        Some(at) => shapes[at].1 += count,
+        None if shapes.len() < SHAPES => shapes.push((shape, count)),
+        None => {}
+    }
+}
