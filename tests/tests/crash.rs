@@ -139,7 +139,9 @@ fn a_signal_stops_a_comparison() {
     bench.write("p.yaml", tpch_pipeline("  - from: nation\n"));
     bench.run(&["run", "p.yaml"]).expect(0);
     let comparison = Started::new(&bench, &["reconcile", "p.yaml"], "reconcile.begun=sleep(2000)");
-    wait_until("comparing", || bench.all_files(".transload/runs").iter().filter(|p| p.ends_with("start.json")).count() == 2);
+    wait_until("comparing", || {
+        bench.all_files(".transload/runs").iter().filter(|p| p.ends_with("start.json")).count() == 2
+    });
     comparison.signal("INT");
     let stopped = comparison.ended().expect(130);
     assert_eq!(stopped.last_line()["status"], "interrupted");

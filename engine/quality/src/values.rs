@@ -163,6 +163,7 @@ pub(crate) use for_exact_type;
 pub(crate) fn each_exact(array: &ArrayRef, mut see: impl FnMut(i128)) -> bool {
     for_exact_type!(array.data_type(), T => {
         let array = array.as_primitive::<T>();
+        #[allow(clippy::useless_conversion, reason = "one of the types is i128 itself")]
         match array.null_count() {
             0 => array.values().iter().for_each(|v| see(i128::from(*v))),
             _ => array.iter().flatten().for_each(|v| see(i128::from(v))),

@@ -6,7 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringBuilder, UInt64Builder,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringBuilder,
+    UInt64Builder,
 };
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -141,8 +142,7 @@ impl Drill {
             false => keyed.keys.hash(&key_columns, rows)?.short(),
             true => keyed.rows.hash(batch.columns(), rows)?.short(),
         };
-        let suspect: BooleanArray =
-            bucket_by.iter().map(|h| Some(self.differing.holds(*h))).collect();
+        let suspect: BooleanArray = bucket_by.iter().map(|h| Some(self.differing.holds(*h))).collect();
         if suspect.true_count() == 0 {
             return Ok(RecordBatch::new_empty(Arc::clone(schema)));
         }
@@ -226,7 +226,9 @@ impl PartitionStream for Suspects {
                 let mut keyed = Keyed::new(&drill, &side).map_err(DataFusionError::from)?;
                 let rows = side.rows(partition, &context).map_err(DataFusionError::from)?;
                 let (drill, side, schema) = (drill.clone(), side.clone(), Arc::clone(&schema));
-                Ok::<_, DataFusionError>(rows.map(move |batch| Ok(drill.suspects(&side, &batch?, &schema, &mut keyed)?)))
+                Ok::<_, DataFusionError>(
+                    rows.map(move |batch| Ok(drill.suspects(&side, &batch?, &schema, &mut keyed)?)),
+                )
             })
             .try_flatten()
             .try_filter(|batch| std::future::ready(batch.num_rows() > 0));

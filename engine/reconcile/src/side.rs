@@ -117,7 +117,10 @@ impl Side {
             .key
             .iter()
             .map(|at| match &self.transform {
-                None => Some(KeyColumn { name: schema.field(self.projection[*at]).name().clone(), cast: self.casts[*at].clone() }),
+                None => Some(KeyColumn {
+                    name: schema.field(self.projection[*at]).name().clone(),
+                    cast: self.casts[*at].clone(),
+                }),
                 Some(transform) => {
                     let (name, cast) = transform.carried(self.columns[*at])?;
                     Some(KeyColumn { name: name.to_string(), cast: cast.cloned() })

@@ -278,8 +278,7 @@ mod tests {
              tables:\n  - {{ from: t, {table} }}\n"
         );
         let outside = crate::Outside { read: &|_| Err(std::io::ErrorKind::NotFound.into()), check: &|_| Vec::new() };
-        match crate::load("p.yaml", &text, &crate::Overrides::default(), outside)
-        {
+        match crate::load("p.yaml", &text, &crate::Overrides::default(), outside) {
             Ok(_) => Vec::new(),
             Err(problems) => problems.list.into_iter().map(|p| p.message).collect(),
         }

@@ -76,13 +76,7 @@ pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> R
 }
 
 /// A run that began before, from where it stopped. The pipeline's lock is held.
-async fn go_on(
-    run: RunId,
-    summary: RunSummary,
-    ledger: Ledger,
-    args: &Resume,
-    output: &Output,
-) -> Result<u8, Failure> {
+async fn go_on(run: RunId, summary: RunSummary, ledger: Ledger, args: &Resume, output: &Output) -> Result<u8, Failure> {
     if let Some(end) = summary.end.filter(|end| !end.resumable) {
         return Err(Error::new(ErrorKind::NothingToDo, format!("this run has ended: {}", end.status))
             .with("run", run.as_str())

@@ -110,6 +110,7 @@ fn numbers(values: &[Scalar], field: &Field) -> Result<Finder, String> {
     // What the column cannot hold is equal to none of its values.
     let all: Vec<i128> = read.iter().filter(|e| e.whole).map(|e| e.floor).collect();
     for_exact_type!(field.data_type(), T => {
+        #[allow(clippy::useless_conversion, reason = "one of the types is i128 itself")]
         let list: Vec<<T as ArrowPrimitiveType>::Native> = all.iter().filter_map(|v| (*v).try_into().ok()).collect();
         let known: HashSet<_> = list.iter().copied().collect();
         let finder: Finder = match list.len() {

@@ -9,17 +9,15 @@
 //!
 //! NULL breaks no rule but `not_null` and `completeness`: whether a value may be missing is a question of its own.
 
-use std::sync::Arc;
-
 use arrow::array::RecordBatch;
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Field, Schema};
-use datafusion::physical_expr::PhysicalExpr;
 use serde_json::Value as Json;
 use transload_core::tree::Spanned;
 use transload_core::{Error, LogicalType, Problem, Result, Span};
 
 use crate::bounds::Finder;
+use crate::pass::Compile;
 use crate::policy::Policy;
 use crate::tally::Counter;
 
@@ -196,7 +194,7 @@ pub(crate) struct Setting<'a> {
     /// Start of the run, in µs since 1970 UTC.
     pub(crate) started_micros: i64,
     /// Reads an SQL condition over the columns.
-    pub(crate) compile: &'a (dyn Fn(&str) -> Result<Arc<dyn PhysicalExpr>, String> + 'a),
+    pub(crate) compile: &'a Compile<'a>,
 }
 
 impl Setting<'_> {
