@@ -135,7 +135,7 @@ impl RowHasher {
     /// The hash of every row of `columns`, which must be of the hasher's schema.
     ///
     /// # Errors
-    /// See [`RowEncoder::encode`].
+    /// See [`BatchCells::encode`](crate::BatchCells::encode).
     pub fn hash(&mut self, columns: &[ArrayRef], len: usize) -> Result<RowHashes> {
         Ok(match self.algorithm {
             Algorithm::Xxh64 => RowHashes::Xxh64(self.map(columns, len, |row| xxh64(row, SEED))?),

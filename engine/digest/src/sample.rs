@@ -33,7 +33,7 @@ impl Sampler {
     /// For every row of the key columns, whether it is in the sample.
     ///
     /// # Errors
-    /// See [`RowEncoder::encode`].
+    /// See [`BatchCells::encode`](crate::BatchCells::encode).
     pub fn choose(&self, key: &[ArrayRef], len: usize) -> Result<Vec<bool>> {
         let mut rows = CanonicalRows::default();
         self.encoder.cells(key).encode(0..len, &mut rows)?;

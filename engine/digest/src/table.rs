@@ -35,10 +35,10 @@ impl TableDigest {
         Self::new(self.algorithm, self.bits)
     }
 
-    /// A number of bucket bits at which a table of `rows` rows has about two hundred rows in each. Few rows in a bucket
-    /// keep what is read again small when some differ; 2^15 buckets still fit into a processor's cache.
+    /// A number of bucket bits at which a table of `rows` rows has about a hundred rows in each. Few rows in a bucket
+    /// keep what is read again small when some differ; 2^16 buckets keep a digest below 3 MiB.
     pub fn bits_for(rows: u64) -> u32 {
-        (rows / 128).max(1).ilog2().min(15)
+        (rows / 64).max(1).ilog2().min(16)
     }
 
     /// The bucket a key hash belongs to.
@@ -188,6 +188,6 @@ mod tests {
         let b = digest(&[1 << 60, 3 << 60], 4);
         assert_eq!(a.differing(&b), [2]);
         assert_eq!(TableDigest::bits_for(0), 0);
-        assert_eq!(TableDigest::bits_for(6_000_000), 15);
+        assert_eq!(TableDigest::bits_for(6_000_000), 16);
     }
 }
