@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch, RecordBatchOptions, StringViewArray};
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -135,10 +135,11 @@ impl LakeScan {
                     .with_partition_values(values.clone())
                     .with_extension(file.clone())
                     .with_extension(access);
-                let mut source = ParquetSource::new(self.table.schema.clone())
-                    .with_parquet_file_reader_factory(Arc::new(PinnedReaders));
+                let while_decoding =
+                    self.predicate.is_some() && context.session_config().options().execution.parquet.pushdown_filters;
+                let schema = if while_decoding { copied(&self.table.schema) } else { self.table.schema.clone() };
+                let mut source = ParquetSource::new(schema).with_parquet_file_reader_factory(Arc::new(PinnedReaders));
                 if let Some(predicate) = &self.predicate {
-                    let while_decoding = context.session_config().options().execution.parquet.pushdown_filters;
                     source = source.with_predicate(Arc::clone(predicate)).with_pushdown_filters(while_decoding);
                 }
                 // The store behind this url is never asked: the reader factory has its own.
@@ -148,10 +149,41 @@ impl LakeScan {
                     .with_preserve_order(true)
                     .build();
                 let stream = DataSourceExec::from_data_source(config).execute(0, Arc::clone(context))?;
-                Ok(stream.boxed())
+                let schema = self.schema();
+                Ok(if while_decoding { stream.map(move |b| as_views(&b?, &schema)).boxed() } else { stream.boxed() })
             }
         }
     }
+}
+
+/// The same columns, with text and bytes copied out of the pages they are in. A batch that is filtered while it is
+/// decoded can come from a great many pages, and a view of a single value would keep a whole page in memory.
+fn copied(schema: &TableSchema) -> TableSchema {
+    let plain = |field: &FieldRef| {
+        let ty = match field.data_type() {
+            DataType::Utf8View => DataType::Utf8,
+            DataType::BinaryView => DataType::Binary,
+            other => other.clone(),
+        };
+        Arc::new(field.as_ref().clone().with_data_type(ty))
+    };
+    let in_files = Schema::new(schema.file_schema().fields().iter().map(plain).collect::<Fields>());
+    let in_folders = schema.table_partition_cols().iter().cloned().collect::<Fields>();
+    TableSchema::builder(Arc::new(in_files)).with_table_partition_cols(in_folders).build()
+}
+
+/// The batch in the layout that the scan has promised.
+fn as_views(batch: &RecordBatch, schema: &SchemaRef) -> DfResult<RecordBatch> {
+    let column = |(array, field): (&ArrayRef, &FieldRef)| -> ArrayRef {
+        match (array.data_type(), field.data_type()) {
+            (DataType::Utf8, DataType::Utf8View) => Arc::new(StringViewArray::from(array.as_string::<i32>())),
+            (DataType::Binary, DataType::BinaryView) => Arc::new(BinaryViewArray::from(array.as_binary::<i32>())),
+            _ => Arc::clone(array),
+        }
+    };
+    let columns = batch.columns().iter().zip(schema.fields()).map(column).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }
 
 impl DisplayAs for LakeScan {

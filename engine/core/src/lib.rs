@@ -6,6 +6,9 @@
 //! that cross them ([`Pin`], [`Split`], [`Staged`], [`Committed`], [`Receipt`], [`Verdict`]).
 //! Those values are serde data, so that a journal can resume from them, evidence can quote them
 //! and a remote worker can be sent them.
+//!
+//! One thing is done here and not only named: [`store`] is the way to folders and buckets, for whoever
+//! keeps things in them.
 
 pub mod clock;
 pub mod connector;

@@ -36,7 +36,7 @@ impl TableDigest {
     }
 
     /// A number of bucket bits at which a table of `rows` rows has about a hundred rows in each. Few rows in a bucket
-    /// keep what is read again small when some differ; 2^16 buckets keep a digest below 3 MiB.
+    /// keep what is read again small when some differ; 2^16 buckets keep a digest below 5 MiB, whatever the algorithm.
     pub fn bits_for(rows: u64) -> u32 {
         (rows / 64).max(1).ilog2().min(16)
     }

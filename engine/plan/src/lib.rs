@@ -2,7 +2,7 @@
 //!
 //! [`build`] joins a [`Spec`](transload_spec::Spec) with the schemas and pins of its sources into a [`Plan`]: plain data that
 //! can be printed, compared, fingerprinted, sent elsewhere and executed. [`Transform`] is the executable
-//! form of a table's casts, expressions, filter and masks; the load and the audit both make it from the
+//! form of a table's casts, expressions, filter, checks and masks; the load and the audit both make it from the
 //! plan, each for itself.
 
 mod build;

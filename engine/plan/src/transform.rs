@@ -1,4 +1,4 @@
-//! What happens to a row between source and target: casts, filter, derived columns, masks.
+//! What happens to a row between source and target: casts, filter, derived columns, checks, masks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

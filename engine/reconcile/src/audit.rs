@@ -45,6 +45,9 @@ pub struct Audit<'a> {
 ///
 /// # Errors
 /// Whatever keeps one of the sides from being read at its pin.
+///
+/// # Cancellation
+/// Drop the future. Evidence that was staged and not committed may be left behind, where no reader looks.
 pub async fn audit(audit: Audit<'_>) -> Result<Verdict> {
     fault::point("reconcile.begun")?;
     let plan = audit.plan;

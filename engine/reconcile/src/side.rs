@@ -150,7 +150,7 @@ impl Side {
         self.scan.output_partitioning().partition_count()
     }
 
-    /// Rows of one partition that should not have reached the target; counted by the streams that ended.
+    /// Rows that should not have reached the target, as far as streams have come to them.
     pub(crate) fn left_out(&self) -> LeftOut {
         *self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
     }

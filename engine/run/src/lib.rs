@@ -1,8 +1,9 @@
-//! Executes a plan: pin → scan → transform → digest → stage, unit by unit, then commit, table by table.
+//! Executes a plan: pin → scan → transform → digest → stage, unit by unit, then judge and commit, table by table.
 //!
 //! A unit of work is one split of one table. Units run in parallel; each staged unit is written to the
-//! journal, so that a later process can go on where this one ended. A table is committed once all of its units
-//! are staged, and its receipt says what was done. Whether that is true is for `reconcile` to find out.
+//! journal, so that a later process can go on where this one ended. Once all units of a table are staged, its checks
+//! are judged; if none demands to stop, it is committed, and its receipt says what was done. Whether that is true is
+//! for `reconcile` to find out.
 
 mod limits;
 mod load;
