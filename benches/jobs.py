@@ -43,6 +43,23 @@ def pipeline(folder, name, source, table, target, extra=""):
     )
 
 
+CHECKS = """    checks:
+      - not_null: [l_orderkey, l_partkey, l_suppkey]
+      - not_empty: [l_comment]
+      - range: { column: l_quantity, min: 1, max: 50 }
+      - range: { column: l_discount, min: 0, max: 0.1 }
+      - range: { column: l_tax, min: 0, below: 1 }
+      - range: { column: l_extendedprice, above: 0 }
+      - accepted_values: { column: l_returnflag, values: [A, N, R] }
+      - accepted_values: { column: l_linestatus, values: [O, F] }
+      - accepted_values: { column: l_shipmode, values: [AIR, RAIL, TRUCK, MAIL, FOB, SHIP, REG AIR] }
+      - length: { column: l_comment, min: 1, max: 44 }
+      - not_in_future: [l_shipdate]
+      - expression: { sql: "l_receiptdate > l_shipdate" }
+"""
+UNIQUE = "    checks:\n      - unique: { columns: [l_orderkey, l_linenumber] }\n"
+
+
 def data(folder, binary, scale):
     """Lineitem in one Parquet file, written by DuckDB from what the tpch connector makes."""
     import duckdb
@@ -97,6 +114,8 @@ def main():
         process.join()
     file = folder / "in" / "lineitem" / "lineitem.parquet"
     pipeline(folder, "copy", "in", "lineitem", "copied", "    reconcile: { level: none }\n")
+    pipeline(folder, "checked", "in", "lineitem", "copied", "    reconcile: { level: none }\n" + CHECKS)
+    pipeline(folder, "unique", "in", "lineitem", "copied", "    reconcile: { level: none }\n" + UNIQUE)
     pipeline(folder, "equal", "in", "lineitem", "in", "    to: lineitem/lineitem.parquet\n")
     pipeline(folder, "differ", "in", "lineitem", "changed")
     duck = "import duckdb; "
@@ -115,6 +134,11 @@ def main():
         "copy": {
             "transload copy": [transload, "--quiet", "run", "copy.yaml"],
             "duckdb copy": python(duck + f"duckdb.execute(\"copy (select * from '{file}') to '{folder}/duck.parquet' (format parquet, compression zstd)\")"),
+        },
+        "checks": {
+            "transload 12 checks": [transload, "--quiet", "run", "checked.yaml"],
+            "transload unique": [transload, "--quiet", "run", "unique.yaml"],
+            "transload copy": [transload, "--quiet", "run", "copy.yaml"],
         },
         "reconcile": {
             "transload equal": [transload, "--quiet", "reconcile", "equal.yaml"],

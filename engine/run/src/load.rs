@@ -195,7 +195,11 @@ async fn judge(
     session: &SessionContext,
     findings: &mut Vec<Finding>,
 ) -> Result<()> {
-    *findings = table.judge(units, &load.rulebook, session).await?;
+    *findings = tokio::select! {
+        biased;
+        () = load.cancel.cancelled() => Err(stopped()),
+        found = table.judge(units, &load.rulebook, session) => found,
+    }?;
     if !findings.is_empty() {
         load.journal.record_findings(&table.plan.to, findings).await?;
     }
