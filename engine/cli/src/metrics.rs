@@ -109,7 +109,7 @@ fn of_checks(run: &Measured<'_>) -> Vec<Family> {
     let mut failed = Family::new("check_failed", "1 if the check failed, 0 if it passed.");
     let mut evaluated = Family::new("check_rows_evaluated", "Rows the check looked at.");
     let mut broken = Family::new("check_rows_failed", "Rows that break the rule, for rules that count rows.");
-    for (table, finding) in run.tables.iter().flat_map(|t| t.findings.iter().map(|f| (t.table.as_str(), f))) {
+    for (table, finding) in run.tables.iter().flat_map(|t| t.findings.iter().map(move |f| (t.table.as_str(), f))) {
         let (columns, severity) = (finding.columns.join(","), finding.severity.to_string());
         let labels = [
             ("pipeline", run.pipeline),
