@@ -12,6 +12,7 @@ mod exit_codes;
 mod faults;
 mod harness;
 mod house;
+mod metrics;
 mod quality;
 mod readme;
 mod s3;

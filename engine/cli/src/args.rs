@@ -189,6 +189,9 @@ pub(crate) struct Quality {
     /// Also write what the checks found to this file, as JUnit XML
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
+    /// Also write what the run moved and found to this file, as metrics for Prometheus
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics: Option<PathBuf>,
     /// Let checks show, and keep in the ledger, some of the values that break a rule
     #[arg(long)]
     pub(crate) show_values: bool,
@@ -226,6 +229,9 @@ pub(crate) struct Runs {
     /// At most this many, newest first
     #[arg(long, default_value_t = 20)]
     pub(crate) limit: usize,
+    /// Show how the checks of loads went from run to run, oldest first
+    #[arg(long)]
+    pub(crate) quality: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -4,10 +4,12 @@ mod args;
 mod commands;
 mod connectors;
 mod environment;
+mod metrics;
 mod output;
 mod pipeline;
 mod progress;
 mod signals;
+mod trend;
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;

@@ -126,9 +126,14 @@ impl Finding {
 
     /// The rule in a few words: `Q005 range (distance)`.
     pub fn title(&self) -> String {
-        match self.columns.is_empty() {
-            true => format!("{} {}", self.code, self.check),
-            false => format!("{} {} ({})", self.code, self.check, self.columns.join(", ")),
-        }
+        title(&self.code, &self.check, &self.columns)
+    }
+}
+
+/// A rule in a few words, from its code, its kind and its columns: `Q005 range (distance)`.
+pub fn title(code: &str, check: &str, columns: &[String]) -> String {
+    match columns.is_empty() {
+        true => format!("{code} {check}"),
+        false => format!("{code} {check} ({})", columns.join(", ")),
     }
 }

@@ -49,6 +49,17 @@ pub trait Journal: Send + Sync {
     async fn record_findings(&self, table: &TableName, findings: &[Finding]) -> Result<()>;
 }
 
+/// A rule that rows of a unit break. Whether there are too many of them is judged when all units are staged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BrokenRule {
+    /// The number of the check in the plan of its table.
+    pub number: usize,
+    /// The rule in a few words: `Q005 range (distance)`.
+    pub check: String,
+    /// Rows that break it.
+    pub rows: u64,
+}
+
 /// Something a watcher may want to know.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -75,6 +86,22 @@ pub enum Event {
         table: TableName,
         /// What failed.
         error: String,
+    },
+    /// A unit of work is staged.
+    UnitStaged {
+        /// The target table.
+        table: TableName,
+        /// Size of what was staged, in bytes.
+        bytes: u64,
+        /// The rules about single rows that rows of it break.
+        broken: Vec<BrokenRule>,
+    },
+    /// A check was judged and failed.
+    CheckFailed {
+        /// The target table.
+        table: TableName,
+        /// The rule in a few words: `Q005 range (distance)`.
+        check: String,
     },
     /// A table is published.
     TableCommitted {

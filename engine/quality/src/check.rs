@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transload_core::decode::decode;
-use transload_core::finding::Action;
+use transload_core::finding::{self, Action};
 use transload_core::tree::{Spanned, Value};
 use transload_core::{Error, Node, Problem, Result};
 
@@ -143,6 +143,12 @@ impl Check {
     /// The columns it names.
     pub fn columns(&self) -> Vec<&Spanned<String>> {
         self.rule.definition().columns()
+    }
+
+    /// The rule in a few words: `Q005 range (distance)`.
+    pub fn title(&self) -> String {
+        let columns: Vec<String> = self.columns().iter().map(|c| c.value.clone()).collect();
+        finding::title(&self.code, self.kind(), &columns)
     }
 
     /// What happens if the rule is broken.

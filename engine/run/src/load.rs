@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use transload_coerce::Rulebook;
-use transload_core::journal::{Event, StagedUnit};
+use transload_core::journal::{BrokenRule, Event, StagedUnit};
 use transload_core::{
     Clock, Endpoint, Error, ErrorKind, Finding, Journal, Progress, Receipt, Result, RunId, TableName, fault,
 };
@@ -203,6 +203,9 @@ async fn judge(
     if !findings.is_empty() {
         load.journal.record_findings(&table.plan.to, findings).await?;
     }
+    for finding in findings.iter().filter(|f| f.is_failed()) {
+        load.progress.event(Event::CheckFailed { table: table.plan.to.clone(), check: finding.title() });
+    }
     transload_quality::stopped(findings).map_or(Ok(()), Err)
 }
 
@@ -258,8 +261,18 @@ async fn unit_with_retries(
         .map_err(|e| e.with("split", table.plan.splits[split].label.clone()))?;
     unit.retries = retries;
     load.journal.record(&unit).await?;
+    load.progress.event(unit_staged(table, &unit));
     fault::point("unit.journaled")?;
     Ok(unit)
+}
+
+/// What a watcher may want to know of a unit.
+fn unit_staged(table: &Table, unit: &StagedUnit) -> Event {
+    let checks = table.plan.checks.iter().zip(&unit.checks).enumerate().filter(|(_, (_, tally))| tally.failed > 0);
+    let broken = checks
+        .map(|(number, (check, tally))| BrokenRule { number, check: check.title(), rows: tally.failed })
+        .collect();
+    Event::UnitStaged { table: table.plan.to.clone(), bytes: unit.staged.bytes, broken }
 }
 
 async fn commit_with_retries(

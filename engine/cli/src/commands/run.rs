@@ -1,5 +1,6 @@
 //! `transload run` and `transload resume`
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -13,6 +14,7 @@ use transload_spec::ReconcileLevel;
 use crate::args::{Global, Quality, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
 use crate::connectors::{self, beside, planned};
+use crate::metrics::{self, Measured, MeasuredTable};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
@@ -127,12 +129,13 @@ impl Going {
     async fn go(self, resources: &Resources, quality: &Quality, output: &Output) -> Result<u8, Failure> {
         let signals = Signals::listen()?;
         let result = self.load_and_compare(resources, quality, output, &signals).await;
-        let Conclusion { code, status, error, tables } = match result {
+        let Conclusion { code, status, error, tables, measured } = match result {
             Ok(report) => report.conclude(&signals),
             Err(error) => {
                 output.complain(&error);
                 let code = error.kind().exit_code();
-                Conclusion { code, status: "failed", error: Some(error.chain().join(": ")), tables: Vec::new() }
+                let error = Some(error.chain().join(": "));
+                Conclusion { code, status: "failed", error, tables: Vec::new(), measured: Vec::new() }
             }
         };
         let end = RunEnd {
@@ -144,6 +147,9 @@ impl Going {
         };
         self.ledger.end(&self.start.run, &end).await?;
         self.audit.append(&format!("ended: {status}"), None).await?;
+        if let Some(path) = &quality.metrics {
+            self.measure(path, code, &measured, output);
+        }
         if end.resumable {
             output.say(&format!("`transload resume {}` goes on from here", self.start.run));
         }
@@ -155,6 +161,20 @@ impl Going {
             "tables": tables,
         });
         output.last_line(&answer.to_string(), code)
+    }
+
+    /// Writes the metrics of a run that has ended. That they cannot be written is said, and changes nothing.
+    fn measure(&self, path: &Path, exit_code: u8, tables: &[MeasuredTable], output: &Output) {
+        let run = Measured {
+            pipeline: &self.plan.pipeline,
+            exit_code,
+            started_micros: self.start.at_micros,
+            ended_micros: self.clock.now().timestamp_micros(),
+            tables,
+        };
+        if let Err(error) = metrics::write(path, &self.start.run, &metrics::exposition(&run)) {
+            output.complain(&error);
+        }
     }
 
     async fn load_and_compare(
@@ -272,6 +292,8 @@ struct Conclusion {
     error: Option<String>,
     /// The tables of the last line.
     tables: Vec<serde_json::Value>,
+    /// The tables as numbers.
+    measured: Vec<MeasuredTable>,
 }
 
 /// What became of every table.
@@ -287,6 +309,17 @@ struct TableReport {
     error: Option<Error>,
     /// Whether an incremental load found nothing new.
     nothing_new: bool,
+}
+
+impl TableReport {
+    fn measured(&self) -> MeasuredTable {
+        MeasuredTable {
+            table: self.table.clone(),
+            counts: self.receipt.as_ref().map(|r| r.counts).unwrap_or_default(),
+            findings: self.findings.clone(),
+            verdict: self.verdict.as_ref().map(|v| v.outcome),
+        }
+    }
 }
 
 impl Report {
@@ -341,6 +374,7 @@ impl Report {
                 })
             })
             .collect();
+        let measured = self.tables.iter().map(TableReport::measured).collect();
         let outcome = |wanted| self.tables.iter().any(|t| t.verdict.as_ref().is_some_and(|v| v.outcome == wanted));
         let mismatch = outcome(Outcome::Mismatch);
         let not_compared = outcome(Outcome::NotCompared);
@@ -354,6 +388,6 @@ impl Report {
             _ if nothing_new => (ErrorKind::NothingToDo.exit_code(), "nothing_to_do"),
             _ => (0, "succeeded"),
         };
-        Conclusion { code, status, error: worst.map(|e| e.chain().join(": ")), tables }
+        Conclusion { code, status, error: worst.map(|e| e.chain().join(": ")), tables, measured }
     }
 }

@@ -1,26 +1,21 @@
 //! `transload runs`
 
 use transload_core::value::Outcome;
-use transload_ledger::RunSummary;
+use transload_ledger::{Ledger, RunSummary};
 
 use crate::args::{Global, Runs};
 use crate::connectors::ledger;
 use crate::output::{Failure, Output};
+use crate::trend;
 
 pub(crate) async fn runs(args: &Runs, global: &Global, output: &Output) -> Result<u8, Failure> {
-    let ledger = ledger(global, false)?;
-    let mut shown: Vec<RunSummary> = Vec::new();
-    for run in ledger.runs().await?.iter().rev() {
-        if shown.len() >= args.limit {
-            break;
-        }
-        let summary = ledger.summary(run).await?;
-        if args.pipeline.as_ref().is_none_or(|p| *p == summary.start.pipeline) {
-            shown.push(summary);
-        }
+    let shown = newest(args, &ledger(global, false)?).await?;
+    if args.quality {
+        let oldest_first: Vec<RunSummary> = shown.into_iter().rev().collect();
+        let rated = trend::trend(&oldest_first);
+        output.answer(&if output.json() { trend::json(&rated).to_string() } else { trend::text(&rated) })?;
+        return Ok(0);
     }
-    // Names tell runs of one second apart, but not their order.
-    shown.sort_by_key(|s| std::cmp::Reverse(s.start.at_micros));
     if output.json() {
         let rows: Vec<_> = shown
             .iter()
@@ -52,6 +47,24 @@ pub(crate) async fn runs(args: &Runs, global: &Global, output: &Output) -> Resul
     }
     output.answer(&text)?;
     Ok(0)
+}
+
+/// The runs that are asked for, newest first. Only a load has checks.
+async fn newest(args: &Runs, ledger: &Ledger) -> Result<Vec<RunSummary>, Failure> {
+    let mut found: Vec<RunSummary> = Vec::new();
+    for run in ledger.runs().await?.iter().rev() {
+        if found.len() >= args.limit {
+            break;
+        }
+        let summary = ledger.summary(run).await?;
+        let has_name = args.pipeline.as_ref().is_none_or(|p| *p == summary.start.pipeline);
+        if has_name && (!args.quality || summary.start.command == "run") {
+            found.push(summary);
+        }
+    }
+    // Names tell runs of one second apart, but not their order.
+    found.sort_by_key(|s| std::cmp::Reverse(s.start.at_micros));
+    Ok(found)
 }
 
 fn written(summary: &RunSummary) -> u64 {
