@@ -7,6 +7,7 @@ mod environment;
 mod output;
 mod pipeline;
 mod progress;
+mod report;
 mod signals;
 
 use std::panic::AssertUnwindSafe;
@@ -70,6 +71,7 @@ fn run(args: Args, output: &Output) -> Result<u8, Failure> {
                     Command::Reconcile(args) => commands::reconcile::reconcile(&args, &global, output).await,
                     Command::Runs(args) => commands::runs::runs(&args, &global, output).await,
                     Command::Show(args) => commands::show::show(&args, &global, output).await,
+                    Command::Report(args) => commands::report::report(&args, &global, output).await,
                     Command::Audit(args) => commands::audit::audit(&args, &global, output).await,
                     Command::Init(_) | Command::Check(_) | Command::Schema(_) | Command::Completions(_) => Ok(0),
                 }
