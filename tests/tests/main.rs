@@ -14,6 +14,7 @@ mod harness;
 mod house;
 mod quality;
 mod readme;
+mod report;
 mod s3;
 mod schemas;
 mod yaml;

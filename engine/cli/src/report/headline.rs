@@ -54,8 +54,8 @@ fn succeeded(summary: &RunSummary, plan: &Plan) -> (&'static str, &'static str, 
     let equal = summary.verdicts.iter().filter(|v| v.outcome == Outcome::Match).count();
     let written: u64 = summary.receipts.iter().map(|r| r.counts.written).sum();
     let loaded = match summary.start.command.as_str() {
-        "run" => format!("{} in {} loaded", rows_were(written), counted(tables as u64, "table", "tables")),
-        _ => format!("{} compared", tables_were(tables)),
+        "run" => format!("{} loaded into {}", were(written, "row", "rows"), counted(tables as u64, "table", "tables")),
+        _ => format!("{} compared", were(tables as u64, "table", "tables")),
     };
     if equal == tables && tables > 0 {
         let whole = if tables == 1 { "it matches its source" } else { "every one of them matches its source" };
@@ -66,16 +66,15 @@ fn succeeded(summary: &RunSummary, plan: &Plan) -> (&'static str, &'static str, 
     ("warn", "Not all compared", said)
 }
 
-fn rows_were(rows: u64) -> String {
-    format!("{} {}", counted(rows, "row", "rows"), if rows == 1 { "was" } else { "were" })
-}
-
-fn tables_were(tables: usize) -> String {
-    format!("{} {}", counted(tables as u64, "table", "tables"), if tables == 1 { "was" } else { "were" })
+fn were(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", counted(number, one, many), if number == 1 { "was" } else { "were" })
 }
 
 fn unfinished(summary: &RunSummary, plan: &Plan) -> String {
-    format!("The run has not finished: it is running, or it was killed and can be resumed; {}.", published(summary, plan))
+    format!(
+        "The run has not finished: it is running, or it was killed and can be resumed; {}.",
+        published(summary, plan)
+    )
 }
 
 fn published(summary: &RunSummary, plan: &Plan) -> String {

@@ -152,6 +152,7 @@ fn state(
     }
     match (summary.start.command.as_str(), findings.iter().any(|f| f.stops)) {
         ("run", true) => ("bad", "Not published", "A check stopped it: nothing of the table is visible.".to_string()),
+        ("run", false) if summary.end.is_none() => ("warn", "Not published", "It is not published yet.".to_string()),
         ("run", false) => ("bad", "Not published", "Nothing of the table is visible.".to_string()),
         _ => ("warn", "Not compared", "The comparison did not come to a verdict.".to_string()),
     }
