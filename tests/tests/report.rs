@@ -9,8 +9,9 @@ fn bench(settings: &str) -> Bench {
     bench.write(
         "p.yaml",
         format!(
-            "version: 1\npipeline: test\nsource: {{ lake: {{ url: in, format: csv }} }}\ntarget: {{ lake: {{ url: out }} }}\n\
-             tables:\n  - from: orders\n    key: [id]\n    columns: {{ amount: {{ cast: \"decimal(8,2)\" }} }}\n{settings}"
+            "version: 1\npipeline: test\nsource: {{ lake: {{ url: in, format: csv }} }}\n\
+             target: {{ lake: {{ url: out }} }}\ntables:\n  - from: orders\n    key: [id]\n    \
+             columns: {{ amount: {{ cast: \"decimal(8,2)\" }} }}\n{settings}"
         ),
     );
     bench
@@ -40,7 +41,8 @@ fn assert_stands_alone(page: &str) {
 #[test]
 fn a_run_that_matches_is_told_with_its_figures() {
     let bench = Bench::new();
-    let tables = "  - from: customer\n    key: [c_custkey]\n    columns: { c_phone: { mask: partial }, c_comment: { drop: true } }\n";
+    let tables = "  - from: customer\n    key: [c_custkey]\n    \
+                  columns: { c_phone: { mask: partial }, c_comment: { drop: true } }\n";
     bench.write("p.yaml", tpch_pipeline(tables));
     bench.run(&["run", "p.yaml"]).expect(0);
     let run = bench.newest_run();

@@ -1,7 +1,7 @@
 //! One run as a page for a browser: a single file without scripts, built from the ledger alone.
 //!
-//! [`page`] makes plain data of what the ledger holds, [`render`] puts it into `page.html`. The template decides nothing
-//! and escapes everything it is given.
+//! [`page`] makes plain data of what the ledger holds, [`render`] puts it into `page.html`. The template decides
+//! nothing and escapes everything it is given.
 
 mod headline;
 mod table;
