@@ -53,7 +53,7 @@ fn a_bug_anywhere_else_is_1_too_and_is_said() {
 fn every_verb_answers_in_json() {
     let bench = bench();
     let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0).last_line());
-    let verbs: [(&[&str], &str); 15] = [
+    let verbs: [(&[&str], &str); 17] = [
         (&["init", "demo"], "file"),
         (&["discover", "p.yaml"], "tables"),
         (&["discover", "p.yaml", "--target"], "tables"),
@@ -66,6 +66,8 @@ fn every_verb_answers_in_json() {
         (&["runs"], "runs"),
         (&["show", &run], "run"),
         (&["show", &run, "--plan"], "plan"),
+        (&["report", &run], "file"),
+        (&["report", &run, "--output", "-"], "html"),
         (&["audit", "verify"], "good"),
         (&["schema"], "properties"),
         (&["schema", "archetype"], "properties"),

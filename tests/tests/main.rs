@@ -15,6 +15,7 @@ mod house;
 mod metrics;
 mod quality;
 mod readme;
+mod report;
 mod s3;
 mod schemas;
 mod yaml;

@@ -86,6 +86,11 @@ pub(crate) enum Command {
     Runs(Runs),
     /// Show everything about one run
     Show(Show),
+    /// Write everything about one run as a page for a browser
+    #[command(
+        after_help = "Examples:\n  transload report 20261121T051500Z-7f3a9c12                    the page beside you\n  transload report 20261121T051500Z-7f3a9c12 --output run.html  where you want it"
+    )]
+    Report(Report),
     /// Check the audit chain
     Audit(Audit),
     /// Print a JSON Schema for editors
@@ -241,6 +246,15 @@ pub(crate) struct Show {
     /// Also print the plan
     #[arg(long)]
     pub(crate) plan: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Report {
+    /// The run
+    pub(crate) run: String,
+    /// The file to write, one HTML page; `-` is standard output [default: RUN.html]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

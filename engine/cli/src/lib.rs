@@ -8,6 +8,7 @@ mod metrics;
 mod output;
 mod pipeline;
 mod progress;
+mod report;
 mod signals;
 mod trend;
 
@@ -72,6 +73,7 @@ fn run(args: Args, output: &Output) -> Result<u8, Failure> {
                     Command::Reconcile(args) => commands::reconcile::reconcile(&args, &global, output).await,
                     Command::Runs(args) => commands::runs::runs(&args, &global, output).await,
                     Command::Show(args) => commands::show::show(&args, &global, output).await,
+                    Command::Report(args) => commands::report::report(&args, &global, output).await,
                     Command::Audit(args) => commands::audit::audit(&args, &global, output).await,
                     Command::Init(_) | Command::Check(_) | Command::Schema(_) | Command::Completions(_) => Ok(0),
                 }

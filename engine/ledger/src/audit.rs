@@ -7,6 +7,7 @@ use transload_core::{Clock, Error, Result, RunId};
 
 use crate::Ledger;
 use crate::artifacts::hex;
+use crate::runs::RunStart;
 
 /// Attempts to append while others append too.
 const ATTEMPTS: usize = 1000;
@@ -98,6 +99,31 @@ impl Ledger {
         Ok(Finding { good: number, broken: None })
     }
 
+    /// The records about a run, in order. Records are read from the last one back to the run's start.
+    ///
+    /// # Errors
+    /// As the store fails, or if a record on the way cannot be read: `transload audit verify` says more.
+    pub async fn audited(&self, start: &RunStart) -> Result<Vec<Record>> {
+        let (mut number, _) = self.tip(0).await?;
+        let mut found = Vec::new();
+        while number > 0 {
+            let content = self.store.read(&path(number)).await?.unwrap_or_default();
+            let record: Record = serde_json::from_slice(&content).map_err(|e| {
+                Error::config(format!("the audit record {number} cannot be read")).with("ledger", self.url()).because(e)
+            })?;
+            // Stamps have one form and one zone, so their order is that of their texts.
+            if record.at < start.at {
+                break;
+            }
+            if record.run == start.run {
+                found.push(record);
+            }
+            number -= 1;
+        }
+        found.reverse();
+        Ok(found)
+    }
+
     /// The last record's number and hash; 0 and nothing for an empty chain.
     async fn tip(&self, at_least: u64) -> Result<(u64, String)> {
         let mut number = at_least;
@@ -181,6 +207,30 @@ mod tests {
                 writer.await.unwrap().unwrap();
             }
             assert_eq!(ledger.verify().await.unwrap(), Finding { good: 24, broken: None });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_s_records_are_found_among_others() {
+        let (_dir, ledgers) = ledgers();
+        for ledger in &ledgers {
+            let (one, other) = (appender(ledger), appender(ledger));
+            let start = RunStart {
+                run: one.run.clone(),
+                pipeline: "p".into(),
+                command: "run".into(),
+                at: "2000-01-01T00:00:00.000Z".into(),
+                at_micros: 0,
+                plan: "0".repeat(64),
+                program: "0".into(),
+            };
+            for audit in [&other, &one, &other, &one] {
+                audit.append("event", None).await.unwrap();
+            }
+            let numbers = |found: Vec<Record>| found.iter().map(|r| r.number).collect::<Vec<_>>();
+            assert_eq!(numbers(ledger.audited(&start).await.unwrap()), [2, 4]);
+            let later = RunStart { at: "9999-01-01T00:00:00.000Z".into(), ..start };
+            assert!(ledger.audited(&later).await.unwrap().is_empty());
         }
     }
 

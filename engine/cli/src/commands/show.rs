@@ -66,11 +66,18 @@ pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Resul
     Ok(0)
 }
 
-fn connection(connection: &transload_plan::Connection) -> String {
+/// A connection in a few words: its kind and where it is.
+pub(crate) fn connection(connection: &transload_plan::Connection) -> String {
     match connection.options.get("url").map(|u| &u.value) {
         Some(transload_core::tree::Value::Text(url)) => format!("{} {url}", connection.kind),
         _ => connection.kind.clone(),
     }
+}
+
+/// Where rows of a table were put aside.
+pub(crate) fn quarantine_place(receipt: &Receipt, ledger: &str) -> String {
+    let run = receipt.committed.key.as_str().rsplit_once('-').map_or("", |(run, _)| run);
+    format!("{ledger}/quarantine/{run}/{}", receipt.to)
 }
 
 fn describe_receipt(text: &mut String, receipt: &Receipt, ledger: &str) {
@@ -104,8 +111,7 @@ fn describe_receipt(text: &mut String, receipt: &Receipt, ledger: &str) {
         );
     }
     if receipt.quarantine.is_some() {
-        let run = receipt.committed.key.as_str().rsplit_once('-').map_or("", |(run, _)| run);
-        let _ = writeln!(text, "  quarantine   {ledger}/quarantine/{run}/{}", receipt.to);
+        let _ = writeln!(text, "  quarantine   {}", quarantine_place(receipt, ledger));
     }
 }
 

@@ -1,0 +1,312 @@
+//! One run as a page for a browser: a single file without scripts, built from the ledger alone.
+//!
+//! [`page`] makes plain data of what the ledger holds, [`render`] puts it into `page.html`. The template decides
+//! nothing and escapes everything it is given.
+
+mod headline;
+mod table;
+mod words;
+
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+use transload_core::{Error, Result};
+use transload_ledger::{Record, RunSummary};
+use transload_plan::Plan;
+
+use crate::commands::runs::status;
+use crate::commands::show::connection;
+use crate::report::headline::{Headline, headline};
+use crate::report::table::{TablePart, table};
+use crate::report::words::{count, counted, elapsed, took};
+
+/// The template's name ends with `.html`: that is what turns escaping on.
+const TEMPLATE: &str = "page.html";
+
+/// Everything the page shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct Page {
+    run: String,
+    pipeline: String,
+    headline: Headline,
+    /// What went wrong, as the run wrote it down.
+    error: Option<String>,
+    figures: Vec<Fact>,
+    facts: Vec<Fact>,
+    tables: Vec<TablePart>,
+    /// The plan as `transload plan` prints it.
+    plan: String,
+    audit: Vec<AuditLine>,
+    ledger: String,
+}
+
+/// A word and what it stands for.
+#[derive(Debug, Serialize)]
+pub(crate) struct Fact {
+    name: &'static str,
+    value: String,
+    /// Whether the value is a hash, a path or a name, to be set in a fixed width.
+    code: bool,
+}
+
+/// A record of the audit chain that is about this run.
+#[derive(Debug, Serialize)]
+struct AuditLine {
+    number: u64,
+    at: String,
+    event: String,
+    artifact: String,
+}
+
+impl Fact {
+    fn plain(name: &'static str, value: impl Into<String>) -> Self {
+        Self { name, value: value.into(), code: false }
+    }
+
+    fn code(name: &'static str, value: impl Into<String>) -> Self {
+        Self { name, value: value.into(), code: true }
+    }
+}
+
+/// What the page shows of a run.
+pub(crate) fn page(summary: &RunSummary, plan: &Plan, audit: &[Record], ledger: &str) -> Page {
+    Page {
+        run: summary.start.run.to_string(),
+        pipeline: summary.start.pipeline.clone(),
+        headline: headline(summary, plan),
+        error: summary.end.as_ref().and_then(|end| end.error.clone()),
+        figures: figures(summary, plan),
+        facts: facts(summary, plan),
+        tables: plan.tables.iter().enumerate().map(|(i, t)| table(i + 1, t, summary, ledger)).collect(),
+        plan: plan.to_string(),
+        audit: audit.iter().map(audit_line).collect(),
+        ledger: ledger.to_string(),
+    }
+}
+
+/// The page as HTML.
+///
+/// # Errors
+/// [`Internal`](transload_core::ErrorKind::Internal) if the template does not fit the page.
+pub(crate) fn render(page: &Page) -> Result<String> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment
+        .render_named_str(TEMPLATE, include_str!("page.html"), page)
+        .map_err(|e| Error::internal("the report cannot be made").because(e))
+}
+
+/// What the run as a whole moved, in large figures.
+fn figures(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
+    let sum = |of: fn(&transload_core::Receipt) -> u64| count(summary.receipts.iter().map(of).sum());
+    let mut figures = vec![Fact::plain("Tables", count(plan.tables.len() as u64))];
+    if summary.start.command == "run" {
+        figures.push(Fact::plain("Rows read", sum(|r| r.counts.read)));
+        figures.push(Fact::plain("Rows written", sum(|r| r.counts.written)));
+        figures.push(Fact::plain("Put aside", sum(|r| r.counts.quarantined)));
+        figures.push(Fact::plain("Filtered out", sum(|r| r.counts.filtered)));
+    }
+    if !summary.findings.is_empty() {
+        let passed = summary.findings.iter().filter(|f| !f.is_failed()).count();
+        figures.push(Fact::plain("Checks passed", format!("{passed} of {}", summary.findings.len())));
+    }
+    if !summary.verdicts.is_empty() {
+        let differences: u64 = summary.verdicts.iter().map(|v| v.differences.total()).sum();
+        figures.push(Fact::plain("Differing keys", count(differences)));
+    }
+    figures
+}
+
+/// What identifies the run.
+fn facts(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
+    let start = &summary.start;
+    let mut facts = vec![
+        Fact::plain("Status", status(summary)),
+        Fact::code("From", connection(&plan.source)),
+        Fact::code("To", connection(&plan.target)),
+        Fact::plain("Started", start.at.clone()),
+    ];
+    if let Some(end) = &summary.end {
+        facts.insert(1, Fact::plain("Exit code", end.exit_code.to_string()));
+        facts.push(Fact::plain("Ended", end.at.clone()));
+        facts.push(Fact::plain("Took", elapsed(&start.at, &end.at).map_or_else(|| "unknown".to_string(), took)));
+    }
+    facts.extend([
+        Fact::code("Run", start.run.to_string()),
+        Fact::plain("Command", start.command.clone()),
+        Fact::plain("Pipeline", format!("{} (archetype {})", start.pipeline, plan.archetype)),
+        Fact::plain("Program", format!("transload {}", start.program)),
+        Fact::code("Plan fingerprint", plan.fingerprint.clone()),
+    ]);
+    if start.command == "run" {
+        facts.push(Fact::plain("Staged", counted(summary.staged_units as u64, "unit of work", "units of work")));
+    }
+    facts
+}
+
+fn audit_line(record: &Record) -> AuditLine {
+    AuditLine {
+        number: record.number,
+        at: record.at.clone(),
+        event: record.event.clone(),
+        artifact: record.artifact.clone().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use transload_core::RunId;
+    use transload_ledger::{RunEnd, RunStart};
+
+    use super::*;
+
+    const BAD: &str = "<script>alert('x')</script>";
+
+    fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).unwrap()
+    }
+
+    /// A plan of one table with one column, a cast and a mask.
+    fn plan(name: &str) -> Plan {
+        from(json!({
+            "version": 1, "fingerprint": "f".repeat(64), "pipeline": "p", "archetype": "table_copy", "rulebook": {},
+            "source": { "kind": "lake", "options": { "url": "in" } },
+            "target": { "kind": "lake", "options": { "url": "out" } },
+            "tables": [{
+                "from": name, "to": name, "pin": { "formula": "a formula" }, "splits": [],
+                "source_columns": [{ "name": name, "type": "int64", "nullable": true }],
+                "columns": [{
+                    "name": name, "type": "int32", "nullable": true, "origin": { "source": name },
+                    "cast": { "from": "int64", "to": "int32", "loss": "checked", "on_misfit": "null_counted" },
+                    "mask": "partial",
+                }],
+                "filter": null, "incremental": null, "write": "replace", "expected": { "version": "1" },
+                "partition_by": [], "key": [], "reconcile": { "level": "row", "hash": "xxh64" }, "estimated_rows": null,
+            }],
+        }))
+    }
+
+    fn summary(status: &str, exit_code: u8) -> RunSummary {
+        RunSummary {
+            start: RunStart {
+                run: RunId::parse("20261121T051500Z-7f3a9c12").unwrap(),
+                pipeline: "p".to_string(),
+                command: "run".to_string(),
+                at: "2026-11-21T05:15:00.000Z".to_string(),
+                at_micros: 0,
+                plan: "0".repeat(64),
+                program: "0.1.0".to_string(),
+            },
+            end: Some(RunEnd {
+                status: status.to_string(),
+                exit_code,
+                resumable: false,
+                error: None,
+                at: "2026-11-21T05:15:02.500Z".to_string(),
+            }),
+            receipts: Vec::new(),
+            findings: Vec::new(),
+            verdicts: Vec::new(),
+            staged_units: 0,
+        }
+    }
+
+    fn receipt(name: &str) -> transload_core::Receipt {
+        from(json!({
+            "from": name, "to": name, "pin": { "formula": "a formula" },
+            "counts": { "read": 12345, "written": 12340, "quarantined": 3, "filtered": 2 },
+            "losses": [{ "column": name, "from": "int64", "to": "int32", "changed": 0, "nulled": 7, "quarantined": 0 }],
+            "digest": "xxh64:1:2:3",
+            "committed": {
+                "key": "20261121T051500Z-7f3a9c12-00000000", "version": "17", "already_done": false, "rows": 12340,
+                "bytes": 2048, "parts": 1,
+                "pin": { "files": [{ "path": name, "size": 2048, "modified": "m", "etag": null }] },
+            },
+            "quarantine": null, "units": 2, "resumed_units": 1, "retries": 0,
+            "started": "2026-11-21T05:15:00.000Z", "ended": "2026-11-21T05:15:01.000Z",
+        }))
+    }
+
+    fn verdict(name: &str, outcome: &str) -> transload_core::Verdict {
+        from(json!({
+            "from": name, "to": name, "level": "row", "outcome": outcome, "summary": "a sentence",
+            "source_pin": { "formula": "a formula" }, "target_pin": { "files": [] }, "source_rows": 5, "target_rows": 5,
+            "source_digest": "xxh64:1:2:3", "target_digest": "xxh64:1:2:4",
+            "differences": {
+                "missing_in_target": 1, "extra_in_target": 0, "changed": 1, "multiplicity": 0, "columns": [[name, 1]],
+            },
+            "schema": [name],
+            "coverage": {
+                "columns": [name], "not_compared": [["c", "it was dropped"]], "rows_left_out": [[2, "filtered"]],
+                "masked": [name],
+            },
+            "evidence": name,
+        }))
+    }
+
+    fn finding(name: &str, stops: bool) -> transload_core::Finding {
+        from(json!({
+            "code": "Q005", "check": "range", "fingerprint": "0123456789abcdef", "table": name, "columns": [name],
+            "severity": "error", "action": "stop", "outcome": "failed", "stops": stops, "expected": name,
+            "found": "2 of 6 rows", "evaluated": 6, "failed": 2, "shapes": [[name, 2]], "remedy": "widen the limits",
+        }))
+    }
+
+    fn html(summary: &RunSummary, name: &str) -> String {
+        render(&page(summary, &plan(name), &[], "ledger")).unwrap()
+    }
+
+    #[test]
+    fn nothing_that_comes_from_data_is_markup() {
+        let mut summary = summary("mismatch", 5);
+        summary.end.as_mut().unwrap().error = Some(BAD.to_string());
+        summary.receipts.push(receipt(BAD));
+        summary.findings.push(finding(BAD, false));
+        summary.verdicts.push(verdict(BAD, "mismatch"));
+        let html = html(&summary, BAD);
+        assert!(!html.contains("<script"), "{html}");
+        assert!(html.contains("&lt;script&gt;alert"), "{html}");
+    }
+
+    #[test]
+    fn a_run_that_matches_says_so_with_its_figures() {
+        let mut summary = summary("succeeded", 0);
+        summary.receipts.push(receipt("t"));
+        let mut equal = verdict("t", "match");
+        equal.differences = transload_core::value::Differences::default();
+        summary.verdicts.push(equal);
+        let page = page(&summary, &plan("t"), &[], "ledger");
+        assert_eq!(page.headline.tone, "good");
+        let html = render(&page).unwrap();
+        for said in ["12,345", "12,340", "2.5 s", "int64 → int32", "partial", "it was dropped", "version 17"] {
+            assert!(html.contains(said), "{said}: {html}");
+        }
+    }
+
+    #[test]
+    fn a_stopped_run_names_the_rule_and_what_to_do() {
+        let mut summary = summary("failed", 4);
+        summary.findings.push(finding("t", true));
+        let html = html(&summary, "t");
+        for said in ["Stopped by a quality check", "Q005", "2 of 6 rows", "widen the limits", "Not published"] {
+            assert!(html.contains(said), "{said}: {html}");
+        }
+    }
+
+    #[test]
+    fn a_run_without_an_end_has_a_page() {
+        let mut open = summary("succeeded", 0);
+        open.end = None;
+        assert!(html(&open, "t").contains("has not finished"));
+    }
+
+    #[test]
+    fn the_page_needs_nothing_but_itself() {
+        let page = include_str!("page.html");
+        for word in ["http://", "https://", "<script", " src=", "@import", "|safe", "| safe"] {
+            assert!(!page.contains(word), "{word}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The report of a run: one page that says what happened, needs nothing else and believes nothing it shows.
+
+use crate::harness::{Bench, tpch_pipeline};
+
+/// A bench with three orders and a pipeline with these further settings of their table.
+fn bench(settings: &str) -> Bench {
+    let bench = Bench::new();
+    bench.write("in/orders.csv", "id,amount\n1,10.25\n2,-31.75\n3,7.50\n");
+    bench.write(
+        "p.yaml",
+        format!(
+            "version: 1\npipeline: test\nsource: {{ lake: {{ url: in, format: csv }} }}\n\
+             target: {{ lake: {{ url: out }} }}\ntables:\n  - from: orders\n    key: [id]\n    \
+             columns: {{ amount: {{ cast: \"decimal(8,2)\" }} }}\n{settings}"
+        ),
+    );
+    bench
+}
+
+/// The report of the newest run.
+fn report(bench: &Bench) -> String {
+    bench.run(&["report", &bench.newest_run(), "--output", "-"]).expect(0).stdout
+}
+
+#[track_caller]
+fn assert_says(page: &str, words: &[&str]) {
+    for word in words {
+        assert!(page.contains(word), "`{word}` is not in:\n{page}");
+    }
+}
+
+/// Nothing is fetched, nothing is executed.
+#[track_caller]
+fn assert_stands_alone(page: &str) {
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"), "{page}");
+    for word in ["http://", "https://", "<script", "src=", "@import", "url(", "<link rel=\"stylesheet\""] {
+        assert!(!page.contains(word), "`{word}` is in:\n{page}");
+    }
+}
+
+#[test]
+fn a_run_that_matches_is_told_with_its_figures() {
+    let bench = Bench::new();
+    let tables = "  - from: customer\n    key: [c_custkey]\n    \
+                  columns: { c_phone: { mask: partial }, c_comment: { drop: true } }\n";
+    bench.write("p.yaml", tpch_pipeline(tables));
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let run = bench.newest_run();
+    let outcome = bench.run(&["report", &run]).expect(0);
+    assert_eq!(outcome.stdout.trim(), format!("{run}.html"));
+    let page = std::fs::read_to_string(bench.path(&format!("{run}.html"))).unwrap();
+    assert_stands_alone(&page);
+    assert_says(
+        &page,
+        &["Match", "1,500 rows were loaded into 1 table", &run, "table_copy", "tpch at scale 0.01", "version 1"],
+    );
+    assert_says(&page, &["xxh64:1500:", "c_phone", "(partial)", "Plan fingerprint", "planned", "ended: succeeded"]);
+}
+
+#[test]
+fn a_run_that_checks_stopped_says_which_and_what_to_do_but_no_value() {
+    let bench = bench("    checks: [ { range: { column: amount, min: 0 } }, { not_null: [id] } ]\n");
+    bench.run(&["run", "p.yaml"]).expect(4);
+    let page = report(&bench);
+    assert_stands_alone(&page);
+    assert_says(&page, &["Stopped by a quality check: nothing of orders was published.", "Q005 range (amount)"]);
+    assert_says(
+        &page,
+        &["at least 0", "1 of 3 rows breaks it", "-99.99", "widen the limits", "Not published", "Passed"],
+    );
+    assert!(!page.contains("31.75"), "{page}");
+    bench.run(&["run", "p.yaml", "--show-values"]).expect(4);
+    assert_says(&report(&bench), &["-31.75"]);
+}
+
+#[test]
+fn a_mismatch_is_told_by_kind_and_column_with_its_evidence() {
+    let bench = bench("");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    bench.write("in/orders.csv", "id,amount\n1,10.25\n2,-31.99\n4,7.50\n5,8.50\n");
+    bench.run(&["reconcile", "p.yaml"]).expect(5);
+    let page = report(&bench);
+    assert_stands_alone(&page);
+    assert_says(&page, &["1 of 1 compared table does not match the source: orders. 4 keys differ."]);
+    for (kind, keys) in [("Missing in the target", 2), ("Extra in the target", 1), ("Changed", 1)] {
+        assert_says(&page, &[&format!("<td>{kind}</td><td class=\"number\">{keys}</td>")]);
+    }
+    assert_says(&page, &["<td><code>amount</code></td><td class=\"number\">1</td>", "Every differing key is in"]);
+    assert!(!page.contains("31.99"), "{page}");
+}
+
+#[test]
+fn names_from_data_are_text_and_not_markup() {
+    let bench = Bench::new();
+    bench.write("in/t.csv", "id,<script>x\n1,2\n");
+    bench.write(
+        "p.yaml",
+        "version: 1\npipeline: test\nsource: { lake: { url: in, format: csv } }\ntarget: { lake: { url: out } }\n\
+         tables: [ { from: t, key: [id] } ]\n",
+    );
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let page = report(&bench);
+    assert_stands_alone(&page);
+    assert_says(&page, &["id, &lt;script&gt;x"]);
+}
+
+#[test]
+fn secrets_stay_references() {
+    let bench = Bench::with(vec![("LAKE_FOLDER", "hunter2".to_string())]);
+    bench.write("hunter2/t.csv", "id\n1\n");
+    bench.write(
+        "p.yaml",
+        "version: 1\npipeline: test\nsource: { lake: { url: \"${env:LAKE_FOLDER}\", format: csv } }\n\
+         target: { lake: { url: out } }\ntables: [ { from: t, key: [id] } ]\n",
+    );
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let page = report(&bench);
+    assert!(!page.contains("hunter2"), "{page}");
+    assert_says(&page, &["${env:LAKE_FOLDER}"]);
+}
+
+#[test]
+fn a_run_that_was_killed_has_a_report_and_one_that_never_was_has_none() {
+    let bench = bench("");
+    bench.run_with_faults(&["run", "p.yaml"], "commit.begun=return(kill)").expect(-1);
+    assert_says(&report(&bench), &["Not finished", "0 of 1 table published", "Not published"]);
+    bench.run(&["resume", &bench.newest_run()]).expect(0);
+    assert_says(&report(&bench), &["1 taken over from an earlier process", "resumed"]);
+    bench.run(&["report", "20261121T051500Z-7f3a9c12"]).expect(3).says("has no run");
+    bench.run(&["report", "nonsense"]).expect(2).says("is not the name of a run");
+    bench
+        .run(&["report", &bench.newest_run(), "--output", "no/such/folder.html"])
+        .expect(3)
+        .says("no/such/folder.html");
+}
