@@ -1,6 +1,6 @@
 //! From what was counted to findings.
 
-use transload_core::finding::{CheckOutcome, CheckTally, Finding};
+use transload_core::finding::{Action, CheckOutcome, CheckTally, Finding};
 use transload_core::{Error, ErrorKind, Result, TableName};
 
 use crate::check::Check;
@@ -82,8 +82,16 @@ fn finding(check: &Check, table: &TableName, tallies: &[&CheckTally], facts: &Fa
         failed,
         shapes,
         values: tallies.iter().flat_map(|t| &t.values).take(VALUES).cloned().collect(),
-        remedy: definition.remedy().to_string(),
+        remedy: remedy(definition.scope(), policy.action(), definition.remedy()),
     })
+}
+
+/// What can be done about it, by the one who repairs the source and by the one who wrote the rule.
+fn remedy(scope: Scope, action: Action, of_the_check: &str) -> String {
+    match (scope, action) {
+        (Scope::Rows, Action::Stop) => format!("{of_the_check}; `action: quarantine` would put such rows aside"),
+        _ => of_the_check.to_string(),
+    }
 }
 
 fn counts(failed: u64, evaluated: u64, policy: &Policy) -> String {

@@ -103,7 +103,7 @@ impl Definition for Format {
     }
 
     fn remedy(&self) -> &'static str {
-        "correct the value in the source, or use `action: quarantine`; the shapes show what was met"
+        "correct the value in the source; the shapes show what was met"
     }
 
     fn work(&self, setting: &Setting<'_>) -> Result<Work, String> {

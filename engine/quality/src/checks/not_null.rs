@@ -56,7 +56,7 @@ impl Definition for NotNull {
     }
 
     fn remedy(&self) -> &'static str {
-        "fill the value in the source, give it a default with `derive`, or use `action: quarantine`"
+        "fill the value in the source, or give it a default with `derive`"
     }
 
     fn work(&self, setting: &Setting<'_>) -> Result<Work, String> {

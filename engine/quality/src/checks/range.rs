@@ -70,7 +70,7 @@ impl Definition for Range {
     }
 
     fn remedy(&self) -> &'static str {
-        "correct the value in the source, widen the limits if it is right, or use `action: quarantine`"
+        "correct the value in the source, or widen the limits if it is right"
     }
 
     fn work(&self, setting: &Setting<'_>) -> Result<Work, String> {
