@@ -101,9 +101,7 @@ impl<T: Copy, const N: usize, F: Fn(T) -> [u8; N]> Cells for Primitives<'_, T, F
     }
 
     fn measure(&self, rows: Range<usize>, lengths: &mut [usize]) -> Result<()> {
-        for (row, length) in rows.zip(lengths) {
-            *length += if is_valid(self.nulls, row) { 1 + N } else { 1 };
-        }
+        add_lengths(self.nulls, rows, lengths, 1 + N);
         Ok(())
     }
 
@@ -140,6 +138,13 @@ fn is_valid(nulls: Option<&NullBuffer>, row: usize) -> bool {
     nulls.is_none_or(|n| n.is_valid(row))
 }
 
+/// Adds up cells that all have the same length, but for NULLs.
+fn add_lengths(nulls: Option<&NullBuffer>, rows: Range<usize>, lengths: &mut [usize], valid: usize) {
+    for (row, length) in rows.zip(lengths) {
+        *length += if is_valid(nulls, row) { valid } else { 1 };
+    }
+}
+
 struct Bools<'a> {
     values: &'a BooleanBuffer,
     nulls: Option<&'a NullBuffer>,
@@ -151,9 +156,7 @@ impl Cells for Bools<'_> {
     }
 
     fn measure(&self, rows: Range<usize>, lengths: &mut [usize]) -> Result<()> {
-        for (row, length) in rows.zip(lengths) {
-            *length += if is_valid(self.nulls, row) { 2 } else { 1 };
-        }
+        add_lengths(self.nulls, rows, lengths, 2);
         Ok(())
     }
 
@@ -197,9 +200,7 @@ where
     }
 
     fn measure(&self, rows: Range<usize>, lengths: &mut [usize]) -> Result<()> {
-        for (row, length) in rows.zip(lengths) {
-            *length += if is_valid(self.nulls, row) { 10 } else { 1 };
-        }
+        add_lengths(self.nulls, rows, lengths, 10);
         Ok(())
     }
 
