@@ -1,6 +1,6 @@
 """Whole jobs beside their peers, in the same run: medians, ratios and peak memory.
 
-    cargo build --release && cargo build --release -p transload-benches
+    cargo build --release -p transload-cli -p transload-benches
     python3 -m venv /tmp/bench && /tmp/bench/bin/pip install -r tests/requirements.txt
     /tmp/bench/bin/python benches/jobs.py [--scale 1] [--runs 5] [--bin target/release] [--only NAME]
 
