@@ -2,39 +2,20 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
-use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
-use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, Literal, NegativeExpr};
+use datafusion::physical_expr::expressions::BinaryExpr;
 
-/// The same expression over rows of `schema`, but failing for a row for which arithmetic would go around.
-pub(crate) fn checked(expr: Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
-    expr.transform_up(|node| {
-        if let Some(binary) = node.downcast_ref::<BinaryExpr>()
-            && is_arithmetic(*binary.op())
-        {
-            return Ok(Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true))));
+/// The same expression, but failing for a row for which arithmetic would go around.
+pub(crate) fn checked(expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+    expr.transform_up(|node| match node.downcast_ref::<BinaryExpr>() {
+        Some(binary) if binary.op().is_numerical_operators() => {
+            Ok(Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true))))
         }
-        if let Some(negative) = node.downcast_ref::<NegativeExpr>() {
-            let ty = negative.arg().data_type(schema)?;
-            if ty.is_signed_integer() {
-                // A negation cannot be told to fail, a difference can.
-                let zero = Arc::new(Literal::new(ScalarValue::new_zero(&ty)?));
-                let difference = BinaryExpr::new(zero, Operator::Minus, Arc::clone(negative.arg()));
-                return Ok(Transformed::yes(Arc::new(difference.with_fail_on_overflow(true))));
-            }
-        }
-        Ok(Transformed::no(node))
+        _ => Ok(Transformed::no(node)),
     })
     .data()
-}
-
-fn is_arithmetic(operator: Operator) -> bool {
-    use Operator::{Divide, Minus, Modulo, Multiply, Plus};
-    matches!(operator, Plus | Minus | Multiply | Divide | Modulo)
 }
 
 #[cfg(test)]
@@ -93,6 +74,24 @@ mod tests {
         assert_eq!(computed("a + 100", &tiny).as_deref(), Some("200"));
         assert_eq!(computed("a - a", &unsigned).as_deref(), Some("0"));
         assert_eq!(computed("a - a - a", &unsigned), None);
+    }
+
+    #[test]
+    fn a_minus_sign_is_no_bitwise_negation() {
+        for (sql, value) in [("-(4 & 6)", "-4"), ("-(a & 6)", "-4"), ("4 & -4", "4"), ("a & -a", "1"), ("a | -a", "-1")]
+        {
+            assert_eq!(computed(sql, &int64(5)).as_deref(), Some(value), "{sql}");
+        }
+    }
+
+    #[test]
+    fn constants_do_not_go_around() {
+        let batch = RecordBatch::try_from_iter([("a", int64(1))]).unwrap();
+        let expressions = Expressions::new(&batch.schema()).unwrap();
+        for sql in ["9223372036854775807 + 1", "a + (9223372036854775807 * 2)", "1 / 0", "a < 5 and 2 = 7 % 0"] {
+            assert!(expressions.logical(sql).is_err(), "{sql}");
+        }
+        assert_eq!(computed("a + (2 + 3) * 4", &int64(1)).as_deref(), Some("21"));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::execution_props::ExecutionProps;
@@ -44,7 +46,7 @@ impl Expressions {
 
     /// The condition that a cursor is above a value, or just present.
     pub(crate) fn above(&self, cursor: &str, value: Option<&str>) -> Result<Expr, String> {
-        use datafusion::common::{Column, ScalarValue};
+        use datafusion::common::Column;
         let column = Expr::Column(Column::new_unqualified(cursor));
         let Some(value) = value else { return Ok(column.is_not_null()) };
         let ty = column.get_type(&self.schema).map_err(|e| e.strip_backtrace())?;
@@ -58,7 +60,42 @@ impl Expressions {
             .with_query_execution_start_time(None)
             .build();
         let simplifier = ExprSimplifier::new(context);
-        simplifier.coerce(expr, &self.schema).and_then(|e| simplifier.simplify(e)).map_err(|e| sentence(&e))
+        let coerced =
+            simplifier.coerce(expr, &self.schema).and_then(|e| self.subtracted(e)).map_err(|e| sentence(&e))?;
+        self.compute_constants(&coerced)?;
+        simplifier.simplify(coerced).map_err(|e| sentence(&e))
+    }
+
+    /// The expression with `0 - x` for `-x` of whole numbers: the simplifier takes a minus sign beside `&` and `|` for
+    /// bitwise negation.
+    fn subtracted(&self, expr: Expr) -> Result<Expr, DataFusionError> {
+        let rewritten = expr.transform_up(|e| match e {
+            Expr::Negative(inner) => {
+                let ty = inner.get_type(&self.schema)?;
+                if !ty.is_signed_integer() {
+                    return Ok(Transformed::no(Expr::Negative(inner)));
+                }
+                let zero = Expr::Literal(ScalarValue::new_zero(&ty)?, None);
+                Ok(Transformed::yes(zero - *inner))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        Ok(rewritten.data)
+    }
+
+    /// Computes arithmetic without columns once, so that it fails where the simplifier would go around at the end of a
+    /// type's range.
+    fn compute_constants(&self, expr: &Expr) -> Result<(), String> {
+        let none = RecordBatch::new_empty(Arc::new(self.schema.as_arrow().clone()));
+        let computed = expr.apply(|e| match e {
+            Expr::BinaryExpr(b) if b.op.is_numerical_operators() && e.column_refs().is_empty() => {
+                let physical = self.physical(e).map_err(DataFusionError::Plan)?;
+                physical.evaluate(&none)?;
+                Ok(TreeNodeRecursion::Jump)
+            }
+            _ => Ok(TreeNodeRecursion::Continue),
+        });
+        computed.map(drop).map_err(|e| sentence(&e))
     }
 
     /// Type and nullability of its values.
@@ -70,7 +107,7 @@ impl Expressions {
 
     pub(crate) fn physical(&self, expr: &Expr) -> Result<Arc<dyn PhysicalExpr>, String> {
         create_physical_expr(expr, &self.schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
-            .and_then(|e| crate::checked::checked(e, self.schema.as_arrow()))
+            .and_then(crate::checked::checked)
             .map_err(|e| sentence(&e))
     }
 }
