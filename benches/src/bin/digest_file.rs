@@ -31,11 +31,12 @@ async fn main() -> Result<()> {
     let scan = source.provider()?.scan(&session.state(), None, &[], None).await?;
     let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let splits = source.splits().len();
+    let bits = TableDigest::bits_for(source.splits().iter().filter_map(|split| split.rows).sum());
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..threads {
         let (scan, context, next) = (Arc::clone(&scan), session.task_ctx(), Arc::clone(&next));
         running.spawn(async move {
-            let mut digest = TableDigest::new(algorithm.unwrap_or_default(), 15);
+            let mut digest = TableDigest::new(algorithm.unwrap_or_default(), bits);
             let mut rows = 0;
             loop {
                 let split = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -54,7 +55,7 @@ async fn main() -> Result<()> {
             }
         });
     }
-    let mut total = TableDigest::new(algorithm.unwrap_or_default(), 15);
+    let mut total = TableDigest::new(algorithm.unwrap_or_default(), bits);
     let mut rows = 0;
     while let Some(part) = running.join_next().await {
         let (digest, count) = part.map_err(|e| Error::internal("a task died").because(e))??;

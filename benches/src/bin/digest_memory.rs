@@ -50,7 +50,7 @@ fn round(batches: &[Vec<RecordBatch>], algorithm: Algorithm) -> Result<f64> {
 }
 
 fn digest(batches: &[RecordBatch], algorithm: Algorithm) -> Result<TableDigest> {
-    let mut digest = TableDigest::new(algorithm, 15);
+    let mut digest = TableDigest::new(algorithm, 16);
     let Some(first) = batches.first() else { return Ok(digest) };
     let mut hasher = RowHasher::new(&first.schema(), algorithm)?;
     for batch in batches {

@@ -30,21 +30,15 @@ impl TableDigest {
         Self { algorithm, bits, rows: vec![0; buckets], sums: vec![0; buckets * algorithm.lanes()] }
     }
 
-    /// A digest with the same buckets and no rows.
-    pub fn emptied(&self) -> Self {
-        Self::new(self.algorithm, self.bits)
-    }
-
     /// A number of bucket bits at which a table of `rows` rows has about a hundred rows in each. Few rows in a bucket
     /// keep what is read again small when some differ; 2^16 buckets keep a digest below 5 MiB, whatever the algorithm.
     pub fn bits_for(rows: u64) -> u32 {
         (rows / 64).max(1).ilog2().min(16)
     }
 
-    /// The bucket a key hash belongs to.
-    #[inline]
-    pub fn bucket_of(&self, key_hash: u64) -> usize {
-        bucket(key_hash, self.bits)
+    /// How many bits of a key's hash say which bucket it belongs to.
+    pub fn bits(&self) -> u32 {
+        self.bits
     }
 
     /// Adds rows. `keys` holds the key hash of each; without it rows are placed by their own hash.
@@ -135,8 +129,9 @@ pub fn sum_texts<'a>(algorithm: Algorithm, texts: impl IntoIterator<Item = &'a s
     Ok(total)
 }
 
+/// The bucket that a key's hash belongs to, of 2^`bits`.
 #[inline]
-fn bucket(hash: u64, bits: u32) -> usize {
+pub fn bucket(hash: u64, bits: u32) -> usize {
     // Two shifts, because shifting by 64 (no bits) is not defined.
     ((hash >> 1) >> (63 - bits)) as usize
 }

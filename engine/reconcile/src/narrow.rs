@@ -15,13 +15,12 @@ use datafusion::logical_expr::{
 };
 use transload_coerce::Cast;
 use transload_core::Result;
-use transload_digest::{Algorithm, RowHasher, TableDigest};
+use transload_digest::{Algorithm, RowHasher, TableDigest, bucket};
 
 /// The buckets of a comparison that differ.
 #[derive(Debug, Clone)]
 pub(crate) struct Differing {
-    /// An empty digest with the comparison's buckets.
-    buckets: Arc<TableDigest>,
+    bits: u32,
     /// One bit per bucket: this is asked for every row.
     differ: Arc<BooleanBuffer>,
 }
@@ -33,10 +32,10 @@ impl Differing {
         if numbers.is_empty() {
             return None;
         }
-        let mut differ = BooleanBufferBuilder::new(a.buckets().count());
-        differ.append_n(a.buckets().count(), false);
+        let mut differ = BooleanBufferBuilder::new(1 << a.bits());
+        differ.append_n(1 << a.bits(), false);
         numbers.iter().for_each(|number| differ.set_bit(*number, true));
-        Some(Self { buckets: Arc::new(a.emptied()), differ: Arc::new(differ.finish()) })
+        Some(Self { bits: a.bits(), differ: Arc::new(differ.finish()) })
     }
 
     /// How many there are.
@@ -46,7 +45,7 @@ impl Differing {
 
     /// Whether a key with this hash is in one of them.
     pub(crate) fn holds(&self, key_hash: u64) -> bool {
-        self.differ.value(self.buckets.bucket_of(key_hash))
+        self.differ.value(bucket(key_hash, self.bits))
     }
 }
 
