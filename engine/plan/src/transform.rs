@@ -20,7 +20,7 @@ use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
 use transload_core::connector::FAULT_COLUMN;
 use transload_core::value::Loss as LossCount;
 use transload_core::{Error, ErrorKind, LogicalType, Result};
-use transload_quality::Tally;
+use transload_quality::{Tally, evaluate};
 use transload_spec::file::MetadataColumn;
 
 use crate::build::cast_schema;
@@ -243,8 +243,13 @@ impl Transform {
             casts[at].needed = true;
             cursor = Some(at);
         }
+        // Statistics of files leave out NaN, which a filter takes for the greatest number.
         let untouched = |e: &Expr| {
-            e.column_refs().iter().all(|c| cast_schema.index_of(&c.name).is_ok_and(|i| casts[i].cast.is_none()))
+            e.column_refs().iter().all(|c| {
+                cast_schema
+                    .index_of(&c.name)
+                    .is_ok_and(|i| casts[i].cast.is_none() && !cast_schema.field(i).data_type().is_floating())
+            })
         };
         let pushdown: Vec<Expr> = conjuncts.iter().filter(|e| untouched(e)).cloned().collect();
         let filter = match conjuncts.into_iter().reduce(Expr::and) {
@@ -544,7 +549,7 @@ impl Transform {
     ) -> Result<BooleanBuffer> {
         let rows = batch.num_rows();
         let Some(filter) = &self.filter else { return Ok(BooleanBuffer::new_set(rows)) };
-        let verdict = filter.condition.evaluate(batch).map_err(|_| failed("the filter"))?.into_array(rows)?;
+        let verdict = evaluate("the filter", &filter.condition, batch, None)?;
         let verdict = verdict.as_boolean();
         let mut passed = match verdict.nulls() {
             Some(nulls) => verdict.values() & nulls.inner(),
@@ -666,19 +671,11 @@ impl Transform {
 
 /// The values of a derived column.
 fn derived(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch, field: &Field) -> Result<ArrayRef> {
-    let rows = batch.num_rows();
-    let failed = |_| failed(&format!("the expression of column {}", field.name()));
-    let values = expr.evaluate(batch).and_then(|v| v.into_array(rows)).map_err(failed)?;
+    let values = evaluate(&format!("the expression of column {}", field.name()), expr, batch, None)?;
     Ok(match values.data_type() {
-        DataType::Null => new_null_array(field.data_type(), rows),
+        DataType::Null => new_null_array(field.data_type(), batch.num_rows()),
         _ => values,
     })
-}
-
-/// The engine's own text would show the value it failed on.
-fn failed(what: &str) -> Error {
-    Error::new(ErrorKind::Quality, format!("{what} fails for a row, as in a division by zero or a CAST of text"))
-        .hint("guard it, for example with NULLIF, TRY_CAST or CASE")
 }
 
 fn repeat(text: &str, rows: usize) -> ArrayRef {

@@ -128,7 +128,8 @@ async fn table(
         Ok(table) => Arc::new(table),
         Err(error) => {
             // What an earlier process staged cannot be used any more.
-            if !is_passing(&error) && !load.checks_only {
+            if !error.is_passing() && !load.checks_only {
+                load.journal.forget(&plan.to).await?;
                 Table::abandon(&load, plan).await?;
             }
             return Err(error);
@@ -146,8 +147,9 @@ async fn table(
     };
     let result = result.await;
     if let Err(error) = &result
-        && !is_passing(error)
+        && !error.is_passing()
     {
+        load.journal.forget(&plan.to).await?;
         table.abort().await?;
     }
     result
@@ -232,16 +234,19 @@ async fn publish(
     resumed: u64,
 ) -> Result<Receipt> {
     let receipt = commit_with_retries(load, table, units, findings, resumed).await?;
-    fault::point("run.receipt")?;
-    load.journal.record_receipt(&receipt).await?;
+    // It is published, so whatever fails now must not make anybody load it again.
+    let told = async {
+        fault::point("run.receipt")?;
+        load.journal.record_receipt(&receipt).await
+    };
+    told.await.map_err(|e| {
+        Error::new(ErrorKind::CommitUnknown, "the table is published, but the ledger could not be told")
+            .hint("`transload resume` goes on from here; a new run would load the same rows again")
+            .because(e)
+    })?;
     load.progress.event(Event::TableCommitted { table: table.plan.to.clone(), rows: receipt.committed.rows });
     tracing::info!(table = %table.plan.to, rows = receipt.committed.rows, "committed");
     Ok(receipt)
-}
-
-/// Whether a resume can help, so that what is staged must stay.
-fn is_passing(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Transient | ErrorKind::CommitUnknown)
 }
 
 fn stopped() -> Error {

@@ -132,19 +132,19 @@ impl Going {
     async fn go(self, resources: &Resources, quality: &Quality, output: &Output) -> Result<u8, Failure> {
         let signals = Signals::listen()?;
         let result = self.load_and_compare(resources, quality, output, &signals).await;
-        let Conclusion { code, status, error, tables, measured } = match result {
+        let Conclusion { code, status, resumable, error, tables, measured } = match result {
             Ok(report) => report.conclude(&signals),
             Err(error) => {
                 output.complain(&error);
-                let code = error.kind().exit_code();
+                let (code, resumable) = (error.kind().exit_code(), error.is_passing());
                 let error = Some(error.chain().join(": "));
-                Conclusion { code, status: "failed", error, tables: Vec::new(), measured: Vec::new() }
+                Conclusion { code, status: "failed", resumable, error, tables: Vec::new(), measured: Vec::new() }
             }
         };
         let end = RunEnd {
             status: status.to_string(),
             exit_code: code,
-            resumable: matches!(code, 75 | 8),
+            resumable: resumable && self.start.command != CHECKS_ONLY,
             error,
             at: self.clock.stamp(),
         };
@@ -291,6 +291,8 @@ fn checks(findings: &[Finding]) -> serde_json::Value {
 struct Conclusion {
     code: u8,
     status: &'static str,
+    /// Whether some table can be gone on with.
+    resumable: bool,
     /// What went wrong first, for the ledger.
     error: Option<String>,
     /// The tables of the last line.
@@ -385,6 +387,7 @@ impl Report {
         let mismatch = outcome(Outcome::Mismatch);
         let not_compared = outcome(Outcome::NotCompared);
         let nothing_new = self.tables.iter().all(|t| t.nothing_new);
+        let resumable = self.tables.iter().filter_map(|t| t.error.as_ref()).any(Error::is_passing);
         let worst = Error::worst(self.tables.into_iter().filter_map(|t| t.error));
         let (code, status) = match (&worst, signals.exit_code()) {
             (_, Some(code)) => (code, "interrupted"),
@@ -394,6 +397,8 @@ impl Report {
             _ if nothing_new => (ErrorKind::NothingToDo.exit_code(), "nothing_to_do"),
             _ => (0, "succeeded"),
         };
-        Conclusion { code, status, error: worst.map(|e| e.chain().join(": ")), tables, measured }
+        // A signal removes what is staged.
+        let resumable = resumable && signals.exit_code().is_none();
+        Conclusion { code, status, resumable, error: worst.map(|e| e.chain().join(": ")), tables, measured }
     }
 }
