@@ -45,6 +45,42 @@ pub struct RunEnd {
     pub at: String,
 }
 
+/// What became of an alert. It names the place it was sent to and never its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alerted {
+    /// Its number among the alerts of the plan, from 1.
+    pub alert: usize,
+    /// `webhook`, `slack` or `command`.
+    pub kind: String,
+    /// The host, or the program.
+    pub to: String,
+    /// Why it was sent: `error`, `mismatch`, …
+    pub reasons: Vec<String>,
+    /// The tables it was about.
+    pub tables: Vec<String>,
+    /// Whether it arrived.
+    pub delivered: bool,
+    /// How often it was tried.
+    pub tries: u32,
+    /// What went wrong the last time, if it did not arrive.
+    pub error: Option<String>,
+    /// When that was known, RFC 3339.
+    pub at: String,
+}
+
+impl std::fmt::Display for Alerted {
+    /// Such as `slack hooks.slack.com: delivered, 1 try`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, to, tries, .. } = self;
+        let times = if *tries == 1 { "try" } else { "tries" };
+        match (&self.error, self.delivered) {
+            (_, true) => write!(f, "{kind} {to}: delivered, {tries} {times}"),
+            (Some(error), false) => write!(f, "{kind} {to}: not delivered, {tries} {times}: {error}"),
+            (None, false) => write!(f, "{kind} {to}: not delivered, {tries} {times}"),
+        }
+    }
+}
+
 /// Everything about one run.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunSummary {
@@ -60,6 +96,8 @@ pub struct RunSummary {
     pub verdicts: Vec<Verdict>,
     /// Units that are staged.
     pub staged_units: usize,
+    /// Alerts that were sent, in their order.
+    pub alerts: Vec<Alerted>,
 }
 
 /// The journal of one run.
@@ -98,6 +136,14 @@ impl Ledger {
     /// As the store fails.
     pub async fn verdict(&self, run: &RunId, verdict: &Verdict) -> Result<()> {
         self.numbered_fact(run, &format!("verdict-{}", short(&verdict.to)), verdict).await
+    }
+
+    /// Writes down what became of an alert.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn alerted(&self, run: &RunId, alerted: &Alerted) -> Result<()> {
+        self.numbered_fact(run, "alert", alerted).await
     }
 
     /// The runs, oldest first.
@@ -146,6 +192,7 @@ impl Ledger {
             findings: findings.into_iter().flatten().collect(),
             verdicts: newest,
             staged_units: self.facts::<StagedUnit>(run, "unit-").await?.len(),
+            alerts: self.facts(run, "alert-").await?,
         })
     }
 
@@ -249,8 +296,22 @@ mod tests {
                 let end = RunEnd { status: status.into(), exit_code: 0, resumable: false, error: None, at: "t".into() };
                 ledger.end(&run, &end).await.unwrap();
             }
+            let alerted = Alerted {
+                alert: 1,
+                kind: "slack".into(),
+                to: "hooks.slack.com".into(),
+                reasons: vec!["error".into()],
+                tables: vec!["t".into()],
+                delivered: true,
+                tries: 1,
+                error: None,
+                at: "t".into(),
+            };
+            ledger.alerted(&run, &alerted).await.unwrap();
             assert_eq!(ledger.runs().await.unwrap(), std::slice::from_ref(&run));
             let summary = ledger.summary(&run).await.unwrap();
+            assert_eq!(summary.alerts, [alerted]);
+            assert_eq!(summary.alerts[0].to_string(), "slack hooks.slack.com: delivered, 1 try");
             assert_eq!(summary.end.unwrap().status, "succeeded");
             assert!(ledger.summary(&RunId::new(&Clock::system())).await.is_err());
         }

@@ -6,6 +6,7 @@ use transload_core::connector::Partition;
 use transload_core::tree::Spanned;
 use transload_core::{Problem, Span};
 
+use crate::alerts::check_labels;
 use crate::file::{ColumnSettings, Mask, Mode, PartitionBy, ReconcileLevel, ReconcileSettings, Settings, TableEntry};
 use crate::resolve::{fits, is_wildcard};
 
@@ -20,6 +21,7 @@ pub(crate) fn check(entry: &TableEntry, settings: &Settings, problems: &mut Vec<
     table.partitions();
     table.reconcile();
     table.new_names();
+    check_labels(settings, problems);
 }
 
 struct Table<'a> {

@@ -39,6 +39,9 @@ pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Resul
     if let Some(error) = summary.end.as_ref().and_then(|e| e.error.as_ref()) {
         let _ = writeln!(text, "error        {error}");
     }
+    for alerted in &summary.alerts {
+        let _ = writeln!(text, "alert        {alerted}");
+    }
     for table in &plan.tables {
         let _ = writeln!(text, "\n{} → {}", table.from, table.to);
         match summary.receipts.iter().find(|r| r.to == table.to) {

@@ -142,6 +142,7 @@ fn facts(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
     if start.command == "run" {
         facts.push(Fact::plain("Staged", counted(summary.staged_units as u64, "unit of work", "units of work")));
     }
+    facts.extend(summary.alerts.iter().map(|alerted| Fact::plain("Alert", alerted.to_string())));
     facts
 }
 
@@ -210,6 +211,7 @@ mod tests {
             findings: Vec::new(),
             verdicts: Vec::new(),
             staged_units: 0,
+            alerts: Vec::new(),
         }
     }
 
