@@ -193,6 +193,7 @@ mod tests {
             at_micros: 0,
             plan: String::new(),
             program: String::new(),
+            show_values: false,
         };
         let (receipts, verdicts) = (Vec::new(), Vec::new());
         RunSummary { start, end: None, receipts, findings, verdicts, staged_units: 0, alerts: Vec::new() }

@@ -121,6 +121,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
                 at_micros: clock.now().timestamp_micros(),
                 plan: ledger.keep(&plan.to_json()?).await?,
                 program: env!("CARGO_PKG_VERSION").to_string(),
+                show_values: false,
             };
             ledger.begin(&start).await?;
             started_micros = start.at_micros;

@@ -57,6 +57,7 @@ async fn begin(plan: Plan, ledger: Ledger, args: &Run, output: &Output) -> Resul
         at_micros: clock.now().timestamp_micros(),
         plan: ledger.keep(&plan.to_json()?).await?,
         program: env!("CARGO_PKG_VERSION").to_string(),
+        show_values: args.quality.show_values,
     };
     let journal = ledger.begin(&start).await?;
     let audit = ledger.audit(clock.clone(), start.run.clone(), &plan.pipeline);

@@ -79,8 +79,13 @@ pub(crate) fn connection(connection: &transload_plan::Connection) -> String {
 
 /// Where rows of a table were put aside.
 pub(crate) fn quarantine_place(receipt: &Receipt, ledger: &str) -> String {
+    format!("{ledger}/quarantine/{}", quarantine_name(receipt))
+}
+
+/// The name of a table's quarantine among those of the ledger.
+pub(crate) fn quarantine_name(receipt: &Receipt) -> String {
     let run = receipt.committed.key.as_str().rsplit_once('-').map_or("", |(run, _)| run);
-    format!("{ledger}/quarantine/{run}/{}", receipt.to)
+    format!("{run}/{}", receipt.to)
 }
 
 fn describe_receipt(text: &mut String, receipt: &Receipt, ledger: &str) {
