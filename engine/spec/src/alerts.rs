@@ -215,7 +215,8 @@ impl Checked<'_> {
 
     fn reasons(&mut self) {
         let Some(on) = &self.alert.on else { return };
-        if on.value.is_empty() {
+        // What could not be read was said already.
+        if on.value.is_empty() && self.problems.is_empty() {
             self.say(on.span, "an alert without a reason is never sent", "remove `on`, or name reasons");
         }
         let mut seen = BTreeSet::new();
@@ -228,7 +229,7 @@ impl Checked<'_> {
 
     fn tables(&mut self, tables: &[TableSpec]) {
         let Some(patterns) = &self.alert.tables else { return };
-        if patterns.value.is_empty() {
+        if patterns.value.is_empty() && self.problems.is_empty() {
             self.say(patterns.span, "an alert about no table is never sent", "remove `tables`, or name tables");
         }
         // What a `*` stands for is known when the source was asked.
@@ -334,6 +335,7 @@ impl Checked<'_> {
 
     fn command(&mut self, command: &Command) {
         match command.argv.value.first() {
+            None if !self.problems.is_empty() => {}
             None => self.say(command.argv.span, "the command is empty", "such as `argv: [./page.sh, oncall]`"),
             Some(program) if program.trim().is_empty() => {
                 self.say(program.span, "the program has no name", "write the name, or the path, of a program");
