@@ -205,8 +205,8 @@ impl Ledger {
         })
     }
 
-    /// What the checks of a pipeline's loads found, at most of so many and up to one of them, oldest first. Only the
-    /// last few hundred runs of the ledger are looked at.
+    /// What the checks found in the runs of a pipeline that were not there to compare, at most of so many and up to one of
+    /// them, oldest first. Only the last few hundred runs of the ledger are looked at.
     ///
     /// # Errors
     /// As the store fails, or if a fact cannot be read.
@@ -218,7 +218,7 @@ impl Ledger {
             }
             let Some(start) = self.read_fact::<RunStart>(run, "start").await? else { continue };
             let is_one =
-                start.pipeline == until.pipeline && start.command == "run" && start.at_micros <= until.at_micros;
+                start.pipeline == until.pipeline && start.command != "reconcile" && start.at_micros <= until.at_micros;
             if is_one {
                 found.push(PastRun { findings: self.findings(run).await?, start });
             }

@@ -232,7 +232,7 @@ mod tests {
         News {
             pipeline: "p".to_string(),
             run: RunId::parse("20261121T051500Z-7f3a9c12").unwrap(),
-            command: "run",
+            command: "run".to_string(),
             status: "not_compared",
             exit_code: 9,
             started: "t".to_string(),

@@ -34,8 +34,8 @@ use crate::signals::Signals;
 pub(crate) struct News {
     pub(crate) pipeline: String,
     pub(crate) run: RunId,
-    /// `run` (a resumed one, too) or `reconcile`.
-    pub(crate) command: &'static str,
+    /// What the ledger calls it: `run`, which may be a resumed one, `check` or `reconcile`.
+    pub(crate) command: String,
     pub(crate) status: &'static str,
     pub(crate) exit_code: u8,
     pub(crate) started: String,

@@ -211,7 +211,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
     let news = News {
         pipeline: plan.pipeline.clone(),
         run: names_run.clone(),
-        command: "reconcile",
+        command: "reconcile".to_string(),
         status,
         exit_code: code,
         started,

@@ -208,7 +208,7 @@ impl Going {
         let news = News {
             pipeline: self.plan.pipeline.clone(),
             run: self.start.run.clone(),
-            command: "run",
+            command: self.start.command.clone(),
             status,
             exit_code: code,
             started: self.start.at.clone(),
