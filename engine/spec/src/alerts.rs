@@ -188,7 +188,7 @@ pub(crate) fn check<'a>(
         .map(|(name, value)| (name.value.as_str(), value.value.as_str()))
         .collect();
     for alert in alerts {
-        let mut checked = Checked { alert, problems, secrets: &mut secrets };
+        let mut checked = Checked { alert, problems: &mut *problems, secrets: &mut secrets };
         checked.reasons();
         checked.tables(tables);
         checked.labels(&labels);

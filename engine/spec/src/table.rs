@@ -12,6 +12,7 @@ use crate::resolve::{fits, is_wildcard};
 
 /// Checks an entry and the settings that it led to.
 pub(crate) fn check(entry: &TableEntry, settings: &Settings, problems: &mut Vec<Problem>) {
+    check_labels(settings, problems);
     let mut table = Table { entry, settings, problems };
     table.names();
     table.key();
@@ -21,7 +22,6 @@ pub(crate) fn check(entry: &TableEntry, settings: &Settings, problems: &mut Vec<
     table.partitions();
     table.reconcile();
     table.new_names();
-    check_labels(settings, problems);
 }
 
 struct Table<'a> {
