@@ -71,6 +71,7 @@ pub fn build(input: Build<'_>) -> Result<Plan, Problems> {
         rulebook: input.rulebook.1.clone(),
         source: Connection::from(&input.spec.source),
         target: Connection::from(&input.spec.target),
+        alerts: input.spec.alerts.clone(),
         tables,
     };
     plan.seal().map_err(|e| Problems::new(input.spec.files.clone(), vec![Problem::new(Span::default(), e.to_string())]))
@@ -206,6 +207,12 @@ impl Table<'_> {
                 },
             },
             estimated_rows,
+            labels: settings
+                .labels
+                .iter()
+                .flat_map(|labels| &labels.0)
+                .map(|(name, value)| (name.value.clone(), value.value.clone()))
+                .collect(),
         })
     }
 

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use transload_coerce::Loss;
 use transload_core::connector::{Transform as PartitionTransform, WriteMode};
 use transload_quality::Check;
-use transload_spec::ReconcileLevel;
+use transload_spec::{Alert, ReconcileLevel};
 
 use crate::plan::{ColumnPlan, Origin, Plan, TablePlan};
 
@@ -13,6 +13,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "pipeline {} (archetype {})", self.pipeline, self.archetype)?;
         writeln!(f, "  {} → {}", self.source.kind, self.target.kind)?;
+        for alert in &self.alerts {
+            writeln!(f, "  alert to {}", describe_alert(alert))?;
+        }
         for table in &self.tables {
             write!(f, "{table}")?;
         }
@@ -74,6 +77,20 @@ impl fmt::Display for TablePlan {
         };
         writeln!(f, "│  └─ reconcile  {by}")
     }
+}
+
+/// The way of an alert and its reasons, without the address.
+fn describe_alert(alert: &Alert) -> String {
+    let reasons: Vec<String> = alert.reasons().iter().map(ToString::to_string).collect();
+    let mut text = format!("{} on {}", alert.to.value.kind(), reasons.join(", "));
+    if let Some(tables) = &alert.tables {
+        let tables: Vec<&str> = tables.value.iter().map(|t| t.value.as_str()).collect();
+        let _ = write!(text, "  tables {}", tables.join(", "));
+    }
+    for (name, value) in alert.labels.iter().flat_map(|labels| &labels.0) {
+        let _ = write!(text, "  {}: {}", name.value, value.value);
+    }
+    text
 }
 
 fn describe_check(check: &Check) -> String {

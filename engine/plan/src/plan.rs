@@ -1,5 +1,7 @@
 //! The plan as data.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transload_coerce::{Loss, MaskKind};
@@ -8,8 +10,8 @@ use transload_core::decode::Kinded;
 use transload_core::{Error, LogicalType, Node, Pin, Result, Split, TableName};
 use transload_digest::Algorithm;
 use transload_quality::Check;
-use transload_spec::ReconcileLevel;
 use transload_spec::file::MetadataColumn;
+use transload_spec::{Alert, ReconcileLevel};
 
 /// Version of the plan's own format.
 const VERSION: u32 = 1;
@@ -32,6 +34,9 @@ pub struct Plan {
     pub source: Connection,
     /// Where tables go to.
     pub target: Connection,
+    /// Who is told how a run ended. References to secrets are not resolved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alert>,
     /// The tables.
     pub tables: Vec<TablePlan>,
 }
@@ -87,6 +92,9 @@ pub struct TablePlan {
     pub reconcile: ReconcilePlan,
     /// Rows expected, if the source knows.
     pub estimated_rows: Option<u64>,
+    /// What it belongs to; alerts choose by it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A column of the source.

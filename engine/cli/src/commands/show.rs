@@ -39,6 +39,9 @@ pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Resul
     if let Some(error) = summary.end.as_ref().and_then(|e| e.error.as_ref()) {
         let _ = writeln!(text, "error        {error}");
     }
+    for alerted in &summary.alerts {
+        let _ = writeln!(text, "alert        {alerted}");
+    }
     for table in &plan.tables {
         let _ = writeln!(text, "\n{} → {}", table.from, table.to);
         match summary.receipts.iter().find(|r| r.to == table.to) {
@@ -76,8 +79,13 @@ pub(crate) fn connection(connection: &transload_plan::Connection) -> String {
 
 /// Where rows of a table were put aside.
 pub(crate) fn quarantine_place(receipt: &Receipt, ledger: &str) -> String {
+    format!("{ledger}/quarantine/{}", quarantine_name(receipt))
+}
+
+/// The name of a table's quarantine among those of the ledger.
+pub(crate) fn quarantine_name(receipt: &Receipt) -> String {
     let run = receipt.committed.key.as_str().rsplit_once('-').map_or("", |(run, _)| run);
-    format!("{ledger}/quarantine/{run}/{}", receipt.to)
+    format!("{run}/{}", receipt.to)
 }
 
 fn describe_receipt(text: &mut String, receipt: &Receipt, ledger: &str) {
