@@ -7,7 +7,7 @@ use transload_core::connector::{Expected, Partition, WriteMode};
 use transload_core::decode::Kinded;
 use transload_core::{Error, LogicalType, Node, Pin, Result, Split, TableName};
 use transload_digest::Algorithm;
-use transload_quality::Check;
+use transload_quality::{Check, Place};
 use transload_spec::ReconcileLevel;
 use transload_spec::file::MetadataColumn;
 
@@ -34,6 +34,19 @@ pub struct Plan {
     pub target: Connection,
     /// The tables.
     pub tables: Vec<TablePlan>,
+    /// Tables that checks look at and that are not loaded themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+}
+
+/// A table that checks of others look at.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// Where it is.
+    pub place: Place,
+    /// How it is read. Nothing is written, so what else stands in it is of no account.
+    pub read: TablePlan,
 }
 
 /// A connection as data.
@@ -248,9 +261,15 @@ impl TablePlan {
         let mut plan = self.clone();
         plan.checks.retain(Check::quarantines);
         plan.checks.push(check.clone());
-        // An expression may read any column, and so may what puts rows aside. Filters see columns as they are cast.
+        // An expression may read any column, and so may what puts rows aside.
         if !self.can_quarantine() && check.expressions().is_empty() {
-            plan.columns.retain(|c| c.cast.is_some() || check.columns().iter().any(|name| name.value == c.name));
+            let names = check.columns();
+            let named = |name: &str| names.iter().any(|n| n.value == name);
+            // Filters and derived columns see others as they are cast.
+            let derived = |c: &ColumnPlan| matches!(c.origin, Origin::Derived(_)) && named(&c.name);
+            let all_casts = plan.filter.is_some() || plan.incremental.is_some() || plan.columns.iter().any(derived);
+            let seen_before = |c: &ColumnPlan| all_casts || matches!(&c.origin, Origin::Source(name) if named(name));
+            plan.columns.retain(|c| named(&c.name) || (c.cast.is_some() && seen_before(c)));
             plan.key.clear();
             plan.partition_by.clear();
         }
