@@ -5,6 +5,7 @@
 //! are judged; if none demands to stop, it is committed, and its receipt says what was done. Whether that is true is
 //! for `reconcile` to find out.
 
+mod keys;
 mod limits;
 mod load;
 mod second_look;
