@@ -5,6 +5,7 @@ mod commands;
 mod connectors;
 mod environment;
 mod metrics;
+mod others;
 mod output;
 mod pipeline;
 mod progress;
