@@ -15,6 +15,7 @@ mod house;
 mod metrics;
 mod quality;
 mod readme;
+mod references;
 mod report;
 mod s3;
 mod schemas;
