@@ -121,7 +121,8 @@ impl SecondLook<'_> {
             |reading: &Reading, casts: &[Option<Cast>]| reading.keys_as(Arc::clone(&alike.schema), casts.to_vec());
         match self.joined(&keys(&own, &alike.own), &keys(&other, &alike.other)).await {
             Err(error) if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
-                tracing::info!(table = %self.plan.to, check = %check.title(), "keys do not fit into memory: sorting them");
+                let title = check.title();
+                tracing::info!(table = %self.plan.to, check = %title, "keys do not fit into memory: sorting them");
                 let (own, other) = (keys(&own, &alike.own).marked(true), keys(&other, &alike.other).marked(false));
                 let missing = Missing::new(&alike.schema, self.show_values)?;
                 missing_of(self.sorted(&[&own, &other])?, missing).await
@@ -237,4 +238,59 @@ fn same(before: &[ArrayRef], after: &[ArrayRef]) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use futures::executor::block_on;
+
+    use super::*;
+
+    /// Keys in their order, each with whether it is of the table that is checked.
+    fn sorted(batches: &[&[(i64, bool)]]) -> SendableRecordBatchStream {
+        let fields = vec![Field::new("a", DataType::Int64, true), Field::new("own", DataType::Boolean, false)];
+        let schema = Arc::new(Schema::new(fields));
+        let batch = |rows: &&[(i64, bool)]| {
+            let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|(key, _)| *key)));
+            let own: ArrayRef = Arc::new(BooleanArray::from(rows.iter().map(|(_, own)| *own).collect::<Vec<bool>>()));
+            Ok(RecordBatch::try_new(Arc::clone(&schema), vec![keys, own]).unwrap())
+        };
+        let batches: Vec<Result<RecordBatch, DataFusionError>> = batches.iter().map(batch).collect();
+        Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(batches)))
+    }
+
+    fn missing(batches: &[&[(i64, bool)]]) -> (u64, u64) {
+        let schema = Schema::new(vec![Field::new("a", DataType::Int64, true)]);
+        let missing = Missing::new(&schema, false).unwrap();
+        let seen = block_on(missing_of(sorted(batches), missing)).unwrap();
+        (seen.rows, seen.broken)
+    }
+
+    #[test]
+    fn keys_are_missing_that_only_one_table_has() {
+        let (own, other) = (true, false);
+        assert_eq!(missing(&[]), (0, 0));
+        assert_eq!(missing(&[&[(1, other), (2, other)]]), (0, 0));
+        assert_eq!(missing(&[&[(1, own), (2, own)]]), (2, 2));
+        assert_eq!(missing(&[&[(1, other), (1, own), (1, own), (2, own), (3, other)]]), (3, 1));
+    }
+
+    #[test]
+    fn equal_keys_may_be_in_several_batches() {
+        let (own, other) = (true, false);
+        let known: [&[(i64, bool)]; 4] = [&[(1, other)], &[(1, own), (1, own)], &[], &[(1, own), (2, own)]];
+        assert_eq!(missing(&known), (4, 1));
+        let unknown: [&[(i64, bool)]; 4] = [&[(1, other), (2, own)], &[(2, own)], &[(2, own), (3, other)], &[(3, own)]];
+        assert_eq!(missing(&unknown), (4, 3));
+    }
+
+    #[test]
+    fn repeats_are_counted_over_batches() {
+        let batches: [&[(i64, bool)]; 4] = [&[(1, true), (1, true)], &[(1, true), (2, true)], &[], &[(2, true)]];
+        assert_eq!(block_on(repeats_of(sorted(&batches))).unwrap(), (5, 3));
+        assert_eq!(block_on(repeats_of(sorted(&[]))).unwrap(), (0, 0));
+    }
 }
