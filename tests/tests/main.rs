@@ -16,6 +16,7 @@ mod house;
 mod metrics;
 mod quality;
 mod readme;
+mod references;
 mod report;
 mod s3;
 mod schemas;

@@ -7,6 +7,7 @@ mod connectors;
 mod environment;
 mod http;
 mod metrics;
+mod others;
 mod output;
 mod pipeline;
 mod progress;

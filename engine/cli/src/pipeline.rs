@@ -17,6 +17,7 @@ use transload_spec::{CheckEntry, ColumnSettings, Files, Mode, Outside, Overrides
 use crate::args;
 use crate::connectors::endpoint;
 use crate::environment::Environment;
+use crate::others;
 use crate::output::Failure;
 
 /// A pipeline that is right as far as can be told offline.
@@ -142,6 +143,7 @@ fn check_table(
     if let Some(target) = target {
         problems.extend(check_to(table, target, spec));
     }
+    problems.extend(others::check(table, source, target, spec));
     let derived = table.settings.derive.iter().flat_map(|d| &d.0).map(|(_, sql)| sql);
     for sql in derived.chain(&table.settings.filter) {
         problems.extend(check_expression(sql, sql.span));
@@ -230,6 +232,7 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
             wanted.extend(table.expand(found.as_str()));
         }
     }
+    let all = wanted.clone();
     if !tables.is_empty() {
         wanted.retain(|t| tables.iter().any(|pattern| matches(pattern, &t.to.value)));
     }
@@ -238,29 +241,36 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
             .hint("`transload discover` lists the tables")
             .into());
     }
+    let others = others::find(checked, &all, &wanted, purpose).await?;
     let mut inputs = Vec::with_capacity(wanted.len());
     for spec in wanted {
-        let source = checked.source.source(&TableName::new(spec.from.value.clone()), &ReadSpec::default()).await?;
-        let to = TableName::new(spec.to.value.clone());
-        let state = match purpose {
-            Purpose::Compare => None,
-            Purpose::Load => {
-                let write = WriteSpec {
-                    commit: CommitKey::new(&RunId::new(&Clock::system()), &to),
-                    mode: WriteMode::Append,
-                    partition_by: Vec::new(),
-                    expected: Expected::Anything,
-                };
-                checked.target.sink(&to, Arc::new(Schema::empty()), &write).await?.state().await?
-            }
-        };
-        inputs.push(TableInput { spec, source, state });
+        inputs.push(input(checked, spec, purpose).await?);
     }
     let rulebook = (&checked.rulebook, &checked.rulebook_node);
-    Ok(build(Build { spec: &checked.spec, rulebook, tables: inputs })?)
+    Ok(build(Build { spec: &checked.spec, rulebook, tables: inputs, others })?)
 }
 
-fn matches(pattern: &str, name: &str) -> bool {
+/// Pins a table of the pipeline, and asks the target what it remembers of it.
+pub(crate) async fn input(checked: &Checked, spec: TableSpec, purpose: Purpose) -> Result<TableInput> {
+    let source = checked.source.source(&TableName::new(spec.from.value.clone()), &ReadSpec::default()).await?;
+    let to = TableName::new(spec.to.value.clone());
+    let state = match purpose {
+        Purpose::Compare => None,
+        Purpose::Load => {
+            let write = WriteSpec {
+                commit: CommitKey::new(&RunId::new(&Clock::system()), &to),
+                mode: WriteMode::Append,
+                partition_by: Vec::new(),
+                expected: Expected::Anything,
+            };
+            checked.target.sink(&to, Arc::new(Schema::empty()), &write).await?.state().await?
+        }
+    };
+    Ok(TableInput { spec, source, state })
+}
+
+/// Matches a name against a pattern in which `*` stands for any characters.
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((head, tail)) => name

@@ -19,6 +19,10 @@ impl fmt::Display for Plan {
         for table in &self.tables {
             write!(f, "{table}")?;
         }
+        for reference in &self.references {
+            let (table, pin) = (&reference.read.to, reference.read.pin.describe());
+            writeln!(f, "├─ looks at {table} of the {}\n│  └─ pin        {pin}", reference.place)?;
+        }
         let short = self.fingerprint.get(..16).unwrap_or_default();
         writeln!(f, "fingerprint {short}")
     }

@@ -9,9 +9,10 @@ use transload_core::tree::{Spanned, Value};
 use transload_core::{Error, Node, Problem, Result};
 
 use crate::checks::{
-    AcceptedValues, Aggregate, Completeness, Definition, Expression, Format, Freshness, Length, Monotonic, NoGaps,
-    NotEmpty, NotInFuture, NotNull, Pattern, Range, RowCount, Scope, TableSchema, Unique,
+    AcceptedValues, Aggregate, Completeness, Definition, Expression, ForeignKey, Format, Freshness, Length, Monotonic,
+    NoGaps, NotEmpty, NotInFuture, NotNull, Pattern, Range, RowCount, TableSchema, Unique,
 };
+use crate::look::{Look, Other};
 use crate::policy::Policy;
 
 /// A rule by its kind, with everything that was said about it.
@@ -40,6 +41,8 @@ pub enum Rule {
     Monotonic(Monotonic),
     /// An SQL condition holds for every row.
     Expression(Expression),
+    /// The values of some columns are those of some row of another table.
+    ForeignKey(ForeignKey),
     /// Enough values are there.
     Completeness(Completeness),
     /// The number of rows lies within limits.
@@ -86,7 +89,7 @@ pub struct Check {
 }
 
 /// The kinds that are planned and not built, each with what is missing.
-const LATER: [(&str, &str); 2] = [("foreign_key", "a look at another table"), ("drift", "profiles of earlier runs")];
+const LATER: [(&str, &str); 1] = [("drift", "profiles of earlier runs")];
 
 /// The kinds that take a list of columns for their settings.
 const TAKE_LISTS: [&str; 4] = ["not_null", "not_empty", "unique", "not_in_future"];
@@ -105,6 +108,7 @@ impl Rule {
             Self::NotInFuture(rule) => rule,
             Self::Monotonic(rule) => rule,
             Self::Expression(rule) => rule,
+            Self::ForeignKey(rule) => rule,
             Self::Completeness(rule) => rule,
             Self::RowCount(rule) => rule,
             Self::Aggregate(rule) => rule,
@@ -166,9 +170,16 @@ impl Check {
         self.rule.definition().expected()
     }
 
-    /// Whether it needs a second look at all rows, which gives it the values of its columns.
-    pub fn is_about_keys(&self) -> bool {
-        self.rule.definition().scope() == Scope::Keys
+    /// What it needs to see once all rows are staged.
+    pub fn look(&self) -> Option<Look> {
+        self.rule.definition().look()
+    }
+
+    /// The other table that it looks at.
+    pub fn other(&self) -> Option<Other<'_>> {
+        let beside = self.rule.definition().beside()?;
+        let check = Self { code: self.code.clone(), fingerprint: self.fingerprint.clone(), rule: beside.rule };
+        Some(Other { place: beside.place, table: beside.table, check })
     }
 
     /// Whether rows that break it are put aside.
@@ -264,6 +275,18 @@ mod tests {
     }
 
     #[test]
+    fn a_check_looks_at_another_table_from_its_side() {
+        let json = r#"{"foreign_key":{"columns":["a"],"references":{"table":"t","columns":["b"]},"where":"a > 1"}}"#;
+        let check = parse(json).unwrap().remove(0);
+        assert_eq!(check.look(), Some(Look::Missing));
+        let other = check.other().unwrap();
+        assert_eq!((other.table.value.as_str(), other.place), ("t", crate::look::Place::Pipeline));
+        let columns: Vec<&str> = other.check.columns().iter().map(|c| c.value.as_str()).collect();
+        assert_eq!((columns, other.check.expressions()), (vec!["b"], vec![]));
+        assert!(parse(r#"{"not_null":["a"]}"#).unwrap()[0].other().is_none());
+    }
+
+    #[test]
     fn rules_read_back_from_their_own_json() {
         for json in [
             r#"{"not_null":["a"]}"#,
@@ -271,6 +294,9 @@ mod tests {
             r#"{"range":{"column":"a","min":0,"below":"9.99","action":"quarantine","threshold":5}}"#,
             r#"{"row_count":{"min":1,"where":"a > 0"}}"#,
             r#"{"schema":{"columns":{"a":"int64","b":"decimal(15,2)"}}}"#,
+            r#"{"foreign_key":{"columns":["a"],"references":{"table":"t","columns":["b"],"in":"target"}}}"#,
+            r#"{"row_count":{"same_as":{"table":"t","within":"0.5%"}}}"#,
+            r#"{"aggregate":{"column":"a","of":"count_distinct","min":3}}"#,
         ] {
             for check in parse(json).unwrap() {
                 let text = serde_json::to_string(&check).unwrap();
@@ -295,7 +321,21 @@ mod tests {
             (r#"{"row_count":{"min":1,"action":"quarantine"}}"#, "no rows to put aside"),
             (r#"{"row_count":{"min":1,"threshold":3}}"#, "a threshold counts rows"),
             (r#"{"pattern":{"column":"a","regex":"("}}"#, "cannot be read"),
-            (r#"{"foreign_key":{"columns":["a"]}}"#, "is not there yet"),
+            (r#"{"drift":{}}"#, "is not there yet"),
+            (r#"{"foreign_key":{"columns":["a"]}}"#, "`references` is missing"),
+            (r#"{"foreign_key":{"columns":[],"references":{"table":"t","columns":[]}}}"#, "names no columns"),
+            (
+                r#"{"foreign_key":{"columns":["a"],"references":{"table":"t","columns":["x","y"]}}}"#,
+                "one column cannot",
+            ),
+            (r#"{"foreign_key":{"columns":["a","b"],"references":{"table":"t","columns":["x","x"]}}}"#, "`x` twice"),
+            (r#"{"foreign_key":{"columns":["a"],"references":{"table":" ","columns":["x"]}}}"#, "a name is empty"),
+            (
+                r#"{"foreign_key":{"columns":["a"],"references":{"table":"t","columns":["x"]},"action":"quarantine"}}"#,
+                "no rows to put aside",
+            ),
+            (r#"{"row_count":{"min":1,"same_as":{"table":"t"}}}"#, "make two checks of it"),
+            (r#"{"aggregate":{"column":"a","of":"count_distinct","min":1,"threshold":3}}"#, "a threshold counts rows"),
             (r#"{"unique":["a","b","a"]}"#, "names `a` twice"),
             (r#"{"unique":{"columns":["a"],"action":"quarantine"}}"#, "no rows to put aside"),
             (r#"{"not_null":[" "]}"#, "a column has no name"),

@@ -47,7 +47,7 @@ fn finding(check: &Check, table: &TableName, tallies: &[&CheckTally], facts: &Fa
     let ruling = match definition.scope() {
         Scope::Rows => None,
         _ => {
-            // The second look leaves no state for rules that do not need it, and units none for those that do.
+            // The second look leaves no state for rules that do not need it, and units none for rules about keys.
             let states: Vec<_> = tallies.iter().map(|t| &t.state).filter(|s| !s.is_null()).cloned().collect();
             Some(definition.judge(&states, facts)?)
         }

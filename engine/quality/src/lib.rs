@@ -2,8 +2,8 @@
 //!
 //! A [`Check`] is plain data: [`read`] makes it from what stands in a pipeline, a plan carries it, its fingerprint says
 //! which rule it is. [`Pass`] makes the checks of a table executable: those about single rows are one pass over every
-//! batch and say which rows break them, those about the whole table count along; for those about keys the load looks at
-//! the rows a second time, when all are staged. What they counted in one unit of work is a
+//! batch and say which rows break them, those about the whole table count along. For some the load takes a second [`Look`],
+//! when all rows are staged: at the same rows, or at another table. What they counted in one unit of work is a
 //! [`CheckTally`](transload_core::finding::CheckTally); [`judge`] merges those of all units into findings, before
 //! anything is published.
 //!
@@ -14,7 +14,9 @@ mod check;
 pub mod checks;
 mod judge;
 mod junit;
+mod look;
 mod message;
+mod missing;
 mod pass;
 mod policy;
 mod scalar;
@@ -28,7 +30,9 @@ pub use checks::Facts;
 pub use checks::expression::evaluate;
 pub use judge::{judge, stopped};
 pub use junit::junit;
+pub use look::{Look, Other, Place, Seen};
 pub use message::{describe, summary};
+pub use missing::Missing;
 pub use pass::{Aside, Compile, Pass};
 pub use policy::{Amount, Percent, Policy};
 pub use scalar::Scalar;

@@ -5,6 +5,7 @@
 //! are judged; if none demands to stop, it is committed, and its receipt says what was done. Whether that is true is
 //! for `reconcile` to find out. A run that is only there for the checks stops when they are judged.
 
+mod keys;
 mod limits;
 mod load;
 mod nowhere;

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | schema | schema, not_null, not_empty, length, format, completeness |
 //! | business | accepted_values, range, pattern, expression, row_count, aggregate |
-//! | referential | unique; foreign_key is to come |
+//! | referential | unique, foreign_key; row_count beside another table |
 //! | temporal | not_in_future, monotonic, freshness, no_gaps |
 //!
 //! NULL breaks no rule but `not_null` and `completeness`: whether a value may be missing is a question of its own.
@@ -17,9 +17,11 @@ use transload_core::tree::Spanned;
 use transload_core::{Error, LogicalType, Problem, Result, Span};
 
 use crate::bounds::Finder;
+use crate::look::{Beside, Look, Looked};
 use crate::pass::Compile;
 use crate::policy::Policy;
 use crate::tally::Counter;
+use crate::values::wrong_type;
 
 /// Defines the settings of a check: its own, and those that every check has.
 macro_rules! settings {
@@ -72,6 +74,7 @@ mod accepted_values;
 mod aggregate;
 mod completeness;
 pub(crate) mod expression;
+mod foreign_key;
 mod format;
 mod freshness;
 mod length;
@@ -90,6 +93,7 @@ pub use accepted_values::AcceptedValues;
 pub use aggregate::{Aggregate, Figure};
 pub use completeness::Completeness;
 pub use expression::Expression;
+pub use foreign_key::{ForeignKey, References};
 pub use format::{Form, Format};
 pub use freshness::Freshness;
 pub use length::Length;
@@ -100,7 +104,7 @@ pub use not_in_future::NotInFuture;
 pub use not_null::NotNull;
 pub use pattern::Pattern;
 pub use range::Range;
-pub use row_count::RowCount;
+pub use row_count::{RowCount, SameAs};
 pub use schema::TableSchema;
 pub use unique::Unique;
 
@@ -137,6 +141,16 @@ pub(crate) trait Definition {
 
     fn scope(&self) -> Scope {
         Scope::Rows
+    }
+
+    /// What it needs to see once all rows are staged.
+    fn look(&self) -> Option<Look> {
+        None
+    }
+
+    /// The other table that it looks at.
+    fn beside(&self) -> Option<Beside<'_>> {
+        None
     }
 
     /// Whether the way in which values break it is worth showing.
@@ -210,6 +224,19 @@ impl Setting<'_> {
         let ty = LogicalType::of(field).ok_or_else(|| format!("`{name}` is of a type that cannot be checked"))?;
         Ok((at, field, ty))
     }
+
+    /// Makes sure that values of some columns can be told apart exactly.
+    pub(crate) fn keys(&self, columns: &[Spanned<String>], kind: &str) -> Result<(), String> {
+        for column in columns {
+            use LogicalType as T;
+            let (_, _, ty) = self.typed(column)?;
+            if matches!(ty, T::Float(_) | T::Interval | T::Json | T::List(_) | T::Struct(_) | T::Map(..)) {
+                let needs = "numbers (but no floats), text, binary values, dates or timestamps";
+                return Err(wrong_type(kind, column, &ty, needs));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The executable form of a rule.
@@ -257,6 +284,25 @@ impl RowTest for OneColumn {
 fn read_state<T: serde::de::DeserializeOwned>(state: &Json) -> Result<T> {
     <T as serde::Deserialize>::deserialize(state)
         .map_err(|e| Error::internal("what a check counted cannot be read").because(e))
+}
+
+/// What a rule comes to whose second look counts the rows that break it.
+fn broken_in_all(states: &[Json]) -> Result<Ruling> {
+    let mut broken = 0;
+    for state in states {
+        broken += read_state::<Looked>(state)?.broken;
+    }
+    Ok(Ruling { holds: broken == 0, found: String::new(), broken: Some(broken) })
+}
+
+/// Says that a rule names a column twice.
+fn no_repeats(columns: &[Spanned<String>], kind: &str, problems: &mut Vec<Problem>) {
+    for (at, column) in columns.iter().enumerate() {
+        if columns[..at].contains(column) {
+            let problem = Problem::new(column.span, format!("`{kind}` names `{}` twice", column.value));
+            problems.push(problem.hint("keep one of them"));
+        }
+    }
 }
 
 /// Says that a rule names no columns.
