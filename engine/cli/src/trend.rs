@@ -178,6 +178,7 @@ mod tests {
             failed,
             shapes: Vec::new(),
             values: Vec::new(),
+            figures: serde_json::Value::Null,
             remedy: String::new(),
         }
     }

@@ -2,15 +2,16 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use transload_core::decode::decode;
 use transload_core::finding::{self, Action};
 use transload_core::tree::{Spanned, Value};
-use transload_core::{Error, Node, Problem, Result};
+use transload_core::{Error, Node, Problem, Result, RunId};
 
 use crate::checks::{
-    AcceptedValues, Aggregate, Completeness, Definition, Expression, Format, Freshness, Length, Monotonic, NoGaps,
-    NotEmpty, NotInFuture, NotNull, Pattern, Range, RowCount, Scope, TableSchema, Unique,
+    AcceptedValues, Aggregate, Completeness, Definition, Drift, Expression, Format, Freshness, Length, Monotonic,
+    NoGaps, NotEmpty, NotInFuture, NotNull, Pattern, Range, RowCount, Scope, TableSchema, Unique,
 };
 use crate::policy::Policy;
 
@@ -52,6 +53,8 @@ pub enum Rule {
     NoGaps(NoGaps),
     /// The columns are these.
     Schema(TableSchema),
+    /// The table is much as the last run published it.
+    Drift(Drift),
 }
 
 /// A list of columns, or the settings as a mapping: only a schema knows this type.
@@ -83,10 +86,23 @@ pub struct Check {
     pub fingerprint: String,
     /// The rule.
     pub rule: Rule,
+    /// What the last published run measured, for a rule that compares itself with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
+}
+
+/// What an earlier run measured by a rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Before {
+    /// The run.
+    pub run: RunId,
+    /// The figures of its finding.
+    pub figures: Json,
 }
 
 /// The kinds that are planned and not built, each with what is missing.
-const LATER: [(&str, &str); 2] = [("foreign_key", "a look at another table"), ("drift", "profiles of earlier runs")];
+const LATER: [(&str, &str); 1] = [("foreign_key", "a look at another table")];
 
 /// The kinds that take a list of columns for their settings.
 const TAKE_LISTS: [&str; 4] = ["not_null", "not_empty", "unique", "not_in_future"];
@@ -111,6 +127,7 @@ impl Rule {
             Self::Freshness(rule) => rule,
             Self::NoGaps(rule) => rule,
             Self::Schema(rule) => rule,
+            Self::Drift(rule) => rule,
         }
     }
 
@@ -132,7 +149,7 @@ impl Check {
     /// [`Internal`](transload_core::ErrorKind::Internal) if the rule cannot be written as JSON.
     pub fn new(rule: Rule) -> Result<Self> {
         let code = rule.definition().code().to_string();
-        Ok(Self { code, fingerprint: fingerprint(&rule)?, rule })
+        Ok(Self { code, fingerprint: fingerprint(&rule)?, rule, before: None })
     }
 
     /// The word for its kind, such as `range`.
@@ -169,6 +186,11 @@ impl Check {
     /// Whether it needs a second look at all rows, which gives it the values of its columns.
     pub fn is_about_keys(&self) -> bool {
         self.rule.definition().scope() == Scope::Keys
+    }
+
+    /// Whether it compares what it measures with what an earlier run measured.
+    pub fn compares(&self) -> bool {
+        matches!(self.rule, Rule::Drift(_))
     }
 
     /// Whether rows that break it are put aside.
@@ -271,6 +293,8 @@ mod tests {
             r#"{"range":{"column":"a","min":0,"below":"9.99","action":"quarantine","threshold":5}}"#,
             r#"{"row_count":{"min":1,"where":"a > 0"}}"#,
             r#"{"schema":{"columns":{"a":"int64","b":"decimal(15,2)"}}}"#,
+            r#"{"drift":{"max":"10%"}}"#,
+            r#"{"drift":{"columns":["a"],"of":["nulls","max"],"max":"2.5%"}}"#,
         ] {
             for check in parse(json).unwrap() {
                 let text = serde_json::to_string(&check).unwrap();
@@ -301,6 +325,12 @@ mod tests {
             (r#"{"not_null":[" "]}"#, "a column has no name"),
             (r#"{"not_null":[]}"#, "no columns"),
             (r#"{"accepted_values":{"column":"a","values":[]}}"#, "no values"),
+            (r#"{"drift":{"columns":["a"]}}"#, "`max` is missing"),
+            (r#"{"drift":{"max":"10%","of":["mean"]}}"#, "`mean` is of columns"),
+            (r#"{"drift":{"max":"10%","of":[]}}"#, "compares nothing"),
+            (r#"{"drift":{"max":"10%","of":["rows","rows"]}}"#, "names `rows` twice"),
+            (r#"{"drift":{"max":"10%","columns":["a","a"]}}"#, "names `a` twice"),
+            (r#"{"drift":{"max":"10%","columns":["a"],"of":["rows"]}}"#, "has no columns"),
         ] {
             let problems = parse(json).unwrap_err();
             assert!(problems.iter().any(|p| p.contains(said)), "{json}: {problems:?}");

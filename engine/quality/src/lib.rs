@@ -17,13 +17,15 @@ mod junit;
 mod message;
 mod pass;
 mod policy;
+pub mod profile;
 mod scalar;
 mod score;
 mod shape;
+mod spread;
 mod tally;
 mod values;
 
-pub use check::{Check, Rule, read, schema};
+pub use check::{Before, Check, Rule, read, schema};
 pub use checks::Facts;
 pub use judge::{judge, stopped};
 pub use junit::junit;
