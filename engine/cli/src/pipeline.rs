@@ -260,7 +260,8 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
     Ok(build(Build { spec: &checked.spec, rulebook, tables: inputs })?)
 }
 
-fn matches(pattern: &str, name: &str) -> bool {
+/// Whether a name fits a pattern, in which `*` stands for any characters.
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((head, tail)) => name
@@ -272,4 +273,11 @@ fn matches(pattern: &str, name: &str) -> bool {
 /// The rulebook that a plan carries.
 pub(crate) fn planned_rulebook(plan: &Plan) -> Result<Rulebook> {
     Rulebook::read(&plan.rulebook).map_err(|_| Error::config("the plan's rulebook cannot be read"))
+}
+
+/// The rulebook of who names none.
+pub(crate) fn standard_rulebook() -> Result<Rulebook, Failure> {
+    let text = Rulebook::built_in("standard").ok_or_else(|| Error::internal("there is no standard rulebook"))?;
+    let (node, files) = transload_spec::parse_document("rulebooks/standard.yaml", text)?;
+    Rulebook::read(&node).map_err(|problems| Problems::new(files, problems).into())
 }
