@@ -16,7 +16,7 @@ use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Accumulator, Expr};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
-use transload_coerce::{Cast, MaskKind, Rulebook};
+use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
 use transload_core::connector::FAULT_COLUMN;
 use transload_core::value::Loss as LossCount;
 use transload_core::{Error, ErrorKind, LogicalType, Result};
@@ -51,6 +51,8 @@ pub struct Transform {
     filter: Option<Filter>,
     checks: Option<Checks>,
     outputs: Vec<Output>,
+    /// The columns of what it gives; none, if it is only there for the checks.
+    written: SchemaRef,
     facts: RunFacts,
     pushdown: Vec<Expr>,
     cursor: Option<usize>,
@@ -102,7 +104,9 @@ pub struct Transformed {
     pub rows: RecordBatch,
     /// How many rows the filter left out.
     pub filtered: u64,
-    /// Rows put aside.
+    /// How many rows were put aside.
+    pub aside: u64,
+    /// Rows put aside; `None` if there are none, or the transform is only there for the checks.
     pub quarantined: Option<Quarantined>,
     /// What the casts lost, for columns where they lost anything.
     pub losses: Vec<LossCount>,
@@ -121,6 +125,25 @@ impl Transform {
     /// # Errors
     /// [`Config`](ErrorKind::Config) if the plan does not fit the source's schema (any more).
     pub fn new(plan: &TablePlan, source: &SchemaRef, rulebook: &Rulebook, facts: RunFacts) -> Result<Self> {
+        Self::compile(plan, source, rulebook, facts, true)
+    }
+
+    /// As [`new`](Self::new), but only for what the checks find: the rows it gives have no columns, and it reads no more
+    /// than decides about rows and checks.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn checking(plan: &TablePlan, source: &SchemaRef, rulebook: &Rulebook, facts: RunFacts) -> Result<Self> {
+        Self::compile(plan, source, rulebook, facts, false)
+    }
+
+    fn compile(
+        plan: &TablePlan,
+        source: &SchemaRef,
+        rulebook: &Rulebook,
+        facts: RunFacts,
+        writes: bool,
+    ) -> Result<Self> {
         let moved = |what: String| {
             Error::config(what).with("table", plan.from.as_str()).hint("the source has changed: make a new plan")
         };
@@ -161,7 +184,11 @@ impl Transform {
                 }
                 None => None,
             };
-            casts.push(SourceCast { cast, needed: false });
+            // A value that does not fit may stop the load or put its row aside, whoever reads the column.
+            let needed = planned.is_some_and(|p| {
+                p.loss != Loss::Exact && matches!(p.on_misfit, OnMisfit::Error | OnMisfit::Quarantine)
+            });
+            casts.push(SourceCast { cast, needed });
         }
 
         let mut outputs = Vec::with_capacity(plan.columns.len());
@@ -171,7 +198,7 @@ impl Transform {
                 Origin::Source(name) => {
                     let at = cast_schema.index_of(name)?;
                     let before = cast_schema.field(at);
-                    casts[at].needed = true;
+                    casts[at].needed |= writes;
                     let mask = match column.mask {
                         Some(kind) => {
                             let ty = LogicalType::of(before).unwrap_or(LogicalType::Text);
@@ -192,7 +219,7 @@ impl Transform {
                 }
                 Origin::Derived(sql) => {
                     let (physical, expr) = compile(sql)?;
-                    collect_columns(&physical).iter().for_each(|c| casts[c.index()].needed = true);
+                    collect_columns(&physical).iter().for_each(|c| casts[c.index()].needed |= writes);
                     outputs.push(Output::Derived(physical));
                     expressions.field(&column.name, &expr).map_err(Error::config)?
                 }
@@ -242,10 +269,10 @@ impl Transform {
         };
 
         // Quarantine keeps whole rows, so then everything is read.
+        let whole = writes && plan.can_quarantine();
         let fault = source.index_of(FAULT_COLUMN).ok();
-        let projection: Vec<usize> = (0..source.fields().len())
-            .filter(|i| plan.can_quarantine() || casts[*i].needed || fault == Some(*i))
-            .collect();
+        let projection: Vec<usize> =
+            (0..source.fields().len()).filter(|i| whole || casts[*i].needed || fault == Some(*i)).collect();
         let mut positions = vec![None; source.fields().len()];
         projection.iter().enumerate().for_each(|(at, column)| positions[*column] = Some(at));
         let cast_schema = Arc::new(Schema::new(
@@ -269,11 +296,13 @@ impl Transform {
             .collect();
         quarantine.push(Field::new(POSITION, DataType::UInt64, false));
         quarantine.push(Field::new(REASON, DataType::Utf8, false));
+        let output = Arc::new(Schema::new(fields));
         Ok(Self {
             source: Arc::clone(source),
             fault,
             cast_schema,
-            output: Arc::new(Schema::new(fields)),
+            written: if writes { Arc::clone(&output) } else { Arc::new(Schema::empty()) },
+            output,
             quarantine: Arc::new(Schema::new(quarantine)),
             casts,
             filter,
@@ -287,9 +316,14 @@ impl Transform {
         })
     }
 
-    /// The target's columns.
+    /// The target's columns; none, if it is only there for the checks.
     pub fn schema(&self) -> &SchemaRef {
-        &self.output
+        &self.written
+    }
+
+    /// Whether it gives rows for a target, and not only what the checks find.
+    pub fn writes(&self) -> bool {
+        self.written.fields().len() == self.output.fields().len()
     }
 
     /// The columns of quarantined rows: the source's, then place and reason.
@@ -375,6 +409,7 @@ impl Transform {
             return Ok(Transformed {
                 rows,
                 filtered: 0,
+                aside: 0,
                 quarantined: None,
                 losses: losses.into_values().collect(),
                 cursor,
@@ -419,8 +454,8 @@ impl Transform {
         let found = checked.as_ref().and_then(|(_, found)| found.as_ref());
         let quarantined =
             self.put_aside(batch, &aside, &Reasons { misfits: &misfits, fault, found, seen: &seen }, position)?;
-        let counted = aside.count_set_bits() as u64;
-        let filtered = rows as u64 - keep.true_count() as u64 - counted;
+        let put_aside = aside.count_set_bits() as u64;
+        let filtered = rows as u64 - keep.true_count() as u64 - put_aside;
         let mut cursor = None;
         if self.cursor.is_some() {
             let seen = filter_record_batch(&cast_batch, &BooleanArray::new(passed, None))?;
@@ -439,7 +474,8 @@ impl Transform {
             checks.pass.table(view, tally)?;
         }
         let rows = self.output_batch(kept.columns(), kept.num_rows(), kept_view.as_ref())?;
-        Ok(Transformed { rows, filtered, quarantined, losses: losses.into_values().collect(), cursor })
+        let losses = losses.into_values().collect();
+        Ok(Transformed { rows, filtered, aside: put_aside, quarantined, losses, cursor })
     }
 
     /// Casts the columns that are needed, and finds the values that do not fit.
@@ -551,7 +587,7 @@ impl Transform {
         reasons: &Reasons<'_>,
         position: u64,
     ) -> Result<Option<Quarantined>> {
-        if !aside.has_true() {
+        if !aside.has_true() || !self.writes() {
             return Ok(None);
         }
         let fault = reasons.fault.map(|f| f.as_string::<i32>());
@@ -584,7 +620,7 @@ impl Transform {
     fn output_batch(&self, columns: &[ArrayRef], rows: usize, seen: Option<&RecordBatch>) -> Result<RecordBatch> {
         let mut out: Vec<ArrayRef> = Vec::with_capacity(self.outputs.len());
         let mut for_expressions: Option<RecordBatch> = None;
-        for (number, (output, field)) in self.outputs.iter().zip(self.output.fields()).enumerate() {
+        for (number, (output, field)) in self.outputs.iter().zip(self.written.fields()).enumerate() {
             out.push(match output {
                 Output::Source { column, mask: None } => Arc::clone(&columns[*column]),
                 Output::Source { column, mask: Some((cast, mask)) } => {
@@ -616,7 +652,7 @@ impl Transform {
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.output), out, &options)?)
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.written), out, &options)?)
     }
 
     fn highest(&self, columns: &[ArrayRef]) -> Result<Option<ScalarValue>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use transload_core::value::Outcome;
-use transload_core::{Clock, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict};
+use transload_core::{Clock, Counts, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict};
 use transload_ledger::{Audit, Ledger, RunEnd, RunJournal, RunStart, RunSummary};
 use transload_plan::Plan;
 use transload_run::{Limits, Load, TableOutcome};
@@ -20,6 +20,9 @@ use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
 use crate::signals::Signals;
+
+/// What the ledger calls a run that only judges checks.
+pub(crate) const CHECKS_ONLY: &str = "check";
 
 pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<u8, Failure> {
     let plan = match (&args.plan, &args.pipeline) {
@@ -51,7 +54,7 @@ async fn begin(plan: Plan, ledger: Ledger, args: &Run, output: &Output) -> Resul
     let start = RunStart {
         run: RunId::new(&clock),
         pipeline: plan.pipeline.clone(),
-        command: "run".to_string(),
+        command: if args.checks_only { CHECKS_ONLY } else { "run" }.to_string(),
         at: clock.stamp(),
         at_micros: clock.now().timestamp_micros(),
         plan: ledger.keep(&plan.to_json()?).await?,
@@ -201,36 +204,36 @@ impl Going {
             clock: self.clock.clone(),
             limits: resources.limits(),
             show_values: quality.show_values,
+            checks_only: self.start.command == CHECKS_ONLY,
             cancel: signals.cancel.clone(),
         };
         let outcomes = transload_run::run(&load).await?;
         let mut report = Report { tables: Vec::new() };
         for outcome in outcomes {
-            let TableOutcome { table, result, findings } = outcome;
-            let receipt = match result {
-                Ok(receipt) => receipt,
-                Err(error) => {
-                    report.tables.push(TableReport {
-                        table: table.to_string(),
-                        receipt: None,
-                        findings,
-                        verdict: None,
-                        error: Some(error),
-                        nothing_new: false,
-                    });
-                    continue;
-                }
+            let TableOutcome { table, result, findings, counts } = outcome;
+            let (receipt, error) = match result {
+                Ok(receipt) => (receipt, None),
+                Err(error) => (None, Some(error)),
             };
-            let text = serde_json::to_string_pretty(&receipt)
-                .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
-            let sha = self.ledger.keep(&text).await?;
-            self.audit.append(&format!("committed {table}"), Some(&sha)).await?;
+            if let Some(receipt) = &receipt {
+                let text = serde_json::to_string_pretty(receipt)
+                    .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
+                let sha = self.ledger.keep(&text).await?;
+                self.audit.append(&format!("committed {table}"), Some(&sha)).await?;
+            }
+            let counts = match &receipt {
+                Some(receipt) => receipt.counts,
+                None if load.checks_only => Counts { written: 0, ..counts.unwrap_or_default() },
+                None => Counts::default(),
+            };
+            let table = table.to_string();
             report.tables.push(TableReport {
-                table: table.to_string(),
-                receipt: Some(receipt),
+                table,
+                receipt,
+                counts,
                 findings,
                 verdict: None,
-                error: None,
+                error,
                 nothing_new: false,
             });
         }
@@ -305,6 +308,8 @@ struct Report {
 struct TableReport {
     table: String,
     receipt: Option<Receipt>,
+    /// Its rows: of its receipt, or those that only the checks looked at.
+    counts: Counts,
     findings: Vec<Finding>,
     verdict: Option<Verdict>,
     error: Option<Error>,
@@ -316,7 +321,7 @@ impl TableReport {
     fn measured(&self) -> MeasuredTable {
         MeasuredTable {
             table: self.table.clone(),
-            counts: self.receipt.as_ref().map(|r| r.counts).unwrap_or_default(),
+            counts: self.counts,
             findings: self.findings.clone(),
             verdict: self.verdict.as_ref().map(|v| v.outcome),
         }
@@ -326,18 +331,19 @@ impl TableReport {
 impl Report {
     fn say(&self, output: &Output) {
         for t in &self.tables {
-            if let Some(r) = &t.receipt {
-                let aside = match r.counts.quarantined {
+            let counts = &t.counts;
+            if t.receipt.is_some() || counts.read > 0 {
+                let aside = match counts.quarantined {
                     0 => String::new(),
                     n => format!(", {n} put aside"),
                 };
-                let filtered = match r.counts.filtered {
+                let filtered = match counts.filtered {
                     0 => String::new(),
                     n => format!(", {n} filtered"),
                 };
                 output.say(&format!(
                     "  {}: {} rows read, {} written{filtered}{aside}",
-                    t.table, r.counts.read, r.counts.written
+                    t.table, counts.read, counts.written
                 ));
             }
             if let Some(summary) = transload_quality::summary(&t.findings) {
@@ -361,7 +367,7 @@ impl Report {
             .tables
             .iter()
             .map(|t| {
-                let counts = t.receipt.as_ref().map(|r| r.counts).unwrap_or_default();
+                let counts = t.counts;
                 json!({
                     "table": t.table,
                     "read": counts.read,
