@@ -246,10 +246,10 @@ fn regex_of(shape: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float32Array, Int64Array, ListArray, StringArray,
+        Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float32Array, Int64Array, ListArray, StringArray,
         UInt64Array,
     };
-    use arrow::datatypes::Field;
+    use arrow::datatypes::{Field, Int64Type};
 
     use super::*;
 
@@ -258,7 +258,7 @@ mod tests {
 
     /// What is suggested for a column `c`, which keeps every one of these rules.
     #[track_caller]
-    fn suggested(array: impl arrow::array::Array + 'static) -> Vec<String> {
+    fn suggested(array: impl Array + 'static) -> Vec<String> {
         let array: ArrayRef = Arc::new(array);
         let field = Field::new("c", array.data_type().clone(), true);
         let mut column = Column::new(&field, &[]).unwrap();
@@ -365,7 +365,7 @@ mod tests {
     fn truths_and_lists_are_only_there_or_not() {
         assert_eq!(suggested(BooleanArray::from(vec![true; 40])), [NOT_NULL]);
         let lists = (0..40).map(|i| Some(vec![Some(i)]));
-        let lists = ListArray::from_iter_primitive::<arrow::datatypes::Int64Type, _, _>(lists);
+        let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(lists);
         assert_eq!(suggested(lists), [NOT_NULL]);
     }
 
