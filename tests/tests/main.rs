@@ -14,6 +14,7 @@ mod faults;
 mod harness;
 mod house;
 mod metrics;
+mod profile;
 mod quality;
 mod readme;
 mod references;

@@ -60,9 +60,14 @@ pub(crate) enum Command {
     Init(Init),
     /// List tables, their columns and sizes
     #[command(
-        after_help = "Examples:\n  transload discover pipeline.yaml\n  transload discover ./data --pipeline > draft.yaml"
+        after_help = "Examples:\n  transload discover pipeline.yaml\n  transload discover ./data --pipeline > draft.yaml\n  transload discover ./data --checks > draft.yaml   read every row, and draft checks too"
     )]
     Discover(Discover),
+    /// Read tables once and say what their columns hold
+    #[command(
+        after_help = "Examples:\n  transload profile ./data\n  transload profile pipeline.yaml --table 'orders*' --format json\n  transload profile pipeline.yaml --target --show-values"
+    )]
+    Profile(Profile),
     /// Find mistakes in pipelines, without touching any data
     Check(Check),
     /// Show what a run would do, without doing it
@@ -116,6 +121,28 @@ pub(crate) struct Discover {
     /// Print a pipeline that copies everything that was found
     #[arg(long)]
     pub(crate) pipeline: bool,
+    /// Print such a pipeline with checks that all rows keep; every row is read for that
+    #[arg(long)]
+    pub(crate) checks: bool,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Profile {
+    /// A pipeline, whose source is read, or a folder of files
+    pub(crate) location: String,
+    /// Read the target of the pipeline instead
+    #[arg(long)]
+    pub(crate) target: bool,
+    /// Only tables with this name; `*` stands for any characters
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Vec<String>,
+    /// Show values: frequent ones, and the first and last text
+    #[arg(long)]
+    pub(crate) show_values: bool,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
 }
 
 #[derive(Debug, clap::Args)]

@@ -4,6 +4,7 @@ mod alerts;
 mod args;
 mod commands;
 mod connectors;
+mod earlier;
 mod environment;
 mod http;
 mod metrics;
@@ -71,7 +72,8 @@ fn run(args: Args, output: &Output) -> Result<u8, Failure> {
             runtime.block_on(async {
                 match other {
                     Command::Discover(args) => commands::discover::discover(&args, output).await,
-                    Command::Plan(args) => commands::plan::plan(&args, output).await,
+                    Command::Profile(args) => commands::profile::profile(&args, output).await,
+                    Command::Plan(args) => commands::plan::plan(&args, &global, output).await,
                     Command::Run(args) => commands::run::run(&args, &global, output).await,
                     Command::Resume(args) => commands::run::resume(&args, &global, output).await,
                     Command::Reconcile(args) => commands::reconcile::reconcile(&args, &global, output).await,

@@ -269,7 +269,7 @@ pub(crate) async fn input(checked: &Checked, spec: TableSpec, purpose: Purpose) 
     Ok(TableInput { spec, source, state })
 }
 
-/// Matches a name against a pattern in which `*` stands for any characters.
+/// Whether a name fits a pattern, in which `*` stands for any characters.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -282,4 +282,11 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
 /// The rulebook that a plan carries.
 pub(crate) fn planned_rulebook(plan: &Plan) -> Result<Rulebook> {
     Rulebook::read(&plan.rulebook).map_err(|_| Error::config("the plan's rulebook cannot be read"))
+}
+
+/// The rulebook of who names none.
+pub(crate) fn standard_rulebook() -> Result<Rulebook, Failure> {
+    let text = Rulebook::built_in("standard").ok_or_else(|| Error::internal("there is no standard rulebook"))?;
+    let (node, files) = transload_spec::parse_document("rulebooks/standard.yaml", text)?;
+    Rulebook::read(&node).map_err(|problems| Problems::new(files, problems).into())
 }

@@ -105,6 +105,13 @@ fn describe_check(check: &Check) -> String {
     if let Some(filter) = &policy.filter {
         let _ = write!(text, "  where {}", filter.split_whitespace().collect::<Vec<_>>().join(" "));
     }
+    match &check.before {
+        Some(before) => {
+            let _ = write!(text, "  against run {}", before.run);
+        }
+        None if check.compares() => text.push_str("  nothing to compare with yet"),
+        None => {}
+    }
     let _ = write!(text, "  {}: {}", policy.severity(), policy.action());
     if let Some(threshold) = &policy.threshold {
         let _ = write!(text, " above {}", threshold.value);

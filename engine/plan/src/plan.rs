@@ -9,7 +9,7 @@ use transload_core::connector::{Expected, Partition, WriteMode};
 use transload_core::decode::Kinded;
 use transload_core::{Error, LogicalType, Node, Pin, Result, Split, TableName};
 use transload_digest::Algorithm;
-use transload_quality::{Check, Place};
+use transload_quality::{Before, Check, Place};
 use transload_spec::file::MetadataColumn;
 use transload_spec::{Alert, ReconcileLevel};
 
@@ -225,6 +225,19 @@ impl Plan {
         let open = Self { fingerprint: String::new(), ..self.clone() };
         let text = serde_json::to_vec(&open).map_err(|e| Error::internal("a plan cannot be written").because(e))?;
         Ok(transload_digest::hex(&Sha256::digest(text)))
+    }
+
+    /// Gives every check that compares itself with an earlier run what `find` knows of that run, by the target table.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if it cannot be written as JSON.
+    pub fn against(mut self, find: impl Fn(&TableName, &Check) -> Option<Before>) -> Result<Self> {
+        for table in &mut self.tables {
+            for check in table.checks.iter_mut().filter(|c| c.compares()) {
+                check.before = find(&table.to, check);
+            }
+        }
+        self.seal()
     }
 
     /// The plan as JSON for a file.

@@ -2,15 +2,16 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use transload_core::decode::decode;
 use transload_core::finding::{self, Action};
 use transload_core::tree::{Spanned, Value};
-use transload_core::{Error, Node, Problem, Result};
+use transload_core::{Error, Node, Problem, Result, RunId};
 
 use crate::checks::{
-    AcceptedValues, Aggregate, Completeness, Definition, Expression, ForeignKey, Format, Freshness, Length, Monotonic,
-    NoGaps, NotEmpty, NotInFuture, NotNull, Pattern, Range, RowCount, TableSchema, Unique,
+    AcceptedValues, Aggregate, Completeness, Definition, Drift, Expression, ForeignKey, Format, Freshness, Length,
+    Monotonic, NoGaps, NotEmpty, NotInFuture, NotNull, Pattern, Range, RowCount, TableSchema, Unique,
 };
 use crate::look::{Look, Other};
 use crate::policy::Policy;
@@ -55,6 +56,8 @@ pub enum Rule {
     NoGaps(NoGaps),
     /// The columns are these.
     Schema(TableSchema),
+    /// The table is much as the last run published it.
+    Drift(Drift),
 }
 
 /// A list of columns, or the settings as a mapping: only a schema knows this type.
@@ -86,10 +89,20 @@ pub struct Check {
     pub fingerprint: String,
     /// The rule.
     pub rule: Rule,
+    /// What the last published run measured, for a rule that compares itself with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
 }
 
-/// The kinds that are planned and not built, each with what is missing.
-const LATER: [(&str, &str); 1] = [("drift", "profiles of earlier runs")];
+/// What an earlier run measured by a rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Before {
+    /// The run.
+    pub run: RunId,
+    /// The figures of its finding.
+    pub figures: Json,
+}
 
 /// The kinds that take a list of columns for their settings.
 const TAKE_LISTS: [&str; 4] = ["not_null", "not_empty", "unique", "not_in_future"];
@@ -115,6 +128,7 @@ impl Rule {
             Self::Freshness(rule) => rule,
             Self::NoGaps(rule) => rule,
             Self::Schema(rule) => rule,
+            Self::Drift(rule) => rule,
         }
     }
 
@@ -136,7 +150,7 @@ impl Check {
     /// [`Internal`](transload_core::ErrorKind::Internal) if the rule cannot be written as JSON.
     pub fn new(rule: Rule) -> Result<Self> {
         let code = rule.definition().code().to_string();
-        Ok(Self { code, fingerprint: fingerprint(&rule)?, rule })
+        Ok(Self { code, fingerprint: fingerprint(&rule)?, rule, before: None })
     }
 
     /// The word for its kind, such as `range`.
@@ -178,8 +192,18 @@ impl Check {
     /// The other table that it looks at.
     pub fn other(&self) -> Option<Other<'_>> {
         let beside = self.rule.definition().beside()?;
-        let check = Self { code: self.code.clone(), fingerprint: self.fingerprint.clone(), rule: beside.rule };
+        let check = Self {
+            code: self.code.clone(),
+            fingerprint: self.fingerprint.clone(),
+            rule: beside.rule,
+            before: None,
+        };
         Some(Other { place: beside.place, table: beside.table, check })
+    }
+
+    /// Whether it compares what it measures with what an earlier run measured.
+    pub fn compares(&self) -> bool {
+        matches!(self.rule, Rule::Drift(_))
     }
 
     /// Whether rows that break it are put aside.
@@ -191,11 +215,6 @@ impl Check {
 /// Reads one entry of a list of checks: its kind and what stands under it. A rule about several columns that have
 /// nothing to do with each other becomes one check for each. What is wrong is added to `problems`.
 pub fn read(kind: &Spanned<String>, settings: &Node, problems: &mut Vec<Problem>) -> Vec<Check> {
-    if let Some((_, missing)) = LATER.iter().find(|(later, _)| *later == kind.value) {
-        let message = format!("`{}` is not there yet: it needs {missing}", kind.value);
-        problems.push(Problem::new(kind.span, message).hint("remove it; a later version will know it"));
-        return Vec::new();
-    }
     let settings = if TAKE_LISTS.contains(&kind.value.as_str()) { mapping(settings) } else { settings.clone() };
     let entry = Node { value: Value::Map(vec![(kind.clone(), settings)]), span: kind.span };
     let before = problems.len();
@@ -297,6 +316,8 @@ mod tests {
             r#"{"foreign_key":{"columns":["a"],"references":{"table":"t","columns":["b"],"in":"target"}}}"#,
             r#"{"row_count":{"same_as":{"table":"t","within":"0.5%"}}}"#,
             r#"{"aggregate":{"column":"a","of":"count_distinct","min":3}}"#,
+            r#"{"drift":{"max":"10%"}}"#,
+            r#"{"drift":{"columns":["a"],"of":["nulls","max"],"max":"2.5%"}}"#,
         ] {
             for check in parse(json).unwrap() {
                 let text = serde_json::to_string(&check).unwrap();
@@ -321,7 +342,7 @@ mod tests {
             (r#"{"row_count":{"min":1,"action":"quarantine"}}"#, "no rows to put aside"),
             (r#"{"row_count":{"min":1,"threshold":3}}"#, "a threshold counts rows"),
             (r#"{"pattern":{"column":"a","regex":"("}}"#, "cannot be read"),
-            (r#"{"drift":{}}"#, "is not there yet"),
+            (r#"{"drift":{}}"#, "`max` is missing"),
             (r#"{"foreign_key":{"columns":["a"]}}"#, "`references` is missing"),
             (r#"{"foreign_key":{"columns":[],"references":{"table":"t","columns":[]}}}"#, "names no columns"),
             (
@@ -341,6 +362,12 @@ mod tests {
             (r#"{"not_null":[" "]}"#, "a column has no name"),
             (r#"{"not_null":[]}"#, "no columns"),
             (r#"{"accepted_values":{"column":"a","values":[]}}"#, "no values"),
+            (r#"{"drift":{"columns":["a"]}}"#, "`max` is missing"),
+            (r#"{"drift":{"max":"10%","of":["mean"]}}"#, "`mean` is of columns"),
+            (r#"{"drift":{"max":"10%","of":[]}}"#, "compares nothing"),
+            (r#"{"drift":{"max":"10%","of":["rows","rows"]}}"#, "names `rows` twice"),
+            (r#"{"drift":{"max":"10%","columns":["a","a"]}}"#, "names `a` twice"),
+            (r#"{"drift":{"max":"10%","columns":["a"],"of":["rows"]}}"#, "has no columns"),
         ] {
             let problems = parse(json).unwrap_err();
             assert!(problems.iter().any(|p| p.contains(said)), "{json}: {problems:?}");

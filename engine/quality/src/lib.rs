@@ -19,13 +19,15 @@ mod message;
 mod missing;
 mod pass;
 mod policy;
+pub mod profile;
 mod scalar;
 mod score;
 mod shape;
+mod spread;
 mod tally;
 mod values;
 
-pub use check::{Check, Rule, read, schema};
+pub use check::{Before, Check, Rule, read, schema};
 pub use checks::Facts;
 pub use checks::expression::evaluate;
 pub use judge::{judge, stopped};

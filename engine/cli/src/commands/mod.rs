@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod discover;
 pub(crate) mod init;
 pub(crate) mod plan;
+pub(crate) mod profile;
 pub(crate) mod reconcile;
 pub(crate) mod report;
 pub(crate) mod run;

@@ -219,7 +219,7 @@ fn parse(text: &str) -> Result<i128> {
     text.parse().map_err(|e| Error::internal("what a check counted cannot be read").because(e))
 }
 
-fn decimal(value: i128, scale: u32) -> String {
+pub(super) fn decimal(value: i128, scale: u32) -> String {
     if scale == 0 {
         return value.to_string();
     }

@@ -3,7 +3,7 @@
 //! | family | checks |
 //! | --- | --- |
 //! | schema | schema, not_null, not_empty, length, format, completeness |
-//! | business | accepted_values, range, pattern, expression, row_count, aggregate |
+//! | business | accepted_values, range, pattern, expression, row_count, aggregate, drift |
 //! | referential | unique, foreign_key; row_count beside another table |
 //! | temporal | not_in_future, monotonic, freshness, no_gaps |
 //!
@@ -17,6 +17,7 @@ use transload_core::tree::Spanned;
 use transload_core::{Error, LogicalType, Problem, Result, Span};
 
 use crate::bounds::Finder;
+use crate::check::Before;
 use crate::look::{Beside, Look, Looked};
 use crate::pass::Compile;
 use crate::policy::Policy;
@@ -73,6 +74,7 @@ macro_rules! each_column {
 mod accepted_values;
 mod aggregate;
 mod completeness;
+mod drift;
 pub(crate) mod expression;
 mod foreign_key;
 mod format;
@@ -92,6 +94,7 @@ mod unique;
 pub use accepted_values::AcceptedValues;
 pub use aggregate::{Aggregate, Figure};
 pub use completeness::Completeness;
+pub use drift::{Drift, Measure};
 pub use expression::Expression;
 pub use foreign_key::{ForeignKey, References};
 pub use format::{Form, Format};
@@ -179,6 +182,22 @@ pub(crate) trait Definition {
     /// [`Internal`](transload_core::ErrorKind::Internal) if a state cannot be read.
     fn judge(&self, _states: &[Json], _facts: &Facts<'_>) -> Result<Ruling> {
         Ok(Ruling { holds: true, found: String::new(), broken: None })
+    }
+
+    /// The same for a rule that compares what was counted with what the last published run measured, if there is one.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if a state or the earlier figures cannot be read.
+    fn judge_against(&self, states: &[Json], facts: &Facts<'_>, _: Option<&Before>) -> Result<Ruling> {
+        self.judge(states, facts)
+    }
+
+    /// What a later run may compare itself with; null for rules that compare nothing.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if a state cannot be read.
+    fn figures(&self, _: &[Json]) -> Result<Json> {
+        Ok(Json::Null)
     }
 }
 
