@@ -211,6 +211,7 @@ impl Counted<'_> {
             "rows" if rows == 0.0 => return Ok(None),
             "rows" => Value::Int(rows as i64),
             "percent" if most == 0.0 => return Ok(None),
+            "percent" if most > 100.0 => return unsupported("a share is from 0% to 100%".to_string(), "lower it"),
             "percent" if less => Value::Text(format!("{}%", just_below(most))),
             "percent" => Value::Text(format!("{most}%")),
             other => {

@@ -264,7 +264,7 @@ mod tests {
             assert!(found.unsupported.len() == 1 && found.tables.is_empty(), "{column}: {found:?}");
             let problem = &found.unsupported[0];
             assert!(problem.message.contains(said), "{column}: {problem:?}");
-            assert!(problem.span.line == 12 && problem.hint.is_some(), "{column}: {problem:?}");
+            assert!(problem.span.line == 13 && problem.hint.is_some(), "{column}: {problem:?}");
         }
         let found = imported(&contract("", "{ metric: rowCount, mustNotBe: 0 }, { metric: rowCount, mustBe: 1.5 }"));
         assert_eq!((found.problems.len(), found.unsupported.len()), (0, 2), "{found:?}");
@@ -291,7 +291,7 @@ mod tests {
             let found = imported(&contract(column, ""));
             assert_eq!(found.unsupported, [], "{column}");
             assert!(found.problems.iter().any(|p| p.message.contains(said)), "{column}: {found:?}");
-            assert!(found.problems.iter().all(|p| p.span.line == 12), "{column}: {found:?}");
+            assert!(found.problems.iter().all(|p| p.span.line == 13), "{column}: {found:?}");
         }
     }
 
@@ -329,9 +329,7 @@ mod tests {
         assert!(
             imported(&text.replace("DataContract", "DataProduct")).problems[0].message.contains("not a data contract")
         );
-        assert!(
-            imported(&text.replace("apiVersion", "version")).problems[0].message.contains("`apiVersion` is missing")
-        );
+        assert!(imported(&text.replace("apiVersion", "api")).problems[0].message.contains("`apiVersion` is missing"));
         assert!(imported("[]").problems[0].message.contains("expected a contract"));
     }
 
