@@ -206,10 +206,14 @@ impl Counted<'_> {
         if most < 0.0 || (less && most == 0.0) {
             return unsupported("no number of rows is that small".to_string(), "raise it");
         }
-        let rows = if less { most.ceil() - 1.0 } else { most.floor() };
+        let rows = match value.value {
+            Value::Int(rows) => rows - i64::from(less),
+            _ if less => most.ceil() as i64 - 1,
+            _ => most.floor() as i64,
+        };
         let threshold = match self.item.unit.as_ref().map_or("rows", |unit| unit.value.as_str()) {
-            "rows" if rows == 0.0 => return Ok(None),
-            "rows" => Value::Int(rows as i64),
+            "rows" if rows == 0 => return Ok(None),
+            "rows" => Value::Int(rows),
             "percent" if most == 0.0 => return Ok(None),
             "percent" if most > 100.0 => return unsupported("a share is from 0% to 100%".to_string(), "lower it"),
             "percent" if less => Value::Text(format!("{}%", just_below(most))),
