@@ -7,6 +7,7 @@ mod bad_input;
 mod buckets;
 mod compat;
 mod conformance;
+mod contract;
 mod crash;
 mod defects;
 mod exit_codes;

@@ -96,6 +96,8 @@ pub(crate) enum Command {
         after_help = "Examples:\n  transload report 20261121T051500Z-7f3a9c12                    the page beside you\n  transload report 20261121T051500Z-7f3a9c12 --output run.html  where you want it"
     )]
     Report(Report),
+    /// Exchange checks with data contracts of the Open Data Contract Standard
+    Contract(Contract),
     /// Check the audit chain
     Audit(Audit),
     /// Print a JSON Schema for editors
@@ -288,6 +290,46 @@ pub(crate) struct Report {
     /// The file to write, one HTML page; `-` is standard output [default: RUN.html]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Contract {
+    #[command(subcommand)]
+    pub(crate) command: ContractCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContractCommand {
+    /// Print a contract, as YAML, with the checks of a pipeline
+    #[command(
+        after_help = "Examples:\n  transload contract export orders.yaml > orders.odcs.yaml\n  transload contract export orders.yaml --table 'order*'"
+    )]
+    Export(ContractExport),
+    /// Print the rules of a contract as checks, to be put into a pipeline
+    #[command(
+        after_help = "Examples:\n  transload contract import orders.odcs.yaml\n  transload contract import orders.odcs.yaml --table orders --skip-unsupported > checks.yaml"
+    )]
+    Import(ContractImport),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContractExport {
+    /// The pipeline
+    pub(crate) pipeline: PathBuf,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContractImport {
+    /// The contract
+    pub(crate) contract: PathBuf,
+    /// Only tables with this name; `*` stands for any characters
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Vec<String>,
+    /// Leave out rules that cannot be executed, and list them, instead of refusing the contract
+    #[arg(long)]
+    pub(crate) skip_unsupported: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -62,6 +62,7 @@ fn run(args: Args, output: &Output) -> Result<u8, Failure> {
     match args.command {
         Command::Init(args) => commands::init::init(&args, output),
         Command::Check(args) => commands::check::check(&args, output),
+        Command::Contract(args) => commands::contract::contract(&args, output),
         Command::Schema(args) => commands::schema::schema(&args, output),
         Command::Completions(args) => commands::schema::completions(&args, output),
         other => {
@@ -81,7 +82,11 @@ fn run(args: Args, output: &Output) -> Result<u8, Failure> {
                     Command::Show(args) => commands::show::show(&args, &global, output).await,
                     Command::Report(args) => commands::report::report(&args, &global, output).await,
                     Command::Audit(args) => commands::audit::audit(&args, &global, output).await,
-                    Command::Init(_) | Command::Check(_) | Command::Schema(_) | Command::Completions(_) => Ok(0),
+                    Command::Init(_)
+                    | Command::Check(_)
+                    | Command::Contract(_)
+                    | Command::Schema(_)
+                    | Command::Completions(_) => Ok(0),
                 }
             })
         }

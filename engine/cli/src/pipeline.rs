@@ -37,7 +37,7 @@ pub(crate) fn resolver() -> Arc<dyn Resolve> {
 /// Reads and checks a pipeline without touching any data.
 pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked, Failure> {
     let name = path.display().to_string();
-    let text = read_text(path)?;
+    let text = read_text(path, "`transload init` writes a pipeline to start from")?;
     let overrides = Overrides { environment: overrides.env.clone(), settings: overrides.set.clone() };
     let outside = Outside { read: &|own| std::fs::read_to_string(own), check: &check_rule };
     let spec = transload_spec::load(&name, &text, &overrides, outside)?;
@@ -80,13 +80,11 @@ fn open_source(
     Some(source)
 }
 
-fn read_text(path: &Path) -> Result<String, Failure> {
+/// The text of a file. Where to get one is said if there is none.
+pub(crate) fn read_text(path: &Path, otherwise: &str) -> Result<String, Failure> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|e| {
-        Error::from(e)
-            .with("file", name.clone())
-            .hint("check the path; `transload init` writes a pipeline to start from")
-    })?;
+    let bytes = std::fs::read(path)
+        .map_err(|e| Error::from(e).with("file", name.clone()).hint(format!("check the path; {otherwise}")))?;
     String::from_utf8(bytes).map_err(|broken| {
         let good = String::from_utf8_lossy(&broken.as_bytes()[..broken.utf8_error().valid_up_to()]).into_owned();
         let line = good.matches('\n').count() as u32 + 1;
@@ -269,7 +267,7 @@ pub(crate) async fn input(checked: &Checked, spec: TableSpec, purpose: Purpose) 
     Ok(TableInput { spec, source, state })
 }
 
-/// Whether a name fits a pattern, in which `*` stands for any characters.
+/// Whether a name fits a pattern in which `*` stands for any characters.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,

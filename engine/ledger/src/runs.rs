@@ -376,7 +376,7 @@ mod tests {
             ledger.alerted(&run, &alerted).await.unwrap();
             assert_eq!(ledger.runs().await.unwrap(), std::slice::from_ref(&run));
             let (began, receipts) = ledger.published(&run, "p").await.unwrap().unwrap();
-            assert_eq!((began, receipts.len()), (start, 0));
+            assert_eq!((began, receipts.len()), (start.clone(), 0));
             assert!(ledger.published(&run, "q").await.unwrap().is_none());
             let summary = ledger.summary(&run).await.unwrap();
             assert_eq!(summary.alerts, [alerted]);

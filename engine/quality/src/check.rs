@@ -262,6 +262,10 @@ pub fn schema(generator: &mut SchemaGenerator) -> Schema {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(json: &str) -> Result<Vec<Check>, Vec<String>> {
@@ -326,6 +330,44 @@ mod tests {
                 assert_eq!(parse(&rule).unwrap(), [check]);
             }
         }
+    }
+
+    fn entry(node: &Node) -> Vec<Check> {
+        let Value::Map(entries) = &node.value else { panic!("{node:?}") };
+        let mut problems = Vec::new();
+        let checks = read(&entries[0].0, &entries[0].1, &mut problems);
+        assert_eq!(problems, [], "{node:?}");
+        checks
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn rules_read_back_from_their_own_json_and_yaml_and_mean_the_same(rule in transload_testkit::rules::rules()) {
+            let checks = entry(&serde_json::from_value::<Node>(rule).unwrap());
+            prop_assert!(!checks.is_empty());
+            for check in checks {
+                let plan = serde_json::to_string(&check).unwrap();
+                prop_assert_eq!(&serde_json::from_str::<Check>(&plan).unwrap(), &check);
+                let rule = serde_json::to_string(&check.rule).unwrap();
+                prop_assert_eq!(entry(&serde_json::from_str::<Node>(&rule).unwrap()), [check.clone()]);
+                let yaml = transload_spec::write_document(&serde_json::json!({ "checks": [&check.rule] })).unwrap();
+                let document = transload_spec::parse_document("checks.yaml", &yaml);
+                let (document, _) = document.map_err(|p| TestCaseError::fail(format!("{}\n{yaml}", p.render(false))))?;
+                let Some(Value::Seq(entries)) = document.get("checks").map(|c| &c.value) else { panic!("{yaml}") };
+                prop_assert_eq!(entry(&entries[0]), [check]);
+            }
+        }
+    }
+
+    #[test]
+    fn rules_of_every_kind_are_tried() {
+        let schema = Rule::json_schema(&mut SchemaGenerator::default()).to_value();
+        let known = schema["oneOf"].as_array().unwrap().iter().flat_map(|rule| rule["properties"].as_object().unwrap());
+        let known: BTreeSet<&str> = known.map(|(kind, _)| kind.as_str()).collect();
+        let tried: BTreeSet<&str> = transload_testkit::rules::kinds().into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(known, tried);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! [`CheckTally`](transload_core::finding::CheckTally); [`judge`] merges those of all units into findings, before
 //! anything is published.
 //!
-//! Each kind of check is one file in [`checks`], with its code, what it checks, why, an example and its cost.
+//! Each kind of check is one file in [`checks`], with its code, what it checks, why, an example and its cost. [`odcs`]
+//! takes checks out of data contracts, and puts them into one.
 
 mod bounds;
 mod check;
@@ -17,6 +18,7 @@ mod junit;
 mod look;
 mod message;
 mod missing;
+pub mod odcs;
 mod pass;
 mod policy;
 pub mod profile;
