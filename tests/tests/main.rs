@@ -4,6 +4,7 @@
 mod answers;
 mod bad_input;
 mod buckets;
+mod checks;
 mod compat;
 mod conformance;
 mod crash;
