@@ -9,6 +9,7 @@ mod compat;
 mod conformance;
 mod crash;
 mod defects;
+mod dirty;
 mod exit_codes;
 mod faults;
 mod harness;
