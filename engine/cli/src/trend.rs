@@ -193,7 +193,7 @@ mod tests {
             program: String::new(),
         };
         let (receipts, verdicts) = (Vec::new(), Vec::new());
-        RunSummary { start, end: None, receipts, findings, verdicts, staged_units: 0 }
+        RunSummary { start, end: None, receipts, findings, verdicts, staged_units: 0, replays: Vec::new() }
     }
 
     #[test]

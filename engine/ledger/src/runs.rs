@@ -18,7 +18,7 @@ pub struct RunStart {
     pub run: RunId,
     /// The pipeline.
     pub pipeline: String,
-    /// `run` or `reconcile`.
+    /// `run`, `replay` or `reconcile`.
     pub command: String,
     /// When, RFC 3339.
     pub at: String,
@@ -28,6 +28,24 @@ pub struct RunStart {
     pub plan: String,
     /// Version of transload.
     pub program: String,
+}
+
+impl RunStart {
+    /// Whether the run moves rows, and does not only compare them.
+    pub fn is_load(&self) -> bool {
+        matches!(self.command.as_str(), "run" | "replay")
+    }
+}
+
+/// What is written when another run begins to read what this one put aside of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// The target table.
+    pub table: TableName,
+    /// The other run.
+    pub by: RunId,
+    /// How often somebody has begun to, this time included.
+    pub attempt: u32,
 }
 
 /// What is written when a run ends; a run that is resumed can end several times.
@@ -60,6 +78,8 @@ pub struct RunSummary {
     pub verdicts: Vec<Verdict>,
     /// Units that are staged.
     pub staged_units: usize,
+    /// Runs that began to read what this one put aside, for each table in their order.
+    pub replays: Vec<Replayed>,
 }
 
 /// The journal of one run.
@@ -98,6 +118,20 @@ impl Ledger {
     /// As the store fails.
     pub async fn verdict(&self, run: &RunId, verdict: &Verdict) -> Result<()> {
         self.numbered_fact(run, &format!("verdict-{}", short(&verdict.to)), verdict).await
+    }
+
+    /// Says that another run is about to read what `run` put aside of a table, and returns which run is: the first
+    /// that said so for this attempt.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn begin_replay(&self, run: &RunId, replayed: &Replayed) -> Result<RunId> {
+        let name = format!("replayed-{}-{:04}", short(&replayed.table), replayed.attempt);
+        if self.fact(run, &name, replayed).await? {
+            return Ok(replayed.by.clone());
+        }
+        let first: Option<Replayed> = self.read_fact(run, &name).await?;
+        first.map(|r| r.by).ok_or_else(|| Error::internal("a fact was there and is gone").with("object", name))
     }
 
     /// The runs, oldest first.
@@ -146,6 +180,7 @@ impl Ledger {
             findings: findings.into_iter().flatten().collect(),
             verdicts: newest,
             staged_units: self.facts::<StagedUnit>(run, "unit-").await?.len(),
+            replays: self.facts(run, "replayed-").await?,
         })
     }
 
@@ -249,6 +284,17 @@ mod tests {
                 let end = RunEnd { status: status.into(), exit_code: 0, resumable: false, error: None, at: "t".into() };
                 ledger.end(&run, &end).await.unwrap();
             }
+            let table = TableName::new("t");
+            let others = [1, 1, 2].map(|attempt| (attempt, RunId::new(&Clock::system())));
+            let mut first = Vec::new();
+            for (attempt, by) in &others {
+                let replayed = Replayed { table: table.clone(), by: by.clone(), attempt: *attempt };
+                first.push(ledger.begin_replay(&run, &replayed).await.unwrap());
+            }
+            let [(_, one), _, (_, three)] = &others;
+            assert_eq!(first, [one.clone(), one.clone(), three.clone()], "the second came too late");
+            let said = ledger.summary(&run).await.unwrap().replays;
+            assert_eq!(said.into_iter().map(|r| r.by).collect::<Vec<_>>(), [one.clone(), three.clone()]);
             assert_eq!(ledger.runs().await.unwrap(), std::slice::from_ref(&run));
             let summary = ledger.summary(&run).await.unwrap();
             assert_eq!(summary.end.unwrap().status, "succeeded");

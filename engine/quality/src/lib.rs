@@ -28,7 +28,7 @@ pub use checks::Facts;
 pub use judge::{judge, stopped};
 pub use junit::junit;
 pub use message::{describe, summary};
-pub use pass::{Aside, Compile, Pass};
+pub use pass::{Aside, Compile, Pass, Reason};
 pub use policy::{Amount, Percent, Policy};
 pub use scalar::Scalar;
 pub use score::Score;

@@ -7,6 +7,7 @@
 
 mod limits;
 mod load;
+mod look;
 mod second_look;
 mod table;
 mod unit;
@@ -14,3 +15,4 @@ mod unit;
 pub use datafusion::prelude::SessionContext as Session;
 pub use limits::Limits;
 pub use load::{Load, TableOutcome, run};
+pub use look::look;

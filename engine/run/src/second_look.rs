@@ -23,7 +23,7 @@ use futures::{StreamExt, TryStreamExt};
 use transload_coerce::Rulebook;
 use transload_core::finding::CheckTally;
 use transload_core::{Error, Result, Source};
-use transload_plan::{RunFacts, TablePlan, Transform};
+use transload_plan::{Place, RunFacts, TablePlan, Transform};
 use transload_quality::Check;
 
 /// What is looked at again.
@@ -138,7 +138,7 @@ impl PartitionStream for Keys {
         tally.take_keys(number);
         let keys_of = move |batch: RecordBatch| {
             // Where a row stands does not matter here.
-            transform.apply(&batch, 0, &mut tally)?;
+            transform.apply(&batch, Place::default(), &mut tally)?;
             let keys = tally.take_keys(number).into_iter();
             let keys: Result<Vec<RecordBatch>> =
                 keys.map(|columns| Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?)).collect();

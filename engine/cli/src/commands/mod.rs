@@ -6,6 +6,7 @@ pub(crate) mod discover;
 pub(crate) mod init;
 pub(crate) mod plan;
 pub(crate) mod reconcile;
+pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod runs;

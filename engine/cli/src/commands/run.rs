@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use serde_json::json;
 use transload_core::value::Outcome;
-use transload_core::{Clock, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict};
-use transload_ledger::{Audit, Ledger, RunEnd, RunJournal, RunStart, RunSummary};
+use transload_core::{Clock, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict, fault};
+use transload_ledger::{Audit, Ledger, Replayed, RunEnd, RunJournal, RunStart, RunSummary};
 use transload_plan::Plan;
 use transload_run::{Limits, Load, TableOutcome};
 use transload_spec::ReconcileLevel;
 
 use crate::args::{Global, Quality, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
-use crate::connectors::{self, beside, planned};
+use crate::connectors::{self, planned, quarantine, rows_of};
 use crate::metrics::{self, Measured, MeasuredTable};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
@@ -39,18 +39,27 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
     }
     let ledger = connectors::ledger(global, true)?;
     let lock = ledger.lock(&plan.pipeline).await?;
-    let ended = begin(plan, ledger, args, output).await;
+    let asked = Asked { resources: &args.resources, quality: &args.quality, output };
+    let ended = begin("run", plan, ledger, asked).await;
     lock.release().await;
     ended
 }
 
+/// What was asked of a run beside its plan.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) resources: &'a Resources,
+    pub(crate) quality: &'a Quality,
+    pub(crate) output: &'a Output,
+}
+
 /// A new run, from its first fact to its last. The pipeline's lock is held.
-async fn begin(plan: Plan, ledger: Ledger, args: &Run, output: &Output) -> Result<u8, Failure> {
+pub(crate) async fn begin(command: &str, plan: Plan, ledger: Ledger, asked: Asked<'_>) -> Result<u8, Failure> {
     let clock = Clock::system();
     let start = RunStart {
         run: RunId::new(&clock),
         pipeline: plan.pipeline.clone(),
-        command: "run".to_string(),
+        command: command.to_string(),
         at: clock.stamp(),
         at_micros: clock.now().timestamp_micros(),
         plan: ledger.keep(&plan.to_json()?).await?,
@@ -59,40 +68,46 @@ async fn begin(plan: Plan, ledger: Ledger, args: &Run, output: &Output) -> Resul
     let journal = ledger.begin(&start).await?;
     let audit = ledger.audit(clock.clone(), start.run.clone(), &plan.pipeline);
     audit.append("planned", Some(&start.plan)).await?;
-    output.say(&format!("run {} of pipeline {}", start.run, plan.pipeline));
+    for patch in plan.tables.iter().filter_map(|t| t.replay.as_ref()?.patch.as_ref()) {
+        audit.append("patched", Some(patch)).await?;
+    }
+    asked.output.say(&format!("{command} {} of pipeline {}", start.run, plan.pipeline));
     let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock };
-    going.go(&args.resources, &args.quality, output).await
+    going.go(asked).await
 }
 
 pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> Result<u8, Failure> {
     let run = run_id(&args.run)?;
     let ledger = connectors::ledger(global, false)?;
     let summary = ledger.summary(&run).await?;
-    if summary.start.command != "run" {
+    if !summary.start.is_load() {
         return Err(Error::config("only a load can be resumed").with("run", run.as_str()).into());
     }
     let lock = ledger.lock(&summary.start.pipeline).await?;
-    let ended = go_on(run, summary, ledger, args, output).await;
+    let asked = Asked { resources: &args.resources, quality: &args.quality, output };
+    let ended: Result<u8, Failure> = match summary.end.as_ref().filter(|end| !end.resumable) {
+        Some(end) => Err(Error::new(ErrorKind::NothingToDo, format!("this run has ended: {}", end.status))
+            .with("run", run.as_str())
+            .hint("start a new one with `transload run`")
+            .into()),
+        None => go_on(summary, ledger, asked).await,
+    };
     lock.release().await;
     ended
 }
 
 /// A run that began before, from where it stopped. The pipeline's lock is held.
-async fn go_on(run: RunId, summary: RunSummary, ledger: Ledger, args: &Resume, output: &Output) -> Result<u8, Failure> {
-    if let Some(end) = summary.end.filter(|end| !end.resumable) {
-        return Err(Error::new(ErrorKind::NothingToDo, format!("this run has ended: {}", end.status))
-            .with("run", run.as_str())
-            .hint("start a new one with `transload run`")
-            .into());
-    }
+pub(crate) async fn go_on(summary: RunSummary, ledger: Ledger, asked: Asked<'_>) -> Result<u8, Failure> {
+    let run = summary.start.run.clone();
     let clock = Clock::system();
     let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
     let journal = ledger.journal(&run);
     let audit = ledger.audit(clock.clone(), run.clone(), &plan.pipeline);
     audit.append("resumed", Some(&summary.start.plan)).await?;
-    output.say(&format!("resuming run {run} of pipeline {}: {} units are staged", plan.pipeline, summary.staged_units));
+    let staged = summary.staged_units;
+    asked.output.say(&format!("resuming run {run} of pipeline {}: {staged} units are staged", plan.pipeline));
     let going = Going { plan: Arc::new(plan), start: summary.start, ledger, journal, audit, clock };
-    going.go(&args.resources, &args.quality, output).await
+    going.go(asked).await
 }
 
 /// Reads the name of a run.
@@ -126,9 +141,13 @@ struct Going {
 }
 
 impl Going {
-    async fn go(self, resources: &Resources, quality: &Quality, output: &Output) -> Result<u8, Failure> {
+    async fn go(self, asked: Asked<'_>) -> Result<u8, Failure> {
+        let Asked { quality, output, .. } = asked;
         let signals = Signals::listen()?;
-        let result = self.load_and_compare(resources, quality, output, &signals).await;
+        let result = match self.begin_replays().await {
+            Ok(()) => self.load_and_compare(asked, &signals).await,
+            Err(error) => Err(error),
+        };
         let Conclusion { code, status, error, tables, measured } = match result {
             Ok(report) => report.conclude(&signals),
             Err(error) => {
@@ -177,13 +196,26 @@ impl Going {
         }
     }
 
-    async fn load_and_compare(
-        &self,
-        resources: &Resources,
-        quality: &Quality,
-        output: &Output,
-        signals: &Signals,
-    ) -> Result<Report> {
+    /// Says that this run reads what others have put aside, so that no other does.
+    async fn begin_replays(&self) -> Result<()> {
+        for table in &self.plan.tables {
+            let Some(replay) = &table.replay else { continue };
+            fault::point("replay.begun")?;
+            let by = self.start.run.clone();
+            let replayed = Replayed { table: table.to.clone(), by, attempt: replay.attempt };
+            let first = self.ledger.begin_replay(&replay.run, &replayed).await?;
+            if first != self.start.run {
+                return Err(Error::config(format!("run {first} has begun to replay these rows before"))
+                    .with("table", table.to.as_str())
+                    .hint(format!("`transload replay {}` goes on from there", replay.run)));
+            }
+            fault::point("replay.claimed")?;
+        }
+        Ok(())
+    }
+
+    async fn load_and_compare(&self, asked: Asked<'_>, signals: &Signals) -> Result<Report> {
+        let Asked { resources, quality, output } = asked;
         let resolver = resolver();
         let progress = progress::listener(output);
         let rulebook = Arc::new(planned_rulebook(&self.plan)?);
@@ -192,9 +224,9 @@ impl Going {
             rulebook: Arc::clone(&rulebook),
             run: self.start.run.clone(),
             started_micros: self.start.at_micros,
-            source: planned(&self.plan.source, &resolver)?,
+            source: rows_of(&self.plan, &rulebook, &self.ledger, &resolver).await?,
             target: planned(&self.plan.target, &resolver)?,
-            quarantine: beside(self.ledger.url(), "quarantine", &resolver)?,
+            quarantine: quarantine(self.plan.quarantine.as_ref(), &self.ledger, &resolver)?,
             journal: Arc::new(self.journal.clone()),
             progress: Arc::clone(&progress),
             clock: self.clock.clone(),
@@ -250,7 +282,11 @@ impl Going {
         for table in &mut report.tables {
             let Some(receipt) = &table.receipt else { continue };
             let Some(plan) = self.plan.tables.iter().find(|t| t.to == receipt.to) else { continue };
-            table.nothing_new = plan.incremental.is_some() && receipt.counts.written + receipt.counts.quarantined == 0;
+            let counts = &receipt.counts;
+            table.nothing_new = match &plan.replay {
+                Some(_) => counts.written == 0,
+                None => plan.incremental.is_some() && counts.written + counts.quarantined == 0,
+            };
             if plan.reconcile.level == ReconcileLevel::None || table.nothing_new || signals.cancel.is_cancelled() {
                 continue;
             }
@@ -307,7 +343,7 @@ struct TableReport {
     findings: Vec<Finding>,
     verdict: Option<Verdict>,
     error: Option<Error>,
-    /// Whether an incremental load found nothing new.
+    /// Whether an incremental load found nothing new, or a replay nothing that passes now.
     nothing_new: bool,
 }
 

@@ -15,6 +15,7 @@ use transload_plan::Plan;
 
 use crate::commands::runs::status;
 use crate::commands::show::connection;
+use crate::connectors::quarantine_url;
 use crate::report::headline::{Headline, headline};
 use crate::report::table::{TablePart, table};
 use crate::report::words::{count, counted, elapsed, took};
@@ -69,6 +70,7 @@ impl Fact {
 
 /// What the page shows of a run.
 pub(crate) fn page(summary: &RunSummary, plan: &Plan, audit: &[Record], ledger: &str) -> Page {
+    let quarantine = quarantine_url(plan.quarantine.as_ref(), ledger);
     Page {
         run: summary.start.run.to_string(),
         pipeline: summary.start.pipeline.clone(),
@@ -76,7 +78,7 @@ pub(crate) fn page(summary: &RunSummary, plan: &Plan, audit: &[Record], ledger: 
         error: summary.end.as_ref().and_then(|end| end.error.clone()),
         figures: figures(summary, plan),
         facts: facts(summary, plan),
-        tables: plan.tables.iter().enumerate().map(|(i, t)| table(i + 1, t, summary, ledger)).collect(),
+        tables: plan.tables.iter().enumerate().map(|(i, t)| table(i + 1, t, summary, &quarantine)).collect(),
         plan: plan.to_string(),
         audit: audit.iter().map(audit_line).collect(),
         ledger: ledger.to_string(),
@@ -101,7 +103,7 @@ pub(crate) fn render(page: &Page) -> Result<String> {
 fn figures(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
     let sum = |of: fn(&transload_core::Receipt) -> u64| count(summary.receipts.iter().map(of).sum());
     let mut figures = vec![Fact::plain("Tables", count(plan.tables.len() as u64))];
-    if summary.start.command == "run" {
+    if summary.start.is_load() {
         figures.push(Fact::plain("Rows read", sum(|r| r.counts.read)));
         figures.push(Fact::plain("Rows written", sum(|r| r.counts.written)));
         figures.push(Fact::plain("Put aside", sum(|r| r.counts.quarantined)));
@@ -139,7 +141,10 @@ fn facts(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
         Fact::plain("Program", format!("transload {}", start.program)),
         Fact::code("Plan fingerprint", plan.fingerprint.clone()),
     ]);
-    if start.command == "run" {
+    for replayed in &summary.replays {
+        facts.push(Fact::code("Replayed by", format!("{} ({})", replayed.by, replayed.table)));
+    }
+    if start.is_load() {
         facts.push(Fact::plain("Staged", counted(summary.staged_units as u64, "unit of work", "units of work")));
     }
     facts
@@ -210,6 +215,7 @@ mod tests {
             findings: Vec::new(),
             verdicts: Vec::new(),
             staged_units: 0,
+            replays: Vec::new(),
         }
     }
 
