@@ -15,6 +15,7 @@ mod house;
 mod metrics;
 mod quality;
 mod readme;
+mod replay;
 mod report;
 mod s3;
 mod schemas;

@@ -155,13 +155,13 @@ impl Replaying<'_> {
             let (mut open, mut attempt) = (None, 1);
             if let Some(last) = last {
                 let next = self.ledger.summary(&last.by).await?;
-                if next.receipts.iter().any(|r| r.to == table.to) {
+                let has_ended = next.end.as_ref().is_some_and(|end| !end.resumable);
+                if has_ended && next.receipts.iter().any(|r| r.to == table.to) {
                     at = next;
                     continue;
                 }
-                // A replay that has ended for good may be tried again, unless its rows have arrived all the same.
-                let can_go_on = next.end.as_ref().is_none_or(|end| end.resumable);
-                if can_go_on || has_committed(target, &last.by, &table.to).await? {
+                // A replay that has failed for good may be tried again, unless its rows have arrived all the same.
+                if !has_ended || has_committed(target, &last.by, &table.to).await? {
                     (open, attempt) = (Some(last.by), last.attempt);
                 } else {
                     attempt = last.attempt + 1;
