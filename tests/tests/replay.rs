@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use transload_core::fault::{POINTS, REPLAY_POINTS};
 
-use crate::harness::{Bench, Outcome, Started, run_python, tpch_pipeline, wait_until};
+use crate::harness::{Bench, Outcome, Started, root, run_python, tpch_pipeline, wait_until};
 
 /// Two good rows; two below zero, one without a date and one without its last field are put aside.
 const ORDERS: &str = "id,status,amount,placed\n1,open,10.00,2024-01-01\n2,paid,-5.00,2024-01-02\n3,open,7.50,soon\n\
@@ -421,4 +421,19 @@ fn a_patched_value_that_still_does_not_fit_stays_aside() {
     assert_eq!(left.iter().map(codes).collect::<Vec<_>>(), [["C001"], ["C001"], ["L001"]]);
     assert_eq!(left[0]["amount"], "many");
     assert_eq!(orders(&bench), [1, 5, 6]);
+}
+
+/// As README shows it.
+#[test]
+fn the_quickstart_puts_rows_aside_and_replays_them() {
+    let bench = Bench::new();
+    let path = |name: &str| root().join("pipelines").join(name).to_str().unwrap().to_string();
+    let run = bench.run(&["run", &path("quarantine.yaml")]).expect(0);
+    let [read, written, aside, _] = counts(&run);
+    assert!(aside > 0 && written > 0 && read == 1500, "{run:?}");
+    let replayed = bench.run(&["replay", &run_of(&run), "--pipeline", &path("quarantine-amended.yaml")]).expect(0);
+    let [again, added, kept, _] = counts(&replayed);
+    assert!(again == aside && added > 0 && kept > 0, "{replayed:?}");
+    assert_eq!(replayed.last_line()["tables"][0]["verdict"], "match");
+    assert_eq!(rows(&bench.data_files("quickstart-lake/good_customer")).len() as u64, written + added);
 }
