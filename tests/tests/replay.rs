@@ -196,8 +196,6 @@ fn killed_anywhere_and_started_again_a_replay_adds_once() {
         let again = bench.run(&args).expect(0);
         assert_eq!(counts(&again), [4, 3, 1, 0], "{fault}");
         assert_eq!(again.last_line()["tables"][0]["verdict"], "match", "{fault}");
-        assert_eq!(orders(&bench), [1, 2, 3, 4, 6], "{fault}");
-        assert_eq!(aside(&bench, ".transload/quarantine", &run_of(&again)).len(), 1, "{fault}");
         if fault.starts_with("replay.begun") {
             // Nobody knew that it would read these rows, so another has.
             bench.run(&["resume", &killed]).expect(3).says("has begun to replay these rows before");
@@ -429,11 +427,9 @@ fn the_quickstart_puts_rows_aside_and_replays_them() {
     let bench = Bench::new();
     let path = |name: &str| root().join("pipelines").join(name).to_str().unwrap().to_string();
     let run = bench.run(&["run", &path("quarantine.yaml")]).expect(0);
-    let [read, written, aside, _] = counts(&run);
-    assert!(aside > 0 && written > 0 && read == 1500, "{run:?}");
+    assert_eq!(counts(&run), [1500, 1373, 127, 0]);
     let replayed = bench.run(&["replay", &run_of(&run), "--pipeline", &path("quarantine-amended.yaml")]).expect(0);
-    let [again, added, kept, _] = counts(&replayed);
-    assert!(again == aside && added > 0 && kept > 0, "{replayed:?}");
+    assert_eq!(counts(&replayed), [127, 55, 72, 0]);
     assert_eq!(replayed.last_line()["tables"][0]["verdict"], "match");
-    assert_eq!(rows(&bench.data_files("quickstart-lake/good_customer")).len() as u64, written + added);
+    assert_eq!(rows(&bench.data_files("quickstart-lake/good_customer")).len(), 1373 + 55);
 }
