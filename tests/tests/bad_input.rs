@@ -322,6 +322,30 @@ fn arithmetic_that_leaves_its_type_stops_the_load() {
 }
 
 #[test]
+fn a_cursor_that_cannot_be_read_would_be_loaded_again_in_every_run() {
+    for policy in ["null_counted", "quarantine"] {
+        let settings = format!(
+            ", mode: {{ incremental: {{ cursor: c }} }}, columns: {{ c: {{ cast: int64, on_misfit: {policy} }} }}"
+        );
+        let bench = csv("", &settings, "id,c\n1,10\n2,abc\n");
+        assert_refused(&bench, 3, &["would take the same rows again in every run", policy, "p.yaml:"]);
+    }
+}
+
+#[test]
+fn a_filter_takes_the_same_rows_however_a_file_is_cut() {
+    for rows_in_group in ["4", "2", "1"] {
+        let bench = bench("", ", filter: 'f > 10'");
+        fs::create_dir_all(bench.path("in")).unwrap();
+        let write = "import sys, pyarrow as pa, pyarrow.parquet as q\n\
+                     t = pa.table({'f': [float('nan'), 2.0, 1.0, 11.0]})\n\
+                     q.write_table(t, sys.argv[1], row_group_size=int(sys.argv[2]))";
+        run_python(write, &[bench.path("in/t.parquet").to_str().unwrap(), rows_in_group]);
+        assert_eq!(counts(&bench.run(&["run", "p.yaml"]).expect(0)), [4, 2, 0, 2], "{rows_in_group}");
+    }
+}
+
+#[test]
 fn a_misfit_in_parquet_names_the_row_group() {
     let bench = bench("", ", columns: { s_name: { cast: int64 } }");
     bench.write("in/t/t.parquet", parquet());

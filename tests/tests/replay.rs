@@ -211,10 +211,10 @@ fn killed_anywhere_and_started_again_a_replay_adds_once() {
 
 #[test]
 fn a_replay_that_failed_may_be_tried_again_unless_its_rows_have_arrived() {
-    for (point, first) in [("unit.begun", false), ("run.aside", false), ("run.receipt", true)] {
+    for (point, code, first) in [("unit.begun", 3, false), ("run.aside", 3, false), ("run.receipt", 8, true)] {
         let (bench, run) = loaded();
         let args = ["replay", &run, "--patch", "patch.csv"];
-        let failed = bench.run_with_faults(&args, &format!("{point}=return(permanent)")).expect(3);
+        let failed = bench.run_with_faults(&args, &format!("{point}=return(permanent)")).expect(code);
         let again = bench.run(&args).expect(0);
         assert_eq!(run_of(&again) == run_of(&failed), first, "{point}");
         assert_eq!(orders(&bench), [1, 2, 3, 4, 6], "{point}");

@@ -72,7 +72,7 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Load every table of a pipeline and prove that it arrived
     #[command(
-        after_help = "Examples:\n  transload run flights.yaml --memory 1GiB\n  transload run flights.yaml --env prod --table 'orders*'\n  transload run --plan flights.plan.json"
+        after_help = "Examples:\n  transload run flights.yaml --memory 1GiB\n  transload run flights.yaml --env prod --table 'orders*'\n  transload run --plan flights.plan.json\n  transload run flights.yaml --checks-only             is the data good enough?"
     )]
     Run(Run),
     /// Go on with a run that was killed
@@ -192,6 +192,9 @@ pub(crate) struct Run {
     /// Show the plan and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Read the source and judge the checks; write nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) checks_only: bool,
 }
 
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -136,6 +136,11 @@ impl Error {
         self.0.kind == ErrorKind::Transient
     }
 
+    /// Whether the same work, gone on with, may still end well: it passes, or it only is not known how it ended.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Transient | ErrorKind::CommitUnknown)
+    }
+
     /// Of several failures the one that decides how a command ends: bugs come first, what passes by itself last.
     pub fn worst(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
         errors.into_iter().min_by_key(|e| match e.kind() {

@@ -209,14 +209,18 @@ impl Ledger {
 
     async fn facts<T: DeserializeOwned>(&self, run: &RunId, prefix: &str) -> Result<Vec<T>> {
         let mut out = Vec::new();
-        for found in self.store.list(&Path::from(format!("runs/{run}"))).await? {
-            let name = found.location.filename().unwrap_or_default();
-            if name.starts_with(prefix) && name.ends_with(".json") {
-                let text = self.store.read(&found.location).await?.unwrap_or_default();
-                out.push(read(&text, name)?);
-            }
+        for (path, name) in self.fact_files(run, prefix).await? {
+            let text = self.store.read(&path).await?.unwrap_or_default();
+            out.push(read(&text, &name)?);
         }
         Ok(out)
+    }
+
+    /// Where the facts of a run are whose names begin with `prefix`, with these names.
+    async fn fact_files(&self, run: &RunId, prefix: &str) -> Result<Vec<(Path, String)>> {
+        let found = self.store.list(&Path::from(format!("runs/{run}"))).await?.into_iter();
+        let named = found.map(|o| (o.location.clone(), o.location.filename().unwrap_or_default().to_string()));
+        Ok(named.filter(|(_, name)| name.starts_with(prefix) && name.ends_with(".json")).collect())
     }
 }
 
@@ -225,6 +229,13 @@ impl Journal for RunJournal {
     async fn record(&self, unit: &StagedUnit) -> Result<()> {
         let name = format!("unit-{}-{:06}", short(&unit.table), unit.split);
         self.ledger.fact(&self.run, &name, unit).await.map(drop)
+    }
+
+    async fn forget(&self, table: &TableName) -> Result<()> {
+        for (path, _) in self.ledger.fact_files(&self.run, &format!("unit-{}-", short(table))).await? {
+            self.ledger.store.remove(&path).await?;
+        }
+        Ok(())
     }
 
     async fn recorded(&self) -> Result<Vec<StagedUnit>> {

@@ -455,10 +455,19 @@ impl Table<'_> {
         };
         // The cursor is compared as it is after its cast.
         let cast = planned.iter().find_map(|c| match (&c.origin, &c.cast) {
-            (Origin::Source(name), Some(cast)) if name == cursor => Some(&cast.to),
+            (Origin::Source(name), Some(cast)) if name == cursor => Some(cast),
             _ => None,
         });
-        let ty = cast.unwrap_or(&column.ty);
+        let skips = |cast: &&CastPlan| matches!(cast.on_misfit, OnMisfit::NullCounted | OnMisfit::Quarantine);
+        if let Some(cast) = cast.filter(|cast| cast.loss != Loss::Exact).filter(skips) {
+            let policy = cast.on_misfit.word();
+            self.say(
+                mode.span,
+                format!("`on_misfit: {policy}` of the cursor `{cursor}` would take the same rows again in every run"),
+                "without a cursor nobody can tell whether a row is new: use `on_misfit: error`",
+            );
+        }
+        let ty = cast.map_or(&column.ty, |cast| &cast.to);
         let grows = matches!(
             ty,
             LogicalType::Int(_)

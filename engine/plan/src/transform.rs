@@ -16,11 +16,11 @@ use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Accumulator, Expr};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
-use transload_coerce::{Cast, MaskKind, Rulebook};
+use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
 use transload_core::connector::{FAULT_COLUMN, ORIGIN_COLUMN};
 use transload_core::value::Loss as LossCount;
 use transload_core::{Error, ErrorKind, LogicalType, Result};
-use transload_quality::{Reason, Tally};
+use transload_quality::{Reason, Tally, evaluate};
 use transload_spec::file::MetadataColumn;
 
 use crate::build::cast_schema;
@@ -65,6 +65,8 @@ pub struct Transform {
     filter: Option<Filter>,
     checks: Option<Checks>,
     outputs: Vec<Output>,
+    /// The columns of what it gives; none, if it is only there for the checks.
+    written: SchemaRef,
     facts: RunFacts,
     pushdown: Vec<Expr>,
     cursor: Option<usize>,
@@ -118,7 +120,9 @@ pub struct Transformed {
     pub rows: RecordBatch,
     /// How many rows the filter left out.
     pub filtered: u64,
-    /// Rows put aside.
+    /// How many rows were put aside.
+    pub aside: u64,
+    /// Rows put aside; `None` if there are none, or the transform is only there for the checks.
     pub quarantined: Option<Quarantined>,
     /// What the casts lost, for columns where they lost anything.
     pub losses: Vec<LossCount>,
@@ -132,6 +136,25 @@ impl Transform {
     /// # Errors
     /// [`Config`](ErrorKind::Config) if the plan does not fit the source's schema (any more).
     pub fn new(plan: &TablePlan, source: &SchemaRef, rulebook: &Rulebook, facts: RunFacts) -> Result<Self> {
+        Self::compile(plan, source, rulebook, facts, true)
+    }
+
+    /// As [`new`](Self::new), but only for what the checks find: the rows it gives have no columns, and it reads no more
+    /// than decides about rows and checks.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn checking(plan: &TablePlan, source: &SchemaRef, rulebook: &Rulebook, facts: RunFacts) -> Result<Self> {
+        Self::compile(plan, source, rulebook, facts, false)
+    }
+
+    fn compile(
+        plan: &TablePlan,
+        source: &SchemaRef,
+        rulebook: &Rulebook,
+        facts: RunFacts,
+        writes: bool,
+    ) -> Result<Self> {
         let moved = |what: String| {
             Error::config(what).with("table", plan.from.as_str()).hint("the source has changed: make a new plan")
         };
@@ -172,12 +195,16 @@ impl Transform {
                 }
                 None => None,
             };
+            // A value that does not fit may stop the load or put its row aside, whoever reads the column.
+            let needed = planned.is_some_and(|p| {
+                p.loss != Loss::Exact && matches!(p.on_misfit, OnMisfit::Error | OnMisfit::Quarantine)
+            });
             let to = cast.as_ref().map_or_else(String::new, |(cast, ..)| cast.to().to_string());
             let misfit = (
                 quarantine::fingerprint(MISFIT_CODE, &[field.name(), &from.to_string(), &to]),
                 format!("{} does not fit {to}", field.name()),
             );
-            casts.push(SourceCast { cast, needed: false, misfit });
+            casts.push(SourceCast { cast, needed, misfit });
         }
 
         let mut outputs = Vec::with_capacity(plan.columns.len());
@@ -187,7 +214,7 @@ impl Transform {
                 Origin::Source(name) => {
                     let at = cast_schema.index_of(name)?;
                     let before = cast_schema.field(at);
-                    casts[at].needed = true;
+                    casts[at].needed |= writes;
                     let mask = match column.mask {
                         Some(kind) => {
                             let ty = LogicalType::of(before).unwrap_or(LogicalType::Text);
@@ -208,7 +235,7 @@ impl Transform {
                 }
                 Origin::Derived(sql) => {
                     let (physical, expr) = compile(sql)?;
-                    collect_columns(&physical).iter().for_each(|c| casts[c.index()].needed = true);
+                    collect_columns(&physical).iter().for_each(|c| casts[c.index()].needed |= writes);
                     outputs.push(Output::Derived(physical));
                     expressions.field(&column.name, &expr).map_err(Error::config)?
                 }
@@ -232,8 +259,13 @@ impl Transform {
             casts[at].needed = true;
             cursor = Some(at);
         }
+        // Statistics of files leave out NaN, which a filter takes for the greatest number.
         let untouched = |e: &Expr| {
-            e.column_refs().iter().all(|c| cast_schema.index_of(&c.name).is_ok_and(|i| casts[i].cast.is_none()))
+            e.column_refs().iter().all(|c| {
+                cast_schema
+                    .index_of(&c.name)
+                    .is_ok_and(|i| casts[i].cast.is_none() && !cast_schema.field(i).data_type().is_floating())
+            })
         };
         let pushdown: Vec<Expr> = conjuncts.iter().filter(|e| untouched(e)).cloned().collect();
         let filter = match conjuncts.into_iter().reduce(Expr::and) {
@@ -258,10 +290,10 @@ impl Transform {
         };
 
         // Quarantine keeps whole rows, so then everything is read.
+        let whole = writes && plan.can_quarantine();
         let fault = source.index_of(FAULT_COLUMN).ok();
-        let projection: Vec<usize> = (0..source.fields().len())
-            .filter(|i| plan.can_quarantine() || casts[*i].needed || fault == Some(*i))
-            .collect();
+        let projection: Vec<usize> =
+            (0..source.fields().len()).filter(|i| whole || casts[*i].needed || fault == Some(*i)).collect();
         let mut positions = vec![None; source.fields().len()];
         projection.iter().enumerate().for_each(|(at, column)| positions[*column] = Some(at));
         let cast_schema = Arc::new(Schema::new(
@@ -277,13 +309,15 @@ impl Transform {
                 .collect::<Fields>(),
         ));
 
+        let output = Arc::new(Schema::new(fields));
         Ok(Self {
             source: Arc::clone(source),
             fault,
             origin: source.index_of(ORIGIN_COLUMN).ok(),
             line_fingerprint: quarantine::fingerprint(LINE_CODE, &[]),
             cast_schema,
-            output: Arc::new(Schema::new(fields)),
+            written: if writes { Arc::clone(&output) } else { Arc::new(Schema::empty()) },
+            output,
             quarantine: Arc::new(quarantine::schema(source)),
             casts,
             filter,
@@ -297,9 +331,14 @@ impl Transform {
         })
     }
 
-    /// The target's columns.
+    /// The target's columns; none, if it is only there for the checks.
     pub fn schema(&self) -> &SchemaRef {
-        &self.output
+        &self.written
+    }
+
+    /// Whether it gives rows for a target, and not only what the checks find.
+    pub fn writes(&self) -> bool {
+        self.written.fields().len() == self.output.fields().len()
     }
 
     /// The columns of quarantined rows: the source's, then the rules they break and where they are from.
@@ -385,6 +424,7 @@ impl Transform {
             return Ok(Transformed {
                 rows,
                 filtered: 0,
+                aside: 0,
                 quarantined: None,
                 losses: losses.into_values().collect(),
                 cursor,
@@ -429,8 +469,8 @@ impl Transform {
         let found = checked.as_ref().and_then(|(_, found)| found.as_ref());
         let quarantined =
             self.put_aside(batch, &aside, &Reasons { misfits: &misfits, fault, found, seen: &seen }, place)?;
-        let counted = aside.count_set_bits() as u64;
-        let filtered = rows as u64 - keep.true_count() as u64 - counted;
+        let put_aside = aside.count_set_bits() as u64;
+        let filtered = rows as u64 - keep.true_count() as u64 - put_aside;
         let mut cursor = None;
         if self.cursor.is_some() {
             let seen = filter_record_batch(&cast_batch, &BooleanArray::new(passed, None))?;
@@ -449,7 +489,8 @@ impl Transform {
             checks.pass.table(view, tally)?;
         }
         let rows = self.output_batch(kept.columns(), kept.num_rows(), kept_view.as_ref())?;
-        Ok(Transformed { rows, filtered, quarantined, losses: losses.into_values().collect(), cursor })
+        let losses = losses.into_values().collect();
+        Ok(Transformed { rows, filtered, aside: put_aside, quarantined, losses, cursor })
     }
 
     /// Casts the columns that are needed, and finds the values that do not fit.
@@ -518,7 +559,7 @@ impl Transform {
     ) -> Result<BooleanBuffer> {
         let rows = batch.num_rows();
         let Some(filter) = &self.filter else { return Ok(BooleanBuffer::new_set(rows)) };
-        let verdict = filter.condition.evaluate(batch).map_err(|_| failed("the filter"))?.into_array(rows)?;
+        let verdict = evaluate("the filter", &filter.condition, batch, None)?;
         let verdict = verdict.as_boolean();
         let mut passed = match verdict.nulls() {
             Some(nulls) => verdict.values() & nulls.inner(),
@@ -561,7 +602,7 @@ impl Transform {
         reasons: &Reasons<'_>,
         place: Place,
     ) -> Result<Option<Quarantined>> {
-        if !aside.has_true() {
+        if !aside.has_true() || !self.writes() {
             return Ok(None);
         }
         let rows: Vec<usize> = aside.set_indices().collect();
@@ -611,7 +652,7 @@ impl Transform {
     fn output_batch(&self, columns: &[ArrayRef], rows: usize, seen: Option<&RecordBatch>) -> Result<RecordBatch> {
         let mut out: Vec<ArrayRef> = Vec::with_capacity(self.outputs.len());
         let mut for_expressions: Option<RecordBatch> = None;
-        for (number, (output, field)) in self.outputs.iter().zip(self.output.fields()).enumerate() {
+        for (number, (output, field)) in self.outputs.iter().zip(self.written.fields()).enumerate() {
             out.push(match output {
                 Output::Source { column, mask: None } => Arc::clone(&columns[*column]),
                 Output::Source { column, mask: Some((cast, mask)) } => {
@@ -643,7 +684,7 @@ impl Transform {
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.output), out, &options)?)
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.written), out, &options)?)
     }
 
     fn highest(&self, columns: &[ArrayRef]) -> Result<Option<ScalarValue>> {
@@ -657,19 +698,11 @@ impl Transform {
 
 /// The values of a derived column.
 fn derived(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch, field: &Field) -> Result<ArrayRef> {
-    let rows = batch.num_rows();
-    let failed = |_| failed(&format!("the expression of column {}", field.name()));
-    let values = expr.evaluate(batch).and_then(|v| v.into_array(rows)).map_err(failed)?;
+    let values = evaluate(&format!("the expression of column {}", field.name()), expr, batch, None)?;
     Ok(match values.data_type() {
-        DataType::Null => new_null_array(field.data_type(), rows),
+        DataType::Null => new_null_array(field.data_type(), batch.num_rows()),
         _ => values,
     })
-}
-
-/// The engine's own text would show the value it failed on.
-fn failed(what: &str) -> Error {
-    Error::new(ErrorKind::Quality, format!("{what} fails for a row, as in a division by zero or a CAST of text"))
-        .hint("guard it, for example with NULLIF, TRY_CAST or CASE")
 }
 
 fn repeat(text: &str, rows: usize) -> ArrayRef {

@@ -25,6 +25,7 @@ mod values;
 
 pub use check::{Check, Rule, read, schema};
 pub use checks::Facts;
+pub use checks::expression::evaluate;
 pub use judge::{judge, stopped};
 pub use junit::junit;
 pub use message::{describe, summary};

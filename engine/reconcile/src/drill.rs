@@ -1,15 +1,13 @@
 //! From differing buckets to the exact keys and columns.
 //!
-//! The rows of differing buckets are sorted by key on both sides (spilling to disk when memory runs out) and the two
-//! sorted streams are merged. Memory does not depend on how many rows differ.
+//! As long as differing buckets hold many rows that are equal, their rows are spread over new buckets and compared again.
+//! What is left is sorted by key on both sides (spilling to disk when memory runs out) and the two sorted streams are
+//! merged. Memory does not depend on how many rows differ.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringBuilder,
-    UInt64Builder,
-};
-use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch, StringBuilder, UInt64Builder};
+use arrow::compute::{BatchCoalescer, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -31,6 +29,8 @@ use crate::side::Side;
 
 /// Rows of evidence written at a time.
 const EVIDENCE_ROWS: usize = 4096;
+/// Suspects collected before they are sorted.
+const SUSPECT_ROWS: usize = 1024;
 const KEY: &str = "_key";
 const HASH: &str = "_hash";
 
@@ -135,52 +135,36 @@ impl Drill {
         Ok(execute_stream(merged, Arc::clone(context))?)
     }
 
-    fn suspects(&self, side: &Side, batch: &RecordBatch, schema: &SchemaRef, keyed: &mut Keyed) -> Result<RecordBatch> {
+    /// Whether each row is in a differing bucket.
+    fn suspects(&self, side: &Side, batch: &RecordBatch, keyed: &mut Keyed) -> Result<BooleanArray> {
         let rows = batch.num_rows();
-        let key_columns = side.key_columns(batch);
-        let bucket_by = match side.key.is_empty() {
-            false => keyed.keys.hash(&key_columns, rows)?.short(),
+        let hashes = match side.key.is_empty() {
+            false => keyed.keys.hash(&side.key_columns(batch), rows)?.short(),
             true => keyed.rows.hash(batch.columns(), rows)?.short(),
         };
-        let suspect: BooleanArray = bucket_by.iter().map(|h| Some(self.differing.holds(*h))).collect();
-        if suspect.true_count() == 0 {
-            return Ok(RecordBatch::new_empty(Arc::clone(schema)));
-        }
-        let batch = owned(&filter_record_batch(batch, &suspect)?)?;
-        let rows = batch.num_rows();
-        let hashes = keyed.rows.hash(batch.columns(), rows)?;
-        let hash_bytes = |i: usize| match &hashes {
-            RowHashes::Xxh64(h) => h[i].to_be_bytes().to_vec(),
-            RowHashes::Sha256(h) => h[i].to_vec(),
-        };
-        let mut hash_column = BinaryBuilder::new();
-        (0..rows).for_each(|i| hash_column.append_value(hash_bytes(i)));
-        let mut key_column = BinaryBuilder::new();
-        if side.key.is_empty() {
-            (0..rows).for_each(|i| key_column.append_value(hash_bytes(i)));
-        } else {
-            let mut canonical = CanonicalRows::default();
-            keyed.encoder.cells(&side.key_columns(&batch)).encode(0..rows, &mut canonical)?;
-            canonical.iter().for_each(|k| key_column.append_value(k));
-        }
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(key_column.finish()), Arc::new(hash_column.finish())];
-        columns.extend(batch.columns().iter().cloned());
-        Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+        Ok(hashes.iter().map(|h| Some(self.differing.holds(*h))).collect())
     }
 }
 
-/// The rows without what they were read with: a few views would keep all of a file's text in memory.
-fn owned(batch: &RecordBatch) -> Result<RecordBatch> {
-    let column = |array: &ArrayRef| -> ArrayRef {
-        match array.data_type() {
-            DataType::Utf8View => Arc::new(array.as_string_view().gc()),
-            DataType::BinaryView => Arc::new(array.as_binary_view().gc()),
-            _ => Arc::clone(array),
-        }
+/// The rows with their key and hash before them.
+fn keyed_rows(side: &Side, batch: &RecordBatch, schema: &SchemaRef, keyed: &mut Keyed) -> Result<RecordBatch> {
+    let rows = batch.num_rows();
+    let hashes = keyed.rows.hash(batch.columns(), rows)?;
+    let hash_bytes = |i: usize| match &hashes {
+        RowHashes::Xxh64(h) => h[i].to_be_bytes().to_vec(),
+        RowHashes::Sha256(h) => h[i].to_vec(),
     };
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    let columns = batch.columns().iter().map(column).collect();
-    Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
+    let hash_column: BinaryArray = (0..rows).map(|i| Some(hash_bytes(i))).collect();
+    let key_column = if side.key.is_empty() {
+        hash_column.clone()
+    } else {
+        let mut canonical = CanonicalRows::default();
+        keyed.encoder.cells(&side.key_columns(batch)).encode(0..rows, &mut canonical)?;
+        canonical.iter().map(Some).collect()
+    };
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(key_column), Arc::new(hash_column)];
+    columns.extend(batch.columns().iter().cloned());
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
 /// Hashers of one partition.
@@ -223,16 +207,52 @@ impl PartitionStream for Suspects {
         let (drill, side, schema) = (self.drill.clone(), self.side.clone(), Arc::clone(&self.schema));
         let batches = futures::stream::iter(self.partitions.clone())
             .map(move |partition| {
-                let mut keyed = Keyed::new(&drill, &side).map_err(DataFusionError::from)?;
-                let rows = side.rows(partition, &context).map_err(DataFusionError::from)?;
-                let (drill, side, schema) = (drill.clone(), side.clone(), Arc::clone(&schema));
-                Ok::<_, DataFusionError>(
-                    rows.map(move |batch| Ok(drill.suspects(&side, &batch?, &schema, &mut keyed)?)),
-                )
+                let share = Share {
+                    keyed: Keyed::new(&drill, &side)?,
+                    rows: Some(side.rows(partition, &context)?),
+                    collected: BatchCoalescer::new(Arc::clone(side.schema()), SUSPECT_ROWS),
+                    drill: drill.clone(),
+                    side: side.clone(),
+                };
+                let schema = Arc::clone(&schema);
+                Ok::<_, DataFusionError>(futures::stream::try_unfold(share, move |mut share| {
+                    let schema = Arc::clone(&schema);
+                    async move { Ok(share.next_batch(&schema).await?.map(|batch| (batch, share))) }
+                }))
             })
-            .try_flatten()
-            .try_filter(|batch| std::future::ready(batch.num_rows() > 0));
+            .try_flatten();
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
+    }
+}
+
+/// The suspects of one partition: few of each batch that is read, so they are collected before they are sorted.
+struct Share {
+    drill: Drill,
+    side: Side,
+    keyed: Keyed,
+    /// `None` when all is read.
+    rows: Option<SendableRecordBatchStream>,
+    collected: BatchCoalescer,
+}
+
+impl Share {
+    async fn next_batch(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.collected.next_completed_batch() {
+                return keyed_rows(&self.side, &batch, schema, &mut self.keyed).map(Some);
+            }
+            let Some(rows) = &mut self.rows else { return Ok(None) };
+            match rows.next().await.transpose()? {
+                Some(batch) => {
+                    let suspects = self.drill.suspects(&self.side, &batch, &mut self.keyed)?;
+                    self.collected.push_batch_with_filter(batch, &suspects)?;
+                }
+                None => {
+                    self.collected.finish_buffered_batch()?;
+                    self.rows = None;
+                }
+            }
+        }
     }
 }
 

@@ -8,14 +8,34 @@ use transload_coerce::{Loss, Rulebook};
 use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::journal::StagedUnit;
 use transload_core::value::Loss as LossCount;
-use transload_core::{CommitKey, Counts, Error, Finding, Receipt, Result, Sink, Source, TableName, fault};
+use transload_core::{CommitKey, Error, Finding, Receipt, Result, Sink, Source, TableName, fault};
 use transload_digest::{Algorithm, sum_texts};
 use transload_plan::{RunFacts, TablePlan, Transform};
 use transload_quality::Facts;
 
 use crate::load::Load;
+use crate::nowhere::Nowhere;
 use crate::second_look::SecondLook;
-use crate::unit::add_losses;
+use crate::unit::{add_losses, counts};
+
+/// Where the rows of a table go, and those that are put aside.
+async fn sinks(load: &Load, plan: &TablePlan, transform: &Transform) -> Result<(Arc<dyn Sink>, Option<Arc<dyn Sink>>)> {
+    let commit = CommitKey::new(&load.run, &plan.to);
+    let spec = WriteSpec {
+        commit: commit.clone(),
+        mode: plan.write,
+        partition_by: plan.partition_by.clone(),
+        expected: plan.expected.clone(),
+    };
+    let sink = load.target.sink(&plan.to, Arc::clone(transform.schema()), &spec).await?;
+    if !plan.can_quarantine() {
+        return Ok((sink, None));
+    }
+    let spec = WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
+    let name = TableName::new(format!("{}/{}", load.run, plan.to));
+    let quarantine = load.quarantine.sink(&name, Arc::clone(transform.quarantine_schema()), &spec).await?;
+    Ok((sink, Some(quarantine)))
+}
 
 /// A table with everything that is needed to load it.
 pub(crate) struct Table {
@@ -54,7 +74,8 @@ impl Table {
             started_micros: load.started_micros,
             source_system: format!("{}:{}", load.plan.source.kind, plan.first_source()),
         };
-        let transform = Transform::new(plan, &source.schema(), rulebook, facts.clone())?;
+        let make = if load.checks_only { Transform::checking } else { Transform::new };
+        let transform = make(plan, &source.schema(), rulebook, facts.clone())?;
         let projection = transform.projection().to_vec();
         let state = session.state();
         let scan = source.provider()?.scan(&state, Some(&projection), transform.pushdown(), None).await?;
@@ -63,25 +84,13 @@ impl Table {
                 Error::internal("a source has another number of parts than it said").with("table", plan.from.as_str())
             );
         }
-        let commit = CommitKey::new(&load.run, &plan.to);
-        let spec = WriteSpec {
-            commit: commit.clone(),
-            mode: plan.write,
-            partition_by: plan.partition_by.clone(),
-            expected: plan.expected.clone(),
-        };
-        let sink = load.target.sink(&plan.to, Arc::clone(transform.schema()), &spec).await?;
-        let quarantine = if plan.can_quarantine() {
-            let spec =
-                WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
-            let name = TableName::new(format!("{}/{}", load.run, plan.to));
-            Some(load.quarantine.sink(&name, Arc::clone(transform.quarantine_schema()), &spec).await?)
-        } else {
-            None
+        let (sink, quarantine): (Arc<dyn Sink>, _) = match load.checks_only {
+            true => (Arc::new(Nowhere), None),
+            false => sinks(load, plan, &transform).await?,
         };
         Ok(Self {
             algorithm: plan.reconcile.hash,
-            compared: plan.compared().map(|(i, _)| i).collect(),
+            compared: plan.compared().map(|(i, _)| i).filter(|_| transform.writes()).collect(),
             transform: Arc::new(transform),
             plan: plan.clone(),
             scan,
@@ -141,15 +150,13 @@ impl Table {
         checks: Vec<Finding>,
         resumed_units: u64,
     ) -> Result<Receipt> {
-        let mut counts = Counts::default();
+        let counts = counts(&units)?;
         let mut losses: Vec<LossCount> = self.possible_losses();
         let mut retries = 0;
         for unit in &units {
-            counts.add(&unit.counts);
             add_losses(&mut losses, unit.losses.clone());
             retries += unit.retries;
         }
-        counts.balance()?;
         let before = self.plan.incremental.as_ref().and_then(|i| i.above.as_deref());
         let cursors = units.iter().filter_map(|u| u.cursor.as_deref()).chain(before);
         let state = TableState { cursor: self.transform.highest_cursor(cursors)? };

@@ -58,7 +58,8 @@ pub(crate) async fn stage(
         Tally::new(table, CheckTallies::default()),
     );
     let aside_rows = quarantined.as_ref().map_or(0, |q| q.rows);
-    if staged.rows != tally.counts.written || aside_rows != tally.counts.quarantined {
+    let kept_aside = if table.transform.writes() { tally.counts.quarantined } else { 0 };
+    if staged.rows != tally.counts.written || aside_rows != kept_aside {
         return Err(Error::internal(format!(
             "{} rows were sent to be written and {} to quarantine, but {} and {aside_rows} were staged",
             tally.counts.written, tally.counts.quarantined, staged.rows
@@ -107,15 +108,14 @@ fn transformed(
                     transform.apply(&batch, Place { split, position }, &mut tally.checks)?
                 };
                 let columns: Vec<_> = compared.iter().map(|i| Arc::clone(done.rows.column(*i))).collect();
-                let hashes = hasher.hash(&columns, done.rows.num_rows())?;
-                let put_aside = done.quarantined.as_ref().map_or(0, |q| q.rows.num_rows() as u64);
+                let hashes = transform.writes().then(|| hasher.hash(&columns, done.rows.num_rows())).transpose()?;
                 {
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-                    tally.digest.add(&hashes, None);
+                    hashes.iter().for_each(|hashes| tally.digest.add(hashes, None));
                     tally.counts.add(&Counts {
                         read,
                         written: done.rows.num_rows() as u64,
-                        quarantined: put_aside,
+                        quarantined: done.aside,
                         filtered: done.filtered,
                     });
                     add_losses(&mut tally.losses, done.losses);
@@ -149,6 +149,14 @@ async fn stage_aside(
     let schema = Arc::clone(table.transform.quarantine_schema());
     let all = Box::pin(RecordBatchStreamAdapter::new(schema, all));
     sink.stage(unit, all, context.memory_pool()).await.map(Some)
+}
+
+/// The rows of all units.
+pub(crate) fn counts(units: &[StagedUnit]) -> Result<Counts> {
+    let mut counts = Counts::default();
+    units.iter().for_each(|unit| counts.add(&unit.counts));
+    counts.balance()?;
+    Ok(counts)
 }
 
 /// Adds up losses by column.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use transload_core::value::Outcome;
-use transload_core::{Clock, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict, fault};
+use transload_core::{Clock, Counts, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict, fault};
 use transload_ledger::{Audit, Ledger, Replayed, RunEnd, RunJournal, RunStart, RunSummary};
 use transload_plan::Plan;
 use transload_run::{Limits, Load, TableOutcome};
@@ -19,6 +19,9 @@ use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
 use crate::signals::Signals;
+
+/// What the ledger calls a run that only judges checks.
+pub(crate) const CHECKS_ONLY: &str = "check";
 
 pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<u8, Failure> {
     let plan = match (&args.plan, &args.pipeline) {
@@ -40,7 +43,8 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
     let ledger = connectors::ledger(global, true)?;
     let lock = ledger.lock(&plan.pipeline).await?;
     let asked = Asked { resources: &args.resources, quality: &args.quality, output };
-    let ended = begin("run", plan, ledger, asked).await;
+    let command = if args.checks_only { CHECKS_ONLY } else { "run" };
+    let ended = begin(command, plan, ledger, asked).await;
     lock.release().await;
     ended
 }
@@ -71,7 +75,8 @@ pub(crate) async fn begin(command: &str, plan: Plan, ledger: Ledger, asked: Aske
     for patch in plan.tables.iter().filter_map(|t| t.replay.as_ref()?.patch.as_ref()) {
         audit.append("patched", Some(patch)).await?;
     }
-    asked.output.say(&format!("{command} {} of pipeline {}", start.run, plan.pipeline));
+    let what = if command == CHECKS_ONLY { "run" } else { command };
+    asked.output.say(&format!("{what} {} of pipeline {}", start.run, plan.pipeline));
     let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock };
     going.go(asked).await
 }
@@ -148,19 +153,19 @@ impl Going {
             Ok(()) => self.load_and_compare(asked, &signals).await,
             Err(error) => Err(error),
         };
-        let Conclusion { code, status, error, tables, measured } = match result {
+        let Conclusion { code, status, resumable, error, tables, measured } = match result {
             Ok(report) => report.conclude(&signals),
             Err(error) => {
                 output.complain(&error);
-                let code = error.kind().exit_code();
+                let (code, resumable) = (error.kind().exit_code(), error.is_passing());
                 let error = Some(error.chain().join(": "));
-                Conclusion { code, status: "failed", error, tables: Vec::new(), measured: Vec::new() }
+                Conclusion { code, status: "failed", resumable, error, tables: Vec::new(), measured: Vec::new() }
             }
         };
         let end = RunEnd {
             status: status.to_string(),
             exit_code: code,
-            resumable: matches!(code, 75 | 8),
+            resumable: resumable && self.start.command != CHECKS_ONLY,
             error,
             at: self.clock.stamp(),
         };
@@ -232,36 +237,36 @@ impl Going {
             clock: self.clock.clone(),
             limits: resources.limits(),
             show_values: quality.show_values,
+            checks_only: self.start.command == CHECKS_ONLY,
             cancel: signals.cancel.clone(),
         };
         let outcomes = transload_run::run(&load).await?;
         let mut report = Report { tables: Vec::new() };
         for outcome in outcomes {
-            let TableOutcome { table, result, findings } = outcome;
-            let receipt = match result {
-                Ok(receipt) => receipt,
-                Err(error) => {
-                    report.tables.push(TableReport {
-                        table: table.to_string(),
-                        receipt: None,
-                        findings,
-                        verdict: None,
-                        error: Some(error),
-                        nothing_new: false,
-                    });
-                    continue;
-                }
+            let TableOutcome { table, result, findings, counts } = outcome;
+            let (receipt, error) = match result {
+                Ok(receipt) => (receipt, None),
+                Err(error) => (None, Some(error)),
             };
-            let text = serde_json::to_string_pretty(&receipt)
-                .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
-            let sha = self.ledger.keep(&text).await?;
-            self.audit.append(&format!("committed {table}"), Some(&sha)).await?;
+            if let Some(receipt) = &receipt {
+                let text = serde_json::to_string_pretty(receipt)
+                    .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
+                let sha = self.ledger.keep(&text).await?;
+                self.audit.append(&format!("committed {table}"), Some(&sha)).await?;
+            }
+            let counts = match &receipt {
+                Some(receipt) => receipt.counts,
+                None if load.checks_only => Counts { written: 0, ..counts.unwrap_or_default() },
+                None => Counts::default(),
+            };
+            let table = table.to_string();
             report.tables.push(TableReport {
-                table: table.to_string(),
-                receipt: Some(receipt),
+                table,
+                receipt,
+                counts,
                 findings,
                 verdict: None,
-                error: None,
+                error,
                 nothing_new: false,
             });
         }
@@ -324,6 +329,8 @@ fn checks(findings: &[Finding]) -> serde_json::Value {
 struct Conclusion {
     code: u8,
     status: &'static str,
+    /// Whether some table can be gone on with.
+    resumable: bool,
     /// What went wrong first, for the ledger.
     error: Option<String>,
     /// The tables of the last line.
@@ -340,6 +347,8 @@ struct Report {
 struct TableReport {
     table: String,
     receipt: Option<Receipt>,
+    /// Its rows: of its receipt, or those that only the checks looked at.
+    counts: Counts,
     findings: Vec<Finding>,
     verdict: Option<Verdict>,
     error: Option<Error>,
@@ -351,7 +360,7 @@ impl TableReport {
     fn measured(&self) -> MeasuredTable {
         MeasuredTable {
             table: self.table.clone(),
-            counts: self.receipt.as_ref().map(|r| r.counts).unwrap_or_default(),
+            counts: self.counts,
             findings: self.findings.clone(),
             verdict: self.verdict.as_ref().map(|v| v.outcome),
         }
@@ -361,18 +370,19 @@ impl TableReport {
 impl Report {
     fn say(&self, output: &Output) {
         for t in &self.tables {
-            if let Some(r) = &t.receipt {
-                let aside = match r.counts.quarantined {
+            let counts = &t.counts;
+            if t.receipt.is_some() || counts.read > 0 {
+                let aside = match counts.quarantined {
                     0 => String::new(),
                     n => format!(", {n} put aside"),
                 };
-                let filtered = match r.counts.filtered {
+                let filtered = match counts.filtered {
                     0 => String::new(),
                     n => format!(", {n} filtered"),
                 };
                 output.say(&format!(
                     "  {}: {} rows read, {} written{filtered}{aside}",
-                    t.table, r.counts.read, r.counts.written
+                    t.table, counts.read, counts.written
                 ));
             }
             if let Some(summary) = transload_quality::summary(&t.findings) {
@@ -396,7 +406,7 @@ impl Report {
             .tables
             .iter()
             .map(|t| {
-                let counts = t.receipt.as_ref().map(|r| r.counts).unwrap_or_default();
+                let counts = t.counts;
                 json!({
                     "table": t.table,
                     "read": counts.read,
@@ -415,6 +425,7 @@ impl Report {
         let mismatch = outcome(Outcome::Mismatch);
         let not_compared = outcome(Outcome::NotCompared);
         let nothing_new = self.tables.iter().all(|t| t.nothing_new);
+        let resumable = self.tables.iter().filter_map(|t| t.error.as_ref()).any(Error::is_passing);
         let worst = Error::worst(self.tables.into_iter().filter_map(|t| t.error));
         let (code, status) = match (&worst, signals.exit_code()) {
             (_, Some(code)) => (code, "interrupted"),
@@ -424,6 +435,8 @@ impl Report {
             _ if nothing_new => (ErrorKind::NothingToDo.exit_code(), "nothing_to_do"),
             _ => (0, "succeeded"),
         };
-        Conclusion { code, status, error: worst.map(|e| e.chain().join(": ")), tables, measured }
+        // A signal removes what is staged.
+        let resumable = resumable && signals.exit_code().is_none();
+        Conclusion { code, status, resumable, error: worst.map(|e| e.chain().join(": ")), tables, measured }
     }
 }

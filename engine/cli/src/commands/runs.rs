@@ -4,6 +4,7 @@ use transload_core::value::Outcome;
 use transload_ledger::{Ledger, RunSummary};
 
 use crate::args::{Global, Runs};
+use crate::commands::run::CHECKS_ONLY;
 use crate::connectors::ledger;
 use crate::output::{Failure, Output};
 use crate::trend;
@@ -49,7 +50,7 @@ pub(crate) async fn runs(args: &Runs, global: &Global, output: &Output) -> Resul
     Ok(0)
 }
 
-/// The runs that are asked for, newest first. Only a load has checks.
+/// The runs that are asked for, newest first. Only loads, and runs that only check, have checks.
 async fn newest(args: &Runs, ledger: &Ledger) -> Result<Vec<RunSummary>, Failure> {
     let mut found: Vec<RunSummary> = Vec::new();
     for run in ledger.runs().await?.iter().rev() {
@@ -58,7 +59,8 @@ async fn newest(args: &Runs, ledger: &Ledger) -> Result<Vec<RunSummary>, Failure
         }
         let summary = ledger.summary(run).await?;
         let has_name = args.pipeline.as_ref().is_none_or(|p| *p == summary.start.pipeline);
-        if has_name && (!args.quality || summary.start.command == "run") {
+        let judged = matches!(summary.start.command.as_str(), "run" | CHECKS_ONLY);
+        if has_name && (!args.quality || judged) {
             found.push(summary);
         }
     }
