@@ -1,6 +1,7 @@
 //! End-to-end tests: the program as a user starts it, with its fault points armed where a test needs them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails should say so at once")]
 
+mod alerts;
 mod answers;
 mod bad_input;
 mod buckets;
@@ -19,4 +20,5 @@ mod replay;
 mod report;
 mod s3;
 mod schemas;
+mod server;
 mod yaml;

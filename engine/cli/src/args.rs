@@ -205,6 +205,9 @@ pub(crate) struct Quality {
     /// Also write what the run moved and found to this file, as metrics for Prometheus
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics: Option<PathBuf>,
+    /// Also send these metrics to a Pushgateway, such as http://pushgateway:9091
+    #[arg(long, value_name = "URL", env = "TRANSLOAD_PUSH_METRICS", hide_env_values = true)]
+    pub(crate) push_metrics: Option<String>,
     /// Let checks show, and keep in the ledger, some of the values that break a rule
     #[arg(long)]
     pub(crate) show_values: bool,

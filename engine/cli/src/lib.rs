@@ -1,13 +1,16 @@
 //! The command line: the only crate that prints, reads the environment or names a concrete connector.
 
+mod alerts;
 mod args;
 mod commands;
 mod connectors;
 mod environment;
+mod http;
 mod metrics;
 mod output;
 mod pipeline;
 mod progress;
+mod push;
 mod report;
 mod signals;
 mod trend;

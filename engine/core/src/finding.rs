@@ -68,6 +68,9 @@ pub struct CheckTally {
     /// What a rule about the whole table keeps of this unit, in a form that the rule can merge.
     #[serde(default, skip_serializing_if = "Json::is_null")]
     pub state: Json,
+    /// Time that was spent on it, in nanoseconds; none if nobody measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nanos: Option<u64>,
 }
 
 /// How a check ended.
@@ -116,6 +119,10 @@ pub struct Finding {
     pub values: Vec<String>,
     /// What a person can do about it.
     pub remedy: String,
+    /// Time that was spent on it, in µs, added up over units of work that may have run at the same time; none if nobody
+    /// measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_micros: Option<u64>,
 }
 
 impl Finding {

@@ -72,6 +72,7 @@ pub fn build(input: Build<'_>) -> Result<Plan, Problems> {
         source: Connection::from(&input.spec.source),
         target: Connection::from(&input.spec.target),
         quarantine: input.spec.quarantine.as_ref().map(Connection::from),
+        alerts: input.spec.alerts.clone(),
         tables,
     };
     plan.seal().map_err(|e| Problems::new(input.spec.files.clone(), vec![Problem::new(Span::default(), e.to_string())]))
@@ -208,6 +209,12 @@ impl Table<'_> {
             },
             estimated_rows,
             replay: None,
+            labels: settings
+                .labels
+                .iter()
+                .flat_map(|labels| &labels.0)
+                .map(|(name, value)| (name.value.clone(), value.value.clone()))
+                .collect(),
         })
     }
 

@@ -6,7 +6,7 @@ use transload_coerce::Loss;
 use transload_core::connector::{Transform as PartitionTransform, WriteMode};
 use transload_core::tree::Value;
 use transload_quality::Check;
-use transload_spec::ReconcileLevel;
+use transload_spec::{Alert, ReconcileLevel};
 
 use crate::plan::{ColumnPlan, Origin, Plan, TablePlan};
 use crate::quarantine::AsideNames;
@@ -19,6 +19,9 @@ impl fmt::Display for Plan {
             self.quarantine.as_ref().and_then(|q| q.options.get("url")).map(|url| &url.value)
         {
             writeln!(f, "  put aside in {url}")?;
+        }
+        for alert in &self.alerts {
+            writeln!(f, "  alert to {}", describe_alert(alert))?;
         }
         for table in &self.tables {
             write!(f, "{table}")?;
@@ -95,6 +98,20 @@ impl fmt::Display for TablePlan {
         };
         writeln!(f, "│  └─ reconcile  {by}")
     }
+}
+
+/// The way of an alert and its reasons, without the address.
+fn describe_alert(alert: &Alert) -> String {
+    let reasons: Vec<String> = alert.reasons().iter().map(ToString::to_string).collect();
+    let mut text = format!("{} on {}", alert.to.value.kind(), reasons.join(", "));
+    if let Some(tables) = &alert.tables {
+        let tables: Vec<&str> = tables.value.iter().map(|t| t.value.as_str()).collect();
+        let _ = write!(text, "  tables {}", tables.join(", "));
+    }
+    for (name, value) in alert.labels.iter().flat_map(|labels| &labels.0) {
+        let _ = write!(text, "  {}: {}", name.value, value.value);
+    }
+    text
 }
 
 fn describe_check(check: &Check) -> String {

@@ -1,5 +1,7 @@
 //! The plan as data.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transload_coerce::{Loss, MaskKind};
@@ -8,8 +10,8 @@ use transload_core::decode::Kinded;
 use transload_core::{Error, LogicalType, Node, Pin, Result, RunId, Split, TableName};
 use transload_digest::Algorithm;
 use transload_quality::Check;
-use transload_spec::ReconcileLevel;
 use transload_spec::file::MetadataColumn;
+use transload_spec::{Alert, ReconcileLevel};
 
 use crate::quarantine::{AsideNames, is_kept};
 
@@ -37,6 +39,9 @@ pub struct Plan {
     /// Where rows go that are put aside; beside the ledger, if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Connection>,
+    /// Who is told how a run ended. References to secrets are not resolved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alert>,
     /// The tables.
     pub tables: Vec<TablePlan>,
 }
@@ -92,6 +97,9 @@ pub struct TablePlan {
     pub reconcile: ReconcilePlan,
     /// Rows expected, if the source knows.
     pub estimated_rows: Option<u64>,
+    /// What it belongs to; alerts choose by it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Set if the rows do not come from the source but from what an earlier run put aside of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,

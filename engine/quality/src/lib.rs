@@ -33,4 +33,5 @@ pub use pass::{Aside, Compile, Pass, Reason};
 pub use policy::{Amount, Percent, Policy};
 pub use scalar::Scalar;
 pub use score::Score;
+pub use shape::shape;
 pub use tally::Tally;

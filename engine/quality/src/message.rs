@@ -69,6 +69,7 @@ pub(crate) mod tests {
             shapes: vec![("-9".to_string(), 2), ("-99".to_string(), 1)],
             values: Vec::new(),
             remedy: "correct the value".to_string(),
+            duration_micros: None,
         }
     }
 

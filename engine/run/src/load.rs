@@ -214,7 +214,7 @@ async fn judge(
     *findings = tokio::select! {
         biased;
         () = load.cancel.cancelled() => Err(stopped()),
-        found = table.judge(units, &load.rulebook, session) => found,
+        found = table.judge(units, &load.rulebook, session, load.clock.ticks()) => found,
     }?;
     if !findings.is_empty() {
         load.journal.record_findings(&table.plan.to, findings).await?;
@@ -268,7 +268,7 @@ async fn unit_with_retries(
 ) -> Result<StagedUnit> {
     let mut retries = 0;
     let context = session.task_ctx();
-    let stage = || unit::stage(table, split, &context, &load.progress, load.show_values);
+    let stage = || unit::stage(table, split, &context, load);
     let mut unit = stage
         .retry(backoff())
         .when(Error::is_transient)

@@ -21,6 +21,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, execute_
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use transload_coerce::Rulebook;
+use transload_core::clock::Ticks;
 use transload_core::finding::CheckTally;
 use transload_core::{Error, Result, Source};
 use transload_plan::{Place, RunFacts, TablePlan, Transform};
@@ -33,6 +34,8 @@ pub(crate) struct SecondLook<'a> {
     pub(crate) rulebook: &'a Rulebook,
     pub(crate) facts: &'a RunFacts,
     pub(crate) session: &'a SessionContext,
+    /// Measures how long it takes.
+    pub(crate) ticks: Ticks,
 }
 
 impl SecondLook<'_> {
@@ -49,7 +52,9 @@ impl SecondLook<'_> {
         for check in checks {
             let mut tally = CheckTally { fingerprint: check.fingerprint.clone(), ..CheckTally::default() };
             if check.is_about_keys() {
+                let begun = (self.ticks)();
                 let (rows, repeated) = count(self.sorted_keys(check).await?).await?;
+                tally.nanos = Some((self.ticks)().saturating_sub(begun));
                 tally.evaluated = rows;
                 tally.state = repeated.into();
             }

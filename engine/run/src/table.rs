@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use transload_coerce::{Loss, Rulebook};
+use transload_core::clock::Ticks;
 use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::journal::StagedUnit;
 use transload_core::value::Loss as LossCount;
@@ -133,8 +134,9 @@ impl Table {
         units: &[StagedUnit],
         rulebook: &Rulebook,
         session: &SessionContext,
+        ticks: Ticks,
     ) -> Result<Vec<Finding>> {
-        let look = SecondLook { plan: &self.plan, source: &self.source, rulebook, facts: &self.facts, session };
+        let look = SecondLook { plan: &self.plan, source: &self.source, rulebook, facts: &self.facts, session, ticks };
         let again = look.tally().await?;
         let tallies: Vec<_> = units.iter().map(|u| u.checks.as_slice()).chain(again.as_deref()).collect();
         let columns = self.plan.compared().map(|(_, c)| (c.name.as_str(), &c.ty)).collect();

@@ -16,6 +16,7 @@ use transload_digest::{RowHasher, TableDigest};
 use transload_plan::{Place, Transform};
 use transload_quality::Tally as CheckTallies;
 
+use crate::load::Load;
 use crate::table::Table;
 
 /// What is learned while rows pass by.
@@ -35,18 +36,13 @@ impl Tally {
 }
 
 /// Stages one split. Doing it again replaces what an earlier attempt left.
-pub(crate) async fn stage(
-    table: &Table,
-    split: usize,
-    context: &Arc<TaskContext>,
-    progress: &Arc<dyn Progress>,
-    show_values: bool,
-) -> Result<StagedUnit> {
+pub(crate) async fn stage(table: &Table, split: usize, context: &Arc<TaskContext>, load: &Load) -> Result<StagedUnit> {
     fault::point("unit.begun")?;
     let rows = table.scan.execute(split, Arc::clone(context))?;
-    let tally = Arc::new(Mutex::new(Tally::new(table, table.transform.tally(show_values))));
+    let checks = table.transform.tally(load.show_values).timed(load.clock.ticks());
+    let tally = Arc::new(Mutex::new(Tally::new(table, checks)));
     let (aside, put_aside) = mpsc::channel(1);
-    let rows = transformed(table, split, rows, Arc::clone(&tally), aside, Arc::clone(progress))?;
+    let rows = transformed(table, split, rows, Arc::clone(&tally), aside, Arc::clone(&load.progress))?;
 
     let unit = format!("{split:06}");
     let memory = context.memory_pool();

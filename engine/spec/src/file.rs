@@ -8,6 +8,8 @@ use transload_core::decode::{Entries, Kinded, TreeNode};
 use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Span};
 
+use crate::alerts::Alert;
+
 /// A pipeline: which tables move from where to where, and how it is proven that they arrived.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +31,9 @@ pub(crate) struct PipelineFile {
     /// Settings for all tables.
     #[serde(default)]
     pub(crate) defaults: Option<Settings>,
+    /// Who is told how a run ended.
+    #[serde(default)]
+    pub(crate) alerts: Option<Vec<Alert>>,
     /// The tables.
     pub(crate) tables: Spanned<Vec<TableEntry>>,
     /// What differs in other environments, chosen with `--env NAME`.
@@ -52,6 +57,9 @@ pub(crate) struct Environment {
     /// Goes over `defaults`, setting by setting.
     #[serde(default)]
     pub(crate) defaults: Option<Settings>,
+    /// Replaces `alerts`.
+    #[serde(default)]
+    pub(crate) alerts: Option<Vec<Alert>>,
 }
 
 /// An archetype: a template of a migration.
@@ -108,6 +116,9 @@ macro_rules! with_settings {
             /// Columns that say where a row came from.
             #[serde(default)]
             pub metadata_columns: Option<Spanned<Vec<Spanned<MetadataColumn>>>>,
+            /// What the table belongs to, such as `domain: sales`; alerts choose by it.
+            #[serde(default)]
+            pub labels: Option<Entries<Spanned<String>>>,
         }
     };
 }
@@ -372,7 +383,7 @@ impl PartitionBy {
 }
 
 impl Settings {
-    /// Puts `over` on top of these settings: what it says wins. Columns and derived columns are joined by name, and
+    /// Puts `over` on top of these settings: what it says wins. Columns, derived columns and labels are joined by name, and
     /// checks add up: a rule that an archetype makes is not lost because a table has one of its own.
     #[must_use]
     pub fn under(self, over: &Settings) -> Settings {
@@ -403,6 +414,7 @@ impl Settings {
                 (below, over) => over.clone().or(below),
             },
             metadata_columns: over.metadata_columns.clone().or(self.metadata_columns),
+            labels: join(self.labels, &over.labels, |_, over| over.clone()),
         }
     }
 
@@ -466,6 +478,7 @@ impl TableEntry {
             checks: self.checks.clone(),
             reconcile: self.reconcile.clone(),
             metadata_columns: self.metadata_columns.clone(),
+            labels: self.labels.clone(),
         }
     }
 }

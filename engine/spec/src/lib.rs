@@ -6,6 +6,7 @@
 //! environment, table and command line over each other, and `table` checks what only makes sense together.
 //! Every problem found on the way is kept, and [`Problems`] shows them all with file, line and column.
 
+pub mod alerts;
 pub mod archetype;
 pub mod file;
 mod problems;
@@ -14,6 +15,7 @@ pub mod schema;
 mod table;
 mod yaml;
 
+pub use alerts::Alert;
 pub use file::{CheckEntry, ColumnSettings, Mask, Mode, PartitionBy, ReconcileLevel, ReconcileSettings, Settings};
 pub use problems::{Files, Problems};
 pub use resolve::{Outside, Overrides, Spec, TableSpec, load};

@@ -8,7 +8,7 @@ use transload_core::{Problem, Span};
 
 use crate::file::{ArchetypeFile, CheckEntry, Environment, PipelineFile, Settings};
 use crate::problems::{Files, Problems};
-use crate::{archetype, table, yaml};
+use crate::{Alert, alerts, archetype, table, yaml};
 
 const VERSION: u32 = 1;
 
@@ -27,6 +27,8 @@ pub struct Spec {
     pub target: Kinded,
     /// Where rows go that are put aside, as a connection; beside the ledger, if nothing is said.
     pub quarantine: Option<Kinded>,
+    /// Who is told how a run ended.
+    pub alerts: Vec<Alert>,
     /// The tables, in the order of the file. Names with `*` are not expanded yet.
     pub tables: Vec<TableSpec>,
     /// Sources of environments that were not chosen: not used, but checked.
@@ -210,6 +212,7 @@ impl Loader {
         self.targets(&tables);
         let layers = file.environments.iter().flat_map(|e| &e.0).filter_map(|(_, e)| e.defaults.as_ref());
         layers.for_each(|settings| self.checks(settings, outside));
+        self.alerts(&file, &tables);
         let others: Vec<&Environment> = file
             .environments
             .iter()
@@ -222,6 +225,7 @@ impl Loader {
         let other_quarantines = others.iter().filter_map(|e| e.quarantine.as_ref()).map(|q| q.0.clone()).collect();
         let environment_source = environment.as_ref().and_then(|e| e.source.clone());
         let environment_quarantine = environment.as_ref().and_then(|e| e.quarantine.clone());
+        let environment_alerts = environment.as_ref().and_then(|e| e.alerts.clone());
         let environment_target = environment.and_then(|e| e.target);
         let spec = Spec {
             name: file.pipeline.value,
@@ -230,6 +234,7 @@ impl Loader {
             source: environment_source.unwrap_or(file.source),
             target: environment_target.unwrap_or(file.target),
             quarantine: environment_quarantine.or(file.quarantine).map(|q| q.0),
+            alerts: environment_alerts.or(file.alerts).unwrap_or_default(),
             tables,
             other_sources,
             other_targets,
@@ -337,6 +342,16 @@ impl Loader {
     fn checks(&mut self, settings: &Settings, outside: Outside<'_>) {
         let checks = settings.checks.iter().flat_map(|c| &c.value);
         self.problems.extend(checks.flat_map(|check| (outside.check)(check)));
+    }
+
+    /// Alerts of the pipeline and of every environment.
+    fn alerts(&mut self, file: &PipelineFile, tables: &[TableSpec]) {
+        let environments: Vec<&Environment> = file.environments.iter().flat_map(|e| &e.0).map(|(_, e)| e).collect();
+        let layers: Vec<&Settings> = environments.iter().filter_map(|e| e.defaults.as_ref()).collect();
+        let all = file.alerts.iter().chain(environments.iter().filter_map(|e| e.alerts.as_ref())).flatten();
+        for secret in alerts::check(all, tables, &layers, &mut self.problems) {
+            self.files.hide(secret);
+        }
     }
 
     /// No two tables may go to one target.

@@ -14,7 +14,7 @@ use transload_plan::{Build, Connection, Plan, Replay, TableInput, TablePlan, bui
 use transload_spec::TableSpec;
 
 use crate::args;
-use crate::commands::run::{Asked, begin, go_on, run_id};
+use crate::commands::run::{Asked, Ended, begin, go_on, run_id};
 use crate::connectors::{self, planned, quarantine};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, adding, matches, planned_rulebook, resolver};
@@ -23,6 +23,7 @@ use crate::pipeline::{self, adding, matches, planned_rulebook, resolver};
 const MAX_PATCH: u64 = 64 << 20;
 
 pub(crate) async fn replay(args: &args::Replay, global: &args::Global, output: &Output) -> Result<u8, Failure> {
+    let gateway = args.quality.gateway()?;
     let run = run_id(&args.run)?;
     let ledger = connectors::ledger(global, false)?;
     let summary = ledger.summary(&run).await?;
@@ -33,7 +34,7 @@ pub(crate) async fn replay(args: &args::Replay, global: &args::Global, output: &
         Err(error) => Err(error.into()),
     };
     lock.release().await;
-    ended
+    ended?.announce(gateway, output).await
 }
 
 /// A replay that is asked for. The pipeline's lock is held.
@@ -67,7 +68,7 @@ struct Input {
 }
 
 impl Replaying<'_> {
-    async fn replay(self, output: &Output) -> Result<u8, Failure> {
+    async fn replay(self, output: &Output) -> Result<Ended, Failure> {
         let run = &self.summary.start.run;
         if !self.summary.start.is_load() {
             return Err(Error::config("only a load puts rows aside").with("run", run.as_str()).into());
@@ -111,7 +112,7 @@ impl Replaying<'_> {
         left: Vec<Left>,
         target: &Arc<dyn Endpoint>,
         asked: Asked<'_>,
-    ) -> Result<u8, Failure> {
+    ) -> Result<Ended, Failure> {
         let summary = self.ledger.summary(&open).await?;
         if self.args.pipeline.is_some() || self.args.patch.is_some() {
             let begun = self.plan_of(&summary).await?;

@@ -1,16 +1,16 @@
 //! `transload run` and `transload resume`
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
 use transload_core::value::Outcome;
 use transload_core::{Clock, Counts, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict, fault};
 use transload_ledger::{Audit, Ledger, Replayed, RunEnd, RunJournal, RunStart, RunSummary};
-use transload_plan::Plan;
+use transload_plan::{Plan, TablePlan};
 use transload_run::{Limits, Load, TableOutcome};
 use transload_spec::ReconcileLevel;
 
+use crate::alerts::{Desk, News, TableNews};
 use crate::args::{Global, Quality, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
 use crate::connectors::{self, planned, quarantine, rows_of};
@@ -18,12 +18,14 @@ use crate::metrics::{self, Measured, MeasuredTable};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
+use crate::push::Gateway;
 use crate::signals::Signals;
 
 /// What the ledger calls a run that only judges checks.
 pub(crate) const CHECKS_ONLY: &str = "check";
 
 pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<u8, Failure> {
+    let gateway = args.quality.gateway()?;
     let plan = match (&args.plan, &args.pipeline) {
         (Some(path), _) => {
             let text =
@@ -46,7 +48,7 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
     let command = if args.checks_only { CHECKS_ONLY } else { "run" };
     let ended = begin(command, plan, ledger, asked).await;
     lock.release().await;
-    ended
+    ended?.announce(gateway, output).await
 }
 
 /// What was asked of a run beside its plan.
@@ -58,7 +60,7 @@ pub(crate) struct Asked<'a> {
 }
 
 /// A new run, from its first fact to its last. The pipeline's lock is held.
-pub(crate) async fn begin(command: &str, plan: Plan, ledger: Ledger, asked: Asked<'_>) -> Result<u8, Failure> {
+pub(crate) async fn begin(command: &str, plan: Plan, ledger: Ledger, asked: Asked<'_>) -> Result<Ended, Failure> {
     let clock = Clock::system();
     let start = RunStart {
         run: RunId::new(&clock),
@@ -68,6 +70,7 @@ pub(crate) async fn begin(command: &str, plan: Plan, ledger: Ledger, asked: Aske
         at_micros: clock.now().timestamp_micros(),
         plan: ledger.keep(&plan.to_json()?).await?,
         program: env!("CARGO_PKG_VERSION").to_string(),
+        show_values: asked.quality.show_values,
     };
     let journal = ledger.begin(&start).await?;
     let audit = ledger.audit(clock.clone(), start.run.clone(), &plan.pipeline);
@@ -82,6 +85,7 @@ pub(crate) async fn begin(command: &str, plan: Plan, ledger: Ledger, asked: Aske
 }
 
 pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> Result<u8, Failure> {
+    let gateway = args.quality.gateway()?;
     let run = run_id(&args.run)?;
     let ledger = connectors::ledger(global, false)?;
     let summary = ledger.summary(&run).await?;
@@ -90,7 +94,7 @@ pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> R
     }
     let lock = ledger.lock(&summary.start.pipeline).await?;
     let asked = Asked { resources: &args.resources, quality: &args.quality, output };
-    let ended: Result<u8, Failure> = match summary.end.as_ref().filter(|end| !end.resumable) {
+    let ended: Result<Ended, Failure> = match summary.end.as_ref().filter(|end| !end.resumable) {
         Some(end) => Err(Error::new(ErrorKind::NothingToDo, format!("this run has ended: {}", end.status))
             .with("run", run.as_str())
             .hint("start a new one with `transload run`")
@@ -98,11 +102,11 @@ pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> R
         None => go_on(summary, ledger, asked).await,
     };
     lock.release().await;
-    ended
+    ended?.announce(gateway, output).await
 }
 
 /// A run that began before, from where it stopped. The pipeline's lock is held.
-pub(crate) async fn go_on(summary: RunSummary, ledger: Ledger, asked: Asked<'_>) -> Result<u8, Failure> {
+pub(crate) async fn go_on(summary: RunSummary, ledger: Ledger, asked: Asked<'_>) -> Result<Ended, Failure> {
     let run = summary.start.run.clone();
     let clock = Clock::system();
     let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
@@ -135,6 +139,36 @@ impl Resources {
     }
 }
 
+/// A run that has ended and is written down as such. What is left is to tell.
+pub(crate) struct Ended {
+    going: Going,
+    signals: Signals,
+    news: News,
+    metrics: String,
+    /// The last line.
+    answer: String,
+}
+
+impl Ended {
+    /// Sends alerts and metrics, then answers. The next run may begin meanwhile. What does not arrive is said, and
+    /// changes nothing.
+    pub(crate) async fn announce(self, gateway: Option<Gateway>, output: &Output) -> Result<u8, Failure> {
+        let Self { going: Going { plan, ledger, audit, clock, .. }, signals, news, metrics, answer } = self;
+        let desk = Desk { plan: &plan, ledger: &ledger, audit: &audit, clock: &clock, signals: &signals, output };
+        let pushed = async {
+            match gateway {
+                Some(gateway) => gateway.push(&plan.pipeline, metrics, signals.exit_code().is_some()).await,
+                None => Ok(()),
+            }
+        };
+        let ((), pushed) = tokio::join!(desk.send(&news), pushed);
+        if let Err(error) = pushed {
+            output.complain(&error);
+        }
+        output.last_line(&answer, news.exit_code)
+    }
+}
+
 /// A run that has begun.
 struct Going {
     plan: Arc<Plan>,
@@ -146,20 +180,18 @@ struct Going {
 }
 
 impl Going {
-    async fn go(self, asked: Asked<'_>) -> Result<u8, Failure> {
+    async fn go(self, asked: Asked<'_>) -> Result<Ended, Failure> {
         let Asked { quality, output, .. } = asked;
         let signals = Signals::listen()?;
         let result = match self.begin_replays().await {
             Ok(()) => self.load_and_compare(asked, &signals).await,
             Err(error) => Err(error),
         };
-        let Conclusion { code, status, resumable, error, tables, measured } = match result {
-            Ok(report) => report.conclude(&signals),
+        let Conclusion { code, status, resumable, error, tables, measured, news } = match result {
+            Ok(report) => report.conclude(&self.plan, &signals),
             Err(error) => {
                 output.complain(&error);
-                let (code, resumable) = (error.kind().exit_code(), error.is_passing());
-                let error = Some(error.chain().join(": "));
-                Conclusion { code, status: "failed", resumable, error, tables: Vec::new(), measured: Vec::new() }
+                Conclusion::without_tables(&self.plan, &error)
             }
         };
         let end = RunEnd {
@@ -171,8 +203,12 @@ impl Going {
         };
         self.ledger.end(&self.start.run, &end).await?;
         self.audit.append(&format!("ended: {status}"), None).await?;
-        if let Some(path) = &quality.metrics {
-            self.measure(path, code, &measured, output);
+        let metrics = self.measure(code, &measured);
+        if let Some(path) = &quality.metrics
+            && let Err(error) = metrics::write(path, &self.start.run, &metrics)
+        {
+            // The run is as it is.
+            output.complain(&error);
         }
         if end.resumable {
             output.say(&format!("`transload resume {}` goes on from here", self.start.run));
@@ -184,21 +220,28 @@ impl Going {
             "exit_code": code,
             "tables": tables,
         });
-        output.last_line(&answer.to_string(), code)
+        let news = News {
+            pipeline: self.plan.pipeline.clone(),
+            run: self.start.run.clone(),
+            command: self.start.command.clone(),
+            status,
+            exit_code: code,
+            started: self.start.at.clone(),
+            ended: end.at,
+            tables: news,
+        };
+        Ok(Ended { going: self, signals, news, metrics, answer: answer.to_string() })
     }
 
-    /// Writes the metrics of a run that has ended. That they cannot be written is said, and changes nothing.
-    fn measure(&self, path: &Path, exit_code: u8, tables: &[MeasuredTable], output: &Output) {
-        let run = Measured {
+    /// The metrics of a run that has ended.
+    fn measure(&self, exit_code: u8, tables: &[MeasuredTable]) -> String {
+        metrics::exposition(&Measured {
             pipeline: &self.plan.pipeline,
             exit_code,
             started_micros: self.start.at_micros,
             ended_micros: self.clock.now().timestamp_micros(),
             tables,
-        };
-        if let Err(error) = metrics::write(path, &self.start.run, &metrics::exposition(&run)) {
-            output.complain(&error);
-        }
+        })
     }
 
     /// Says that this run reads what others have put aside, so that no other does.
@@ -337,6 +380,24 @@ struct Conclusion {
     tables: Vec<serde_json::Value>,
     /// The tables as numbers.
     measured: Vec<MeasuredTable>,
+    /// The tables for those who want to know.
+    news: Vec<TableNews>,
+}
+
+impl Conclusion {
+    /// What a run comes to that failed as a whole: so did every table of it.
+    fn without_tables(plan: &Plan, error: &Error) -> Self {
+        let news = |table: &TablePlan| TableNews::new(plan, table.to.as_str(), None, &[], None, Some(error));
+        Self {
+            code: error.kind().exit_code(),
+            status: "failed",
+            resumable: error.is_passing(),
+            error: Some(error.chain().join(": ")),
+            tables: Vec::new(),
+            measured: Vec::new(),
+            news: plan.tables.iter().map(news).collect(),
+        }
+    }
 }
 
 /// What became of every table.
@@ -357,6 +418,11 @@ struct TableReport {
 }
 
 impl TableReport {
+    fn news(&self, plan: &Plan) -> TableNews {
+        let (receipt, verdict) = (self.receipt.as_ref(), self.verdict.as_ref());
+        TableNews::new(plan, &self.table, receipt, &self.findings, verdict, self.error.as_ref())
+    }
+
     fn measured(&self) -> MeasuredTable {
         MeasuredTable {
             table: self.table.clone(),
@@ -401,7 +467,7 @@ impl Report {
     }
 
     /// What the run as a whole comes to.
-    fn conclude(self, signals: &Signals) -> Conclusion {
+    fn conclude(self, plan: &Plan, signals: &Signals) -> Conclusion {
         let tables = self
             .tables
             .iter()
@@ -421,6 +487,7 @@ impl Report {
             })
             .collect();
         let measured = self.tables.iter().map(TableReport::measured).collect();
+        let news = self.tables.iter().map(|t| t.news(plan)).collect();
         let outcome = |wanted| self.tables.iter().any(|t| t.verdict.as_ref().is_some_and(|v| v.outcome == wanted));
         let mismatch = outcome(Outcome::Mismatch);
         let not_compared = outcome(Outcome::NotCompared);
@@ -437,6 +504,6 @@ impl Report {
         };
         // A signal removes what is staged.
         let resumable = resumable && signals.exit_code().is_none();
-        Conclusion { code, status, resumable, error: worst.map(|e| e.chain().join(": ")), tables, measured }
+        Conclusion { code, status, resumable, error: worst.map(|e| e.chain().join(": ")), tables, measured, news }
     }
 }

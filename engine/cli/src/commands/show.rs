@@ -39,6 +39,9 @@ pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Resul
     if let Some(error) = summary.end.as_ref().and_then(|e| e.error.as_ref()) {
         let _ = writeln!(text, "error        {error}");
     }
+    for alerted in &summary.alerts {
+        let _ = writeln!(text, "alert        {alerted}");
+    }
     let quarantine = quarantine_url(plan.quarantine.as_ref(), ledger.url());
     for table in &plan.tables {
         let _ = writeln!(text, "\n{} → {}", table.from, table.to);
@@ -83,8 +86,13 @@ pub(crate) fn connection(connection: &transload_plan::Connection) -> String {
 
 /// Where rows of a table were put aside, below the url of all quarantines.
 pub(crate) fn quarantine_place(receipt: &Receipt, quarantine: &str) -> String {
+    format!("{quarantine}/{}", quarantine_name(receipt))
+}
+
+/// The name of a table's quarantine among those of the ledger.
+pub(crate) fn quarantine_name(receipt: &Receipt) -> String {
     let run = receipt.committed.key.as_str().rsplit_once('-').map_or("", |(run, _)| run);
-    format!("{quarantine}/{run}/{}", receipt.to)
+    format!("{run}/{}", receipt.to)
 }
 
 fn describe_receipt(text: &mut String, receipt: &Receipt, quarantine: &str) {
