@@ -60,9 +60,14 @@ pub(crate) enum Command {
     Init(Init),
     /// List tables, their columns and sizes
     #[command(
-        after_help = "Examples:\n  transload discover pipeline.yaml\n  transload discover ./data --pipeline > draft.yaml"
+        after_help = "Examples:\n  transload discover pipeline.yaml\n  transload discover ./data --pipeline > draft.yaml\n  transload discover ./data --checks > draft.yaml   read every row, and draft checks too"
     )]
     Discover(Discover),
+    /// Read tables once and say what their columns hold
+    #[command(
+        after_help = "Examples:\n  transload profile ./data\n  transload profile pipeline.yaml --table 'orders*' --format json\n  transload profile pipeline.yaml --target --show-values"
+    )]
+    Profile(Profile),
     /// Find mistakes in pipelines, without touching any data
     Check(Check),
     /// Show what a run would do, without doing it
@@ -96,6 +101,8 @@ pub(crate) enum Command {
         after_help = "Examples:\n  transload report 20261121T051500Z-7f3a9c12                    the page beside you\n  transload report 20261121T051500Z-7f3a9c12 --output run.html  where you want it"
     )]
     Report(Report),
+    /// Exchange checks with data contracts of the Open Data Contract Standard
+    Contract(Contract),
     /// Check the audit chain
     Audit(Audit),
     /// Print a JSON Schema for editors
@@ -121,6 +128,28 @@ pub(crate) struct Discover {
     /// Print a pipeline that copies everything that was found
     #[arg(long)]
     pub(crate) pipeline: bool,
+    /// Print such a pipeline with checks that all rows keep; every row is read for that
+    #[arg(long)]
+    pub(crate) checks: bool,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Profile {
+    /// A pipeline, whose source is read, or a folder of files
+    pub(crate) location: String,
+    /// Read the target of the pipeline instead
+    #[arg(long)]
+    pub(crate) target: bool,
+    /// Only tables with this name; `*` stands for any characters
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Vec<String>,
+    /// Show values: frequent ones, and the first and last text
+    #[arg(long)]
+    pub(crate) show_values: bool,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
 }
 
 #[derive(Debug, clap::Args)]
@@ -291,6 +320,46 @@ pub(crate) struct Report {
     /// The file to write, one HTML page; `-` is standard output [default: RUN.html]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Contract {
+    #[command(subcommand)]
+    pub(crate) command: ContractCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContractCommand {
+    /// Print a contract, as YAML, with the checks of a pipeline
+    #[command(
+        after_help = "Examples:\n  transload contract export orders.yaml > orders.odcs.yaml\n  transload contract export orders.yaml --table 'order*'"
+    )]
+    Export(ContractExport),
+    /// Print the rules of a contract as checks, to be put into a pipeline
+    #[command(
+        after_help = "Examples:\n  transload contract import orders.odcs.yaml\n  transload contract import orders.odcs.yaml --table orders --skip-unsupported > checks.yaml"
+    )]
+    Import(ContractImport),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContractExport {
+    /// The pipeline
+    pub(crate) pipeline: PathBuf,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContractImport {
+    /// The contract
+    pub(crate) contract: PathBuf,
+    /// Only tables with this name; `*` stands for any characters
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Vec<String>,
+    /// Leave out rules that cannot be executed, and list them, instead of refusing the contract
+    #[arg(long)]
+    pub(crate) skip_unsupported: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -202,6 +202,7 @@ mod tests {
             failed,
             shapes: Vec::new(),
             values: Vec::new(),
+            figures: serde_json::Value::Null,
             remedy: String::new(),
             duration_micros: Some(2_500_000),
         }

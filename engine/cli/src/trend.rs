@@ -179,6 +179,7 @@ mod tests {
             failed,
             shapes: Vec::new(),
             values: Vec::new(),
+            figures: serde_json::Value::Null,
             remedy: String::new(),
             duration_micros: None,
         }

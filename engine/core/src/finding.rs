@@ -117,6 +117,9 @@ pub struct Finding {
     /// Some of the values themselves; only if they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
+    /// What a later run may compare itself with, for rules that do that.
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub figures: Json,
     /// What a person can do about it.
     pub remedy: String,
     /// Time that was spent on it, in µs, added up over units of work that may have run at the same time; none if nobody

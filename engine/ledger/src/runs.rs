@@ -210,6 +210,18 @@ impl Ledger {
         Ok(runs)
     }
 
+    /// How a load of a pipeline began, and what it has published; `None` if the run is not one of these.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn published(&self, run: &RunId, pipeline: &str) -> Result<Option<(RunStart, Vec<Receipt>)>> {
+        let start: Option<RunStart> = self.read_fact(run, "start").await?;
+        match start.filter(|start| start.pipeline == pipeline && start.command == "run") {
+            Some(start) => Ok(Some((start, self.facts(run, "receipt-").await?))),
+            None => Ok(None),
+        }
+    }
+
     /// Everything about a run.
     ///
     /// # Errors
@@ -410,6 +422,9 @@ mod tests {
             };
             ledger.alerted(&run, &alerted).await.unwrap();
             assert_eq!(ledger.runs().await.unwrap(), std::slice::from_ref(&run));
+            let (began, receipts) = ledger.published(&run, "p").await.unwrap().unwrap();
+            assert_eq!((began, receipts.len()), (start.clone(), 0));
+            assert!(ledger.published(&run, "q").await.unwrap().is_none());
             let summary = ledger.summary(&run).await.unwrap();
             assert_eq!(summary.alerts, [alerted]);
             assert_eq!(summary.alerts[0].to_string(), "slack hooks.slack.com: delivered, 1 try");

@@ -18,6 +18,7 @@ use transload_spec::{Mask, Mode, Problems, ReconcileLevel, Spec, TableSpec};
 
 use crate::checks::View;
 use crate::expr::Expressions;
+use crate::others::{OtherInput, Others};
 use crate::plan::{
     CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, SourceColumn, TablePlan,
 };
@@ -31,6 +32,8 @@ pub struct Build<'a> {
     pub rulebook: (&'a Rulebook, &'a Node),
     /// The tables, wildcards expanded.
     pub tables: Vec<TableInput>,
+    /// Tables that checks of those look at and that are not loaded themselves.
+    pub others: Vec<OtherInput>,
 }
 
 /// One table with what its source says about it.
@@ -49,17 +52,17 @@ pub struct TableInput {
 /// Everything that does not fit together, at its place in the files.
 pub fn build(input: Build<'_>) -> Result<Plan, Problems> {
     let mut problems = Vec::new();
-    let mut tables: Vec<TablePlan> = Vec::new();
+    let mut planned: Vec<(&TableInput, TablePlan)> = Vec::new();
     for table in &input.tables {
-        let mut builder = Table { input: table, rulebook: input.rulebook.0, problems: &mut problems };
-        if let Some(plan) = builder.plan() {
-            if let Some(twin) = tables.iter().find(|t| t.to == plan.to) {
+        if let Some(plan) = plan_table(table, input.rulebook.0, &mut problems) {
+            if let Some((_, twin)) = planned.iter().find(|(_, t)| t.to == plan.to) {
                 let message = format!("`{}` and `{}` both go to `{}`", twin.from, plan.from, plan.to);
                 problems.push(Problem::new(table.spec.to.span, message).hint("give one of them another `to`"));
             }
-            tables.push(plan);
+            planned.push((table, plan));
         }
     }
+    let references = Others::new(&input.tables, &planned, &input.others, input.rulebook.0, &mut problems).plan();
     if !problems.is_empty() {
         return Err(Problems::new(input.spec.files.clone(), problems));
     }
@@ -73,9 +76,15 @@ pub fn build(input: Build<'_>) -> Result<Plan, Problems> {
         target: Connection::from(&input.spec.target),
         quarantine: input.spec.quarantine.as_ref().map(Connection::from),
         alerts: input.spec.alerts.clone(),
-        tables,
+        tables: planned.into_iter().map(|(_, plan)| plan).collect(),
+        references,
     };
     plan.seal().map_err(|e| Problems::new(input.spec.files.clone(), vec![Problem::new(Span::default(), e.to_string())]))
+}
+
+/// Decides what a run needs to know of one table. `None` if it cannot: what is wrong is added to `problems`.
+pub(crate) fn plan_table(input: &TableInput, rulebook: &Rulebook, problems: &mut Vec<Problem>) -> Option<TablePlan> {
+    Table { input, rulebook, problems }.plan()
 }
 
 /// What is wrong with `on_misfit` for a column that is not cast.
@@ -569,7 +578,7 @@ impl Table<'_> {
     }
 }
 
-fn shorten(names: &[&str]) -> String {
+pub(crate) fn shorten(names: &[&str]) -> String {
     const MOST: usize = 12;
     let mut text = names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
     if names.len() > MOST {

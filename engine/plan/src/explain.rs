@@ -26,6 +26,10 @@ impl fmt::Display for Plan {
         for table in &self.tables {
             write!(f, "{table}")?;
         }
+        for reference in &self.references {
+            let (table, pin) = (&reference.read.to, reference.read.pin.describe());
+            writeln!(f, "├─ looks at {table} of the {}\n│  └─ pin        {pin}", reference.place)?;
+        }
         let short = self.fingerprint.get(..16).unwrap_or_default();
         writeln!(f, "fingerprint {short}")
     }
@@ -121,6 +125,13 @@ fn describe_check(check: &Check) -> String {
     let mut text = format!("{} {}{columns}  {}", check.code, check.kind(), check.expected());
     if let Some(filter) = &policy.filter {
         let _ = write!(text, "  where {}", filter.split_whitespace().collect::<Vec<_>>().join(" "));
+    }
+    match &check.before {
+        Some(before) => {
+            let _ = write!(text, "  against run {}", before.run);
+        }
+        None if check.compares() => text.push_str("  nothing to compare with yet"),
+        None => {}
     }
     let _ = write!(text, "  {}: {}", policy.severity(), policy.action());
     if let Some(threshold) = &policy.threshold {

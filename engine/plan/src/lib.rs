@@ -10,6 +10,7 @@ mod checked;
 mod checks;
 mod explain;
 mod expr;
+mod others;
 mod plan;
 mod quarantine;
 pub mod replay;
@@ -17,9 +18,10 @@ mod sql;
 mod transform;
 
 pub use build::{Build, TableInput, build, idle_misfit};
+pub use others::{Comparable, OtherInput};
 pub use plan::{
-    CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, Replay, SourceColumn,
-    TablePlan,
+    CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, Reference, Replay,
+    SourceColumn, TablePlan,
 };
 pub use quarantine::{AsideNames, LINE_CODE, MISFIT_CODE};
 pub use sql::check_expression;

@@ -9,7 +9,7 @@ use transload_core::connector::{Expected, Partition, WriteMode};
 use transload_core::decode::Kinded;
 use transload_core::{Error, LogicalType, Node, Pin, Result, RunId, Split, TableName};
 use transload_digest::Algorithm;
-use transload_quality::Check;
+use transload_quality::{Before, Check, Place};
 use transload_spec::file::MetadataColumn;
 use transload_spec::{Alert, ReconcileLevel};
 
@@ -44,6 +44,19 @@ pub struct Plan {
     pub alerts: Vec<Alert>,
     /// The tables.
     pub tables: Vec<TablePlan>,
+    /// Tables that checks look at and that are not loaded themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+}
+
+/// A table that checks of others look at.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// Where it is.
+    pub place: Place,
+    /// How it is read. Nothing is written, so what else stands in it is of no account.
+    pub read: TablePlan,
 }
 
 /// A connection as data.
@@ -240,6 +253,19 @@ impl Plan {
         Ok(transload_digest::hex(&Sha256::digest(text)))
     }
 
+    /// Gives every check that compares itself with an earlier run what `find` knows of that run, by the target table.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if it cannot be written as JSON.
+    pub fn against(mut self, find: impl Fn(&TableName, &Check) -> Option<Before>) -> Result<Self> {
+        for table in &mut self.tables {
+            for check in table.checks.iter_mut().filter(|c| c.compares()) {
+                check.before = find(&table.to, check);
+            }
+        }
+        self.seal()
+    }
+
     /// The plan as JSON for a file.
     ///
     /// # Errors
@@ -287,18 +313,12 @@ impl TablePlan {
         self.columns.iter().enumerate().filter(|(_, c)| !matches!(c.origin, Origin::Metadata(_)))
     }
 
-    /// What a second look for one check has to read: the same rows, in no more columns than it takes.
+    /// The plan of a second look for one check, beside those that decide about rows.
     #[must_use]
     pub fn narrowed(&self, check: &Check) -> Self {
         let mut plan = self.clone();
         plan.checks.retain(Check::quarantines);
         plan.checks.push(check.clone());
-        // An expression may read any column, and so may what puts rows aside. Filters see columns as they are cast.
-        if !self.can_quarantine() && check.expressions().is_empty() {
-            plan.columns.retain(|c| c.cast.is_some() || check.columns().iter().any(|name| name.value == c.name));
-            plan.key.clear();
-            plan.partition_by.clear();
-        }
         plan
     }
 

@@ -73,6 +73,8 @@ pub struct Transform {
     /// The source columns that are scanned, and where each source column stands among them.
     projection: Vec<usize>,
     positions: Vec<Option<usize>>,
+    /// For each source column that is not scanned a batch of NULLs.
+    absent: Vec<Option<ArrayRef>>,
 }
 
 struct SourceCast {
@@ -129,6 +131,9 @@ pub struct Transformed {
     /// Highest value of the cursor among rows that were not filtered.
     pub cursor: Option<ScalarValue>,
 }
+
+/// Rows for which NULLs are made in advance: what a source gives at once.
+const BATCH_ROWS: usize = 8192;
 
 impl Transform {
     /// Makes a table's plan executable for rows of `source`.
@@ -309,6 +314,13 @@ impl Transform {
                 .collect::<Fields>(),
         ));
 
+        let absent = cast_schema
+            .fields()
+            .iter()
+            .zip(&positions)
+            .map(|(f, at)| at.is_none().then(|| new_null_array(f.data_type(), BATCH_ROWS)))
+            .collect();
+
         let output = Arc::new(Schema::new(fields));
         Ok(Self {
             source: Arc::clone(source),
@@ -328,6 +340,7 @@ impl Transform {
             cursor,
             projection,
             positions,
+            absent,
         })
     }
 
@@ -500,7 +513,10 @@ impl Transform {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
         for (i, cast) in self.casts.iter().enumerate() {
             let Some(at) = self.positions[i] else {
-                columns.push(new_null_array(self.cast_schema.field(i).data_type(), rows));
+                columns.push(match &self.absent[i] {
+                    Some(nulls) if rows <= nulls.len() => nulls.slice(0, rows),
+                    _ => new_null_array(self.cast_schema.field(i).data_type(), rows),
+                });
                 continue;
             };
             let array = batch.column(at);

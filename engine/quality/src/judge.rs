@@ -1,5 +1,6 @@
 //! From what was counted to findings.
 
+use serde_json::Value as Json;
 use transload_core::finding::{Action, CheckOutcome, CheckTally, Finding};
 use transload_core::{Error, ErrorKind, Result, TableName};
 
@@ -44,12 +45,12 @@ fn finding(check: &Check, table: &TableName, tallies: &[&CheckTally], facts: &Fa
     let definition = check.rule.definition();
     let policy = definition.policy();
     let evaluated = tallies.iter().map(|t| t.evaluated).sum();
-    let ruling = match definition.scope() {
-        Scope::Rows => None,
+    let (ruling, figures) = match definition.scope() {
+        Scope::Rows => (None, Json::Null),
         _ => {
-            // The second look leaves no state for rules that do not need it, and units none for those that do.
+            // The second look leaves no state for rules that do not need it, and units none for rules about keys.
             let states: Vec<_> = tallies.iter().map(|t| &t.state).filter(|s| !s.is_null()).cloned().collect();
-            Some(definition.judge(&states, facts)?)
+            (Some(definition.judge_against(&states, facts, check.before.as_ref())?), definition.figures(&states)?)
         }
     };
     let failed = match &ruling {
@@ -82,6 +83,7 @@ fn finding(check: &Check, table: &TableName, tallies: &[&CheckTally], facts: &Fa
         failed,
         shapes,
         values: tallies.iter().flat_map(|t| &t.values).take(VALUES).cloned().collect(),
+        figures,
         remedy: remedy(definition.scope(), policy.action(), definition.remedy()),
         duration_micros: duration(tallies),
     })

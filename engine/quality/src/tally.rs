@@ -11,7 +11,7 @@ use transload_core::finding::CheckTally;
 use crate::shape::shape;
 
 /// Rows that break a rule whose values are looked at, per unit and check.
-const LOOKED_AT: usize = 256;
+pub(crate) const LOOKED_AT: usize = 256;
 /// Different shapes that are kept.
 pub(crate) const SHAPES: usize = 8;
 /// Values that are kept, if they were asked for.
@@ -111,25 +111,37 @@ impl Counted {
         if self.looked_at >= LOOKED_AT || columns.is_empty() {
             return Ok(());
         }
-        let options = FormatOptions::default();
-        let arrays: Vec<&ArrayRef> = columns.iter().map(|c| batch.column(*c)).collect();
-        let shown: Vec<ArrayFormatter<'_>> =
-            arrays.iter().map(|a| ArrayFormatter::try_new(a.as_ref(), &options)).collect::<Result<_, _>>()?;
-        let text = |row: usize, of: &dyn Fn(&str) -> String| {
-            let one = |(array, shown): (&&ArrayRef, &ArrayFormatter<'_>)| match array.is_null(row) {
-                true => "NULL".to_string(),
-                false => of(&shown.value(row).to_string()),
-            };
-            arrays.iter().zip(&shown).map(one).collect::<Vec<_>>().join(", ")
-        };
+        let shown = Shown::new(columns.iter().map(|c| batch.column(*c)))?;
         for row in broken.set_indices().take(LOOKED_AT - self.looked_at) {
             self.looked_at += 1;
-            add_shape(&mut self.tally.shapes, text(row, &shape), 1);
+            add_shape(&mut self.tally.shapes, shown.text(row, shape), 1);
             if self.show_values && self.tally.values.len() < VALUES {
-                self.tally.values.push(text(row, &str::to_string));
+                self.tally.values.push(shown.text(row, str::to_string));
             }
         }
         Ok(())
+    }
+}
+
+/// The values of some columns as text, row by row.
+pub(crate) struct Shown<'a>(Vec<(&'a ArrayRef, ArrayFormatter<'a>)>);
+
+impl<'a> Shown<'a> {
+    pub(crate) fn new(columns: impl Iterator<Item = &'a ArrayRef>) -> Result<Self> {
+        let options = FormatOptions::default();
+        let one = |column: &'a ArrayRef| -> Result<(&'a ArrayRef, ArrayFormatter<'a>)> {
+            Ok((column, ArrayFormatter::try_new(column.as_ref(), &options)?))
+        };
+        Ok(Self(columns.map(one).collect::<Result<_>>()?))
+    }
+
+    /// One row, with each value that is not NULL as `of` shows it.
+    pub(crate) fn text(&self, row: usize, of: impl Fn(&str) -> String) -> String {
+        let one = |(array, shown): &(&ArrayRef, ArrayFormatter<'_>)| match array.is_null(row) {
+            true => "NULL".to_string(),
+            false => of(&shown.value(row).to_string()),
+        };
+        self.0.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -5,10 +5,12 @@
 //! are judged; if none demands to stop, it is committed, and its receipt says what was done. Whether that is true is
 //! for `reconcile` to find out. A run that is only there for the checks stops when they are judged.
 
+mod keys;
 mod limits;
 mod load;
 mod look;
 mod nowhere;
+mod profile;
 mod second_look;
 mod table;
 mod unit;
@@ -17,3 +19,4 @@ pub use datafusion::prelude::SessionContext as Session;
 pub use limits::Limits;
 pub use load::{Load, TableOutcome, run};
 pub use look::look;
+pub use profile::profile;

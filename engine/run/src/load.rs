@@ -214,7 +214,7 @@ async fn judge(
     *findings = tokio::select! {
         biased;
         () = load.cancel.cancelled() => Err(stopped()),
-        found = table.judge(units, &load.rulebook, session, load.clock.ticks()) => found,
+        found = table.judge(load, units, session) => found,
     }?;
     if !findings.is_empty() {
         load.journal.record_findings(&table.plan.to, findings).await?;

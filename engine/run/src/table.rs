@@ -5,18 +5,17 @@ use std::sync::Arc;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use transload_coerce::{Loss, Rulebook};
-use transload_core::clock::Ticks;
 use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::journal::StagedUnit;
 use transload_core::value::Loss as LossCount;
-use transload_core::{CommitKey, Error, Finding, Receipt, Result, Sink, Source, TableName, fault};
+use transload_core::{CommitKey, Endpoint, Error, Finding, Receipt, Result, Sink, Source, TableName, fault};
 use transload_digest::{Algorithm, sum_texts};
 use transload_plan::{RunFacts, TablePlan, Transform};
-use transload_quality::Facts;
+use transload_quality::{Check, Facts, Place};
 
 use crate::load::Load;
 use crate::nowhere::Nowhere;
-use crate::second_look::SecondLook;
+use crate::second_look::{OtherTable, SecondLook};
 use crate::unit::{add_losses, counts};
 
 /// Where the rows of a table go, and those that are put aside.
@@ -50,7 +49,38 @@ pub(crate) struct Table {
     pub(crate) compared: Vec<usize>,
     pub(crate) started: String,
     source: Arc<dyn Source>,
+    /// The other tables that its checks look at.
+    others: Vec<OtherTable>,
     facts: RunFacts,
+}
+
+/// Opens a table as it was planned.
+async fn open_pinned(endpoint: &Arc<dyn Endpoint>, plan: &TablePlan) -> Result<Arc<dyn Source>> {
+    let source = endpoint.source(&plan.from, &ReadSpec { pin: Some(plan.pin.clone()) }).await?;
+    if *source.pin() != plan.pin || source.splits() != plan.splits {
+        return Err(Error::config("the source is no longer what was planned")
+            .with("table", plan.from.as_str())
+            .hint("make a new plan"));
+    }
+    Ok(source)
+}
+
+/// Opens the other tables that checks look at, each once.
+async fn open_others(load: &Load, checks: &[Check]) -> Result<Vec<OtherTable>> {
+    let mut others: Vec<OtherTable> = Vec::new();
+    for other in checks.iter().filter_map(Check::other) {
+        if others.iter().any(|open| open.is(&other)) {
+            continue;
+        }
+        let plan = load.plan.other(&other).ok_or_else(|| Error::internal("a check looks at a table without a plan"))?;
+        let endpoint = match other.place {
+            Place::Pipeline | Place::Source => &load.source,
+            Place::Target => &load.target,
+        };
+        let source = open_pinned(endpoint, plan).await?;
+        others.push(OtherTable { place: other.place, plan: plan.clone(), source });
+    }
+    Ok(others)
 }
 
 impl Table {
@@ -64,12 +94,8 @@ impl Table {
         rulebook: &Rulebook,
         session: &SessionContext,
     ) -> Result<Self> {
-        let source = load.source.source(&plan.from, &ReadSpec { pin: Some(plan.pin.clone()) }).await?;
-        if *source.pin() != plan.pin || source.splits() != plan.splits {
-            return Err(Error::config("the source is no longer what was planned")
-                .with("table", plan.from.as_str())
-                .hint("make a new plan"));
-        }
+        let source = open_pinned(&load.source, plan).await?;
+        let others = open_others(load, &plan.checks).await?;
         let facts = RunFacts {
             run_id: load.run.to_string(),
             started_micros: load.started_micros,
@@ -99,6 +125,7 @@ impl Table {
             quarantine,
             started: load.clock.stamp(),
             source,
+            others,
             facts,
         })
     }
@@ -131,12 +158,20 @@ impl Table {
     /// Judges the checks by what all units counted, before anything is published.
     pub(crate) async fn judge(
         &self,
+        load: &Load,
         units: &[StagedUnit],
-        rulebook: &Rulebook,
         session: &SessionContext,
-        ticks: Ticks,
     ) -> Result<Vec<Finding>> {
-        let look = SecondLook { plan: &self.plan, source: &self.source, rulebook, facts: &self.facts, session, ticks };
+        let look = SecondLook {
+            plan: &self.plan,
+            source: &self.source,
+            others: &self.others,
+            rulebook: &load.rulebook,
+            facts: &self.facts,
+            session,
+            show_values: load.show_values,
+            ticks: load.clock.ticks(),
+        };
         let again = look.tally().await?;
         let tallies: Vec<_> = units.iter().map(|u| u.checks.as_slice()).chain(again.as_deref()).collect();
         let columns = self.plan.compared().map(|(_, c)| (c.name.as_str(), &c.ty)).collect();

@@ -20,6 +20,14 @@ pub use file::{CheckEntry, ColumnSettings, Mask, Mode, PartitionBy, ReconcileLev
 pub use problems::{Files, Problems};
 pub use resolve::{Outside, Overrides, Spec, TableSpec, load};
 
+/// Writes a value as a YAML document, which [`parse_document`] reads back as it was.
+///
+/// # Errors
+/// [`Internal`](transload_core::ErrorKind::Internal) if it cannot be written as YAML.
+pub fn write_document<T: serde::Serialize>(value: &T) -> transload_core::Result<String> {
+    yaml::write(value)
+}
+
 /// Reads any YAML document as a spanned tree, under the budgets of a pipeline.
 ///
 /// # Errors

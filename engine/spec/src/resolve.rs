@@ -71,6 +71,18 @@ pub struct TableSpec {
 }
 
 impl TableSpec {
+    /// A table as it stands, without settings of a pipeline.
+    pub fn plain(name: &Spanned<String>) -> Self {
+        Self {
+            from: name.clone(),
+            to: name.clone(),
+            except: Vec::new(),
+            settings: Settings::default(),
+            own_columns: Vec::new(),
+            own_checks: Vec::new(),
+        }
+    }
+
     /// Whether the name stands for any number of tables. (`**` is a pattern for the files of one table.)
     pub fn is_wildcard(&self) -> bool {
         is_wildcard(&self.from.value)

@@ -2,9 +2,11 @@
 
 pub(crate) mod audit;
 pub(crate) mod check;
+pub(crate) mod contract;
 pub(crate) mod discover;
 pub(crate) mod init;
 pub(crate) mod plan;
+pub(crate) mod profile;
 pub(crate) mod reconcile;
 pub(crate) mod replay;
 pub(crate) mod report;

@@ -11,7 +11,7 @@ use transload_core::{CommitKey, Endpoint, Error, ErrorKind, Pin, Resolve, Result
 use transload_ledger::{Ledger, RunSummary};
 use transload_plan::replay::{self, Cell, Line, Missing, Patch, Restored, quarantined};
 use transload_plan::{Build, Connection, Plan, Replay, TableInput, TablePlan, build};
-use transload_spec::TableSpec;
+use transload_spec::{CheckEntry, TableSpec};
 
 use crate::args;
 use crate::commands::run::{Asked, Ended, begin, go_on, run_id};
@@ -272,16 +272,19 @@ impl Replaying<'_> {
                 true => t.expand(from.as_str()).filter(|t| t.to.value == to.as_str()),
                 false => (t.to.value == to.as_str()).then(|| t.clone()),
             };
-            let spec = checked.spec.tables.iter().find_map(fitting).ok_or_else(|| {
+            let mut spec = checked.spec.tables.iter().find_map(fitting).ok_or_else(|| {
                 Error::config(format!("the amended pipeline has no table that goes to `{to}`"))
                     .with("file", file.clone())
             })?;
+            if let Some(checks) = &mut spec.settings.checks {
+                checks.value.retain(|check| !looks_elsewhere(&check.value));
+            }
             let declared = replay::declared(&left.table);
             let source = Restored::new(Arc::clone(inner), &replay::columns(&left.table), &declared, None)?;
             tables.push(TableInput { spec, source: Arc::new(source), state: None });
         }
         let rulebook = (&checked.rulebook, &checked.rulebook_node);
-        let mut plan = build(Build { spec: &checked.spec, rulebook, tables })?;
+        let mut plan = build(Build { spec: &checked.spec, rulebook, tables, others: Vec::new() })?;
         let mut rules = Vec::with_capacity(inputs.len());
         for Input { left, .. } in inputs {
             let amended = plan.tables.iter().find(|t| t.to == left.table.to).cloned();
@@ -331,6 +334,12 @@ fn recorded(inputs: &[Input]) -> Result<(Plan, Vec<TablePlan>)> {
             .hint("replay them one after the other, each with --table"));
     }
     Ok((base, inputs.iter().map(|i| i.left.table.clone()).collect()))
+}
+
+/// Whether a check looks at another table, which a replay does not.
+fn looks_elsewhere(entry: &CheckEntry) -> bool {
+    let checks = transload_quality::read(&entry.0.kind, &entry.0.options, &mut Vec::new());
+    checks.iter().any(|check| check.other().is_some())
 }
 
 /// Whether a run has committed a table, whatever it wrote down of it.

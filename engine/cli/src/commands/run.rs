@@ -14,6 +14,7 @@ use crate::alerts::{Desk, News, TableNews};
 use crate::args::{Global, Quality, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
 use crate::connectors::{self, planned, quarantine, rows_of};
+use crate::earlier;
 use crate::metrics::{self, Measured, MeasuredTable};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
@@ -34,7 +35,7 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
         }
         (None, Some(path)) => {
             let checked = pipeline::check(path, &args.selection.overrides)?;
-            pipeline::plan(&checked, &args.selection.table, Purpose::Load).await?
+            earlier::remembered(pipeline::plan(&checked, &args.selection.table, Purpose::Load).await?, global).await?
         }
         (None, None) => return Err(Error::new(ErrorKind::Usage, "a pipeline or a plan is needed").into()),
     };

@@ -44,7 +44,7 @@ pub fn declared(table: &TablePlan) -> Vec<(String, LogicalType)> {
 /// What a replay does with one table whose rows are in `source`, by the rules of `rules`.
 ///
 /// Rules about single rows put rows aside instead of stopping, and so do values that do not fit: what passes is added,
-/// the rest is kept. Rules about the table as a whole are not judged, and a cursor is left where it is.
+/// the rest is kept. Rules about the table as a whole or about another table are not judged, and a cursor is left where it is.
 ///
 /// # Errors
 /// [`Internal`](transload_core::ErrorKind::Internal) if a rule cannot be written as JSON.
@@ -77,7 +77,7 @@ pub fn table(rules: &TablePlan, replay: Replay, source: &dyn Source, expected: E
 /// # Errors
 /// [`Internal`](transload_core::ErrorKind::Internal) if it cannot be written as JSON.
 pub fn plan(base: &Plan, tables: Vec<TablePlan>) -> Result<Plan> {
-    Plan { tables, ..base.clone() }.seal()
+    Plan { tables, references: Vec::new(), ..base.clone() }.seal()
 }
 
 /// Whether rows that `amended` makes can be added to those that `rules` made.
