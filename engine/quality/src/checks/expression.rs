@@ -68,7 +68,7 @@ impl Definition for Expression {
     }
 
     fn remedy(&self) -> &'static str {
-        "find out which of the columns is wrong in the source, or put such rows aside with `action: quarantine`"
+        "find out which of the columns is wrong in the source"
     }
 
     fn work(&self, setting: &Setting<'_>) -> Result<Work, String> {
