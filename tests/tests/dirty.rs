@@ -9,7 +9,8 @@ const ASIDE: &str = "
 import glob, json, sys
 import pyarrow.parquet as pq
 rows = [row for file in glob.glob(sys.argv[1] + '/*.parquet') for row in pq.read_table(file).to_pylist()]
-aside = {str(row['_transload_position']): sorted(row['_transload_reason'].split('; ')) for row in rows}
+says = lambda rule: ('' if rule['code'] in ('C001', 'L001') else rule['code'] + ' ') + rule['reason']
+aside = {str(row['_position']): sorted(map(says, row['_rules'])) for row in rows}
 assert len(aside) == len(rows)
 print(json.dumps(aside))
 ";

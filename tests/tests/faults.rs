@@ -272,6 +272,7 @@ fn rows_go_into_quarantine_once_however_often_a_load_is_killed() {
         "stage.written=return(kill)",
         "commit.renamed=return(kill)",
         "commit.published=return(kill)",
+        "run.aside=return(kill)",
         "commit.begun=1*off->return(kill)",
         "commit.published=1*off->return(kill)",
         "run.receipt=return(kill)",
@@ -293,6 +294,8 @@ fn rows_go_into_quarantine_once_however_often_a_load_is_killed() {
         assert_eq!(found["tables"].as_array().unwrap().len(), 1, "{fault}");
         assert_eq!(found["tables"][0]["name"], format!("{run}/sales"), "{fault}");
         assert_eq!(found["tables"][0]["rows"], 4, "{fault}");
+        let manifests = bench.all_files(&format!(".transload/quarantine/{run}/sales/_transload/manifest"));
+        assert_eq!(manifests.len(), 1, "{fault}: the quarantine was committed more than once");
     }
 }
 

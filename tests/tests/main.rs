@@ -22,6 +22,7 @@ mod profile;
 mod quality;
 mod readme;
 mod references;
+mod replay;
 mod report;
 mod s3;
 mod schemas;

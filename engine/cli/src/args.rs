@@ -82,6 +82,11 @@ pub(crate) enum Command {
     Run(Run),
     /// Go on with a run that was killed
     Resume(Resume),
+    /// Read again what a run put aside, and add to the target what passes now
+    #[command(
+        after_help = "Examples:\n  transload replay 20261121T051500Z-7f3a9c12                             by the rules of the run\n  transload replay 20261121T051500Z-7f3a9c12 --pipeline amended.yaml    by the rules of this file\n  transload replay 20261121T051500Z-7f3a9c12 --table orders --patch repaired.csv\n\nA patch is a CSV file: `_split` and `_position` name a row as the quarantine does, other columns give it new\nvalues. An empty cell leaves a value as it is, NULL takes it away, \"\" is the empty text."
+    )]
+    Replay(Replay),
     /// Compare source and target again
     #[command(
         after_help = "Examples:\n  transload reconcile flights.yaml                        both sides as they are now\n  transload reconcile --run 20261121T051500Z-7f3a9c12   both sides as that run pinned them"
@@ -241,6 +246,31 @@ pub(crate) struct Quality {
 pub(crate) struct Resume {
     /// The run
     pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
+    #[command(flatten)]
+    pub(crate) quality: Quality,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Replay {
+    /// The run that put rows aside
+    pub(crate) run: String,
+    /// Only tables with this name in the target; `*` stands for any characters
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Vec<String>,
+    /// Amended rules: the run's pipeline with other checks, filters or expressions
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pipeline: Option<PathBuf>,
+    /// The environment of the amended pipeline to use
+    #[arg(long, value_name = "NAME", requires = "pipeline")]
+    pub(crate) env: Option<String>,
+    /// A table setting that wins over the amended pipeline's
+    #[arg(long, value_name = "KEY=VALUE", requires = "pipeline")]
+    pub(crate) set: Vec<String>,
+    /// New values for single rows of one table: a CSV file with their split and position
+    #[arg(long, value_name = "FILE")]
+    pub(crate) patch: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) resources: Resources,
     #[command(flatten)]

@@ -77,6 +77,7 @@ fn run(args: Args, output: &Output) -> Result<u8, Failure> {
                     Command::Plan(args) => commands::plan::plan(&args, &global, output).await,
                     Command::Run(args) => commands::run::run(&args, &global, output).await,
                     Command::Resume(args) => commands::run::resume(&args, &global, output).await,
+                    Command::Replay(args) => commands::replay::replay(&args, &global, output).await,
                     Command::Reconcile(args) => commands::reconcile::reconcile(&args, &global, output).await,
                     Command::Runs(args) => commands::runs::runs(&args, &global, output).await,
                     Command::Show(args) => commands::show::show(&args, &global, output).await,

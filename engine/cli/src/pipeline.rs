@@ -52,6 +52,9 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
     for other in &spec.other_targets {
         open(other, &resolver, &mut problems);
     }
+    for quarantine in spec.quarantine.iter().chain(&spec.other_quarantines) {
+        check_quarantine(quarantine, &resolver, &mut problems);
+    }
     for table in &spec.tables {
         problems.extend(check_table(table, source.as_deref(), target.as_deref(), &spec));
     }
@@ -65,6 +68,24 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
 
 fn open(connection: &Kinded, resolver: &Arc<dyn Resolve>, problems: &mut Vec<Problem>) -> Option<Arc<dyn Endpoint>> {
     endpoint(&connection.kind, &connection.options, resolver).map_err(|found| problems.extend(found)).ok()
+}
+
+/// Whether rows can be put aside there.
+fn check_quarantine(connection: &Kinded, resolver: &Arc<dyn Resolve>, problems: &mut Vec<Problem>) {
+    let Some(quarantine) = open(connection, resolver, problems) else { return };
+    if let Err(reason) = quarantine.check_write(&adding(&TableName::new(""))) {
+        problems.push(Problem::new(connection.kind.span, reason));
+    }
+}
+
+/// How rows are added to a table by a run that there is not yet.
+pub(crate) fn adding(table: &TableName) -> WriteSpec {
+    WriteSpec {
+        commit: CommitKey::new(&RunId::new(&Clock::system()), table),
+        mode: WriteMode::Append,
+        partition_by: Vec::new(),
+        expected: Expected::Anything,
+    }
 }
 
 fn open_source(
@@ -254,15 +275,7 @@ pub(crate) async fn input(checked: &Checked, spec: TableSpec, purpose: Purpose) 
     let to = TableName::new(spec.to.value.clone());
     let state = match purpose {
         Purpose::Compare => None,
-        Purpose::Load => {
-            let write = WriteSpec {
-                commit: CommitKey::new(&RunId::new(&Clock::system()), &to),
-                mode: WriteMode::Append,
-                partition_by: Vec::new(),
-                expected: Expected::Anything,
-            };
-            checked.target.sink(&to, Arc::new(Schema::empty()), &write).await?.state().await?
-        }
+        Purpose::Load => checked.target.sink(&to, Arc::new(Schema::empty()), &adding(&to)).await?.state().await?,
     };
     Ok(TableInput { spec, source, state })
 }

@@ -197,7 +197,8 @@ mod tests {
             show_values: false,
         };
         let (receipts, verdicts) = (Vec::new(), Vec::new());
-        RunSummary { start, end: None, receipts, findings, verdicts, staged_units: 0, alerts: Vec::new() }
+        let (replays, alerts) = (Vec::new(), Vec::new());
+        RunSummary { start, end: None, receipts, findings, verdicts, staged_units: 0, replays, alerts }
     }
 
     #[test]

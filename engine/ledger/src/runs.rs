@@ -21,7 +21,7 @@ pub struct RunStart {
     pub run: RunId,
     /// The pipeline.
     pub pipeline: String,
-    /// `run` or `reconcile`.
+    /// `run`, `replay` or `reconcile`.
     pub command: String,
     /// When, RFC 3339.
     pub at: String,
@@ -34,6 +34,24 @@ pub struct RunStart {
     /// Whether some of the values that break a rule may be kept and shown.
     #[serde(default)]
     pub show_values: bool,
+}
+
+impl RunStart {
+    /// Whether the run moves rows, and does not only compare them.
+    pub fn is_load(&self) -> bool {
+        matches!(self.command.as_str(), "run" | "replay")
+    }
+}
+
+/// What is written when another run begins to read what this one put aside of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// The target table.
+    pub table: TableName,
+    /// The other run.
+    pub by: RunId,
+    /// How often somebody has begun to, this time included.
+    pub attempt: u32,
 }
 
 /// What is written when a run ends; a run that is resumed can end several times.
@@ -111,6 +129,8 @@ pub struct RunSummary {
     pub verdicts: Vec<Verdict>,
     /// Units that are staged.
     pub staged_units: usize,
+    /// Runs that began to read what this one put aside, for each table in their order.
+    pub replays: Vec<Replayed>,
     /// Alerts that were sent, in their order.
     pub alerts: Vec<Alerted>,
 }
@@ -151,6 +171,20 @@ impl Ledger {
     /// As the store fails.
     pub async fn verdict(&self, run: &RunId, verdict: &Verdict) -> Result<()> {
         self.numbered_fact(run, &format!("verdict-{}", short(&verdict.to)), verdict).await
+    }
+
+    /// Says that another run is about to read what `run` put aside of a table, and returns which run is: the first
+    /// that said so for this attempt.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn begin_replay(&self, run: &RunId, replayed: &Replayed) -> Result<RunId> {
+        let name = format!("replayed-{}-{:04}", short(&replayed.table), replayed.attempt);
+        if self.fact(run, &name, replayed).await? {
+            return Ok(replayed.by.clone());
+        }
+        let first: Option<Replayed> = self.read_fact(run, &name).await?;
+        first.map(|r| r.by).ok_or_else(|| Error::internal("a fact was there and is gone").with("object", name))
     }
 
     /// Writes down what became of an alert.
@@ -213,6 +247,7 @@ impl Ledger {
             findings: self.findings(run).await?,
             verdicts: newest,
             staged_units: self.facts::<StagedUnit>(run, "unit-").await?.len(),
+            replays: self.facts(run, "replayed-").await?,
             alerts: self.facts(run, "alert-").await?,
         })
     }
@@ -229,8 +264,9 @@ impl Ledger {
                 break;
             }
             let Some(start) = self.read_fact::<RunStart>(run, "start").await? else { continue };
-            let is_one =
-                start.pipeline == until.pipeline && start.command != "reconcile" && start.at_micros <= until.at_micros;
+            // What a replay finds in rows that were put aside says nothing about those that come from the source.
+            let judges_the_source = !matches!(start.command.as_str(), "reconcile" | "replay") || start.run == until.run;
+            let is_one = start.pipeline == until.pipeline && judges_the_source && start.at_micros <= until.at_micros;
             if is_one {
                 found.push(PastRun { findings: self.findings(run).await?, start });
             }
@@ -362,6 +398,17 @@ mod tests {
                 let end = RunEnd { status: status.into(), exit_code: 0, resumable: false, error: None, at: "t".into() };
                 ledger.end(&run, &end).await.unwrap();
             }
+            let table = TableName::new("t");
+            let others = [1, 1, 2].map(|attempt| (attempt, RunId::new(&Clock::system())));
+            let mut first = Vec::new();
+            for (attempt, by) in &others {
+                let replayed = Replayed { table: table.clone(), by: by.clone(), attempt: *attempt };
+                first.push(ledger.begin_replay(&run, &replayed).await.unwrap());
+            }
+            let [(_, one), _, (_, three)] = &others;
+            assert_eq!(first, [one.clone(), one.clone(), three.clone()], "the second came too late");
+            let said = ledger.summary(&run).await.unwrap().replays;
+            assert_eq!(said.into_iter().map(|r| r.by).collect::<Vec<_>>(), [one.clone(), three.clone()]);
             let alerted = Alerted {
                 alert: 1,
                 kind: "slack".into(),

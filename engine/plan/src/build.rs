@@ -6,8 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
 use transload_core::connector::{
-    DECLARED_TYPE, Expected, FAULT_COLUMN, Partition, RAW_COLUMN, TableState, Transform as PartitionTransform,
-    WriteMode,
+    DECLARED_TYPE, Expected, Partition, TableState, Transform as PartitionTransform, WriteMode,
 };
 use transload_core::decode::closest;
 use transload_core::tree::Spanned;
@@ -23,6 +22,7 @@ use crate::others::{OtherInput, Others};
 use crate::plan::{
     CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, SourceColumn, TablePlan,
 };
+use crate::quarantine::is_value;
 
 /// What a plan is made from.
 pub struct Build<'a> {
@@ -74,6 +74,7 @@ pub fn build(input: Build<'_>) -> Result<Plan, Problems> {
         rulebook: input.rulebook.1.clone(),
         source: Connection::from(&input.spec.source),
         target: Connection::from(&input.spec.target),
+        quarantine: input.spec.quarantine.as_ref().map(Connection::from),
         alerts: input.spec.alerts.clone(),
         tables: planned.into_iter().map(|(_, plan)| plan).collect(),
         references,
@@ -139,7 +140,7 @@ impl Table<'_> {
 
         let mut columns = Vec::new();
         for (column, field) in source_columns.iter().zip(schema.fields()) {
-            if column.name != FAULT_COLUMN && column.name != RAW_COLUMN {
+            if is_value(&column.name) {
                 columns.extend(self.column(column, field));
             }
         }
@@ -216,6 +217,7 @@ impl Table<'_> {
                 },
             },
             estimated_rows,
+            replay: None,
             labels: settings
                 .labels
                 .iter()

@@ -4,15 +4,22 @@ use std::fmt::{self, Write};
 
 use transload_coerce::Loss;
 use transload_core::connector::{Transform as PartitionTransform, WriteMode};
+use transload_core::tree::Value;
 use transload_quality::Check;
 use transload_spec::{Alert, ReconcileLevel};
 
 use crate::plan::{ColumnPlan, Origin, Plan, TablePlan};
+use crate::quarantine::AsideNames;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "pipeline {} (archetype {})", self.pipeline, self.archetype)?;
         writeln!(f, "  {} → {}", self.source.kind, self.target.kind)?;
+        if let Some(Value::Text(url)) =
+            self.quarantine.as_ref().and_then(|q| q.options.get("url")).map(|url| &url.value)
+        {
+            writeln!(f, "  put aside in {url}")?;
+        }
         for alert in &self.alerts {
             writeln!(f, "  alert to {}", describe_alert(alert))?;
         }
@@ -31,6 +38,9 @@ impl fmt::Display for Plan {
 impl fmt::Display for TablePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "├─ {} → {}", self.from, self.to)?;
+        if let Some(replay) = &self.replay {
+            writeln!(f, "│  ├─ replays    what run {} put aside of {}", replay.run, replay.from)?;
+        }
         let rows = self.estimated_rows.map_or_else(|| "rows unknown".to_string(), |r| format!("about {r} rows"));
         let splits = self.splits.len();
         writeln!(f, "│  ├─ pin        {}", self.pin.describe())?;
@@ -52,6 +62,17 @@ impl fmt::Display for TablePlan {
         }
         for check in &self.checks {
             writeln!(f, "│  │  ├─ {}", describe_check(check))?;
+        }
+        let names = self.aside_names();
+        let others: Vec<&str> = names
+            .all()
+            .into_iter()
+            .zip(AsideNames::beside(&[]).all())
+            .filter(|(a, b)| a != b)
+            .map(|(a, _)| a)
+            .collect();
+        if self.can_quarantine() && !others.is_empty() {
+            writeln!(f, "│  ├─ put aside  with own columns named {}", others.join(", "))?;
         }
         let layout: Vec<String> = self
             .partition_by

@@ -7,11 +7,13 @@ use sha2::{Digest, Sha256};
 use transload_coerce::{Loss, MaskKind};
 use transload_core::connector::{Expected, Partition, WriteMode};
 use transload_core::decode::Kinded;
-use transload_core::{Error, LogicalType, Node, Pin, Result, Split, TableName};
+use transload_core::{Error, LogicalType, Node, Pin, Result, RunId, Split, TableName};
 use transload_digest::Algorithm;
 use transload_quality::{Before, Check, Place};
 use transload_spec::file::MetadataColumn;
 use transload_spec::{Alert, ReconcileLevel};
+
+use crate::quarantine::{AsideNames, is_kept};
 
 /// Version of the plan's own format.
 const VERSION: u32 = 1;
@@ -34,6 +36,9 @@ pub struct Plan {
     pub source: Connection,
     /// Where tables go to.
     pub target: Connection,
+    /// Where rows go that are put aside; beside the ledger, if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Connection>,
     /// Who is told how a run ended. References to secrets are not resolved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<Alert>,
@@ -108,6 +113,27 @@ pub struct TablePlan {
     /// What it belongs to; alerts choose by it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Set if the rows do not come from the source but from what an earlier run put aside of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
+}
+
+/// The rows of a quarantine that are read instead of the source.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    /// The run that put them aside, last.
+    pub run: RunId,
+    /// The table's name in the source that they came from, first.
+    pub from: TableName,
+    /// How often somebody has begun to read them, this time included: of each number there is only one.
+    pub attempt: u32,
+    /// Where that run's quarantine is; beside the ledger, if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Connection>,
+    /// The artifact with the values that are put in before anything else happens, if there is a patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<String>,
 }
 
 /// A column of the source.
@@ -271,6 +297,17 @@ impl Plan {
 }
 
 impl TablePlan {
+    /// The table's name in the source that its rows came from first, which is no quarantine.
+    pub fn first_source(&self) -> &TableName {
+        self.replay.as_ref().map_or(&self.from, |r| &r.from)
+    }
+
+    /// The names of the columns that quarantine adds to those of this table's source.
+    pub fn aside_names(&self) -> AsideNames {
+        let kept = self.source_columns.iter().map(|c| c.name.as_str()).filter(|name| is_kept(name));
+        AsideNames::beside(&kept.collect::<Vec<_>>())
+    }
+
     /// The columns whose values come from the source, and are therefore hashed and compared.
     pub fn compared(&self) -> impl Iterator<Item = (usize, &ColumnPlan)> {
         self.columns.iter().enumerate().filter(|(_, c)| !matches!(c.origin, Origin::Metadata(_)))

@@ -17,16 +17,17 @@ use datafusion::logical_expr::{Accumulator, Expr};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
-use transload_core::connector::FAULT_COLUMN;
+use transload_core::connector::{FAULT_COLUMN, ORIGIN_COLUMN};
 use transload_core::value::Loss as LossCount;
 use transload_core::{Error, ErrorKind, LogicalType, Result};
-use transload_quality::{Tally, evaluate};
+use transload_quality::{Reason, Tally, evaluate};
 use transload_spec::file::MetadataColumn;
 
 use crate::build::cast_schema;
 use crate::checks::{Checks, Found, View, bits_of};
 use crate::expr::Expressions;
 use crate::plan::{OnMisfit, Origin, TablePlan};
+use crate::quarantine::{self, LINE_CODE, MISFIT_CODE};
 
 /// What the metadata columns of a run say.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +40,15 @@ pub struct RunFacts {
     pub source_system: String,
 }
 
+/// Where a row stands among those of its table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The number of its split, from 0.
+    pub split: usize,
+    /// Its place among the rows read from its split, from 0.
+    pub position: u64,
+}
+
 /// The executable form of a table's plan.
 pub struct Transform {
     source: SchemaRef,
@@ -48,6 +58,10 @@ pub struct Transform {
     /// One per source column.
     casts: Vec<SourceCast>,
     fault: Option<usize>,
+    /// The column that says where a row from quarantine comes from.
+    origin: Option<usize>,
+    /// Identifies the rule that a line must be readable.
+    line_fingerprint: String,
     filter: Option<Filter>,
     checks: Option<Checks>,
     outputs: Vec<Output>,
@@ -68,6 +82,8 @@ struct SourceCast {
     cast: Option<(Cast, OnMisfit, bool)>,
     /// Whether anything reads the result.
     needed: bool,
+    /// What quarantine says of a value that does not fit: identity of the rule, and the rule in words.
+    misfit: (String, String),
 }
 
 struct Filter {
@@ -92,7 +108,7 @@ struct Reasons<'a> {
     seen: &'a BooleanBuffer,
 }
 
-/// Rows that were put aside: as the source gave them, with a reason each.
+/// Rows that were put aside: as the source gave them, each with its reasons and where it is from.
 #[derive(Debug, Clone)]
 pub struct Quarantined {
     /// The rows, in the layout of [`Transform::quarantine_schema`].
@@ -118,10 +134,6 @@ pub struct Transformed {
 
 /// Rows for which NULLs are made in advance: what a source gives at once.
 const BATCH_ROWS: usize = 8192;
-/// Name of the column in which quarantine keeps the reason.
-const REASON: &str = "_transload_reason";
-/// Name of the column in which quarantine keeps the row's place among the rows of its split.
-const POSITION: &str = "_transload_position";
 
 impl Transform {
     /// Makes a table's plan executable for rows of `source`.
@@ -192,7 +204,12 @@ impl Transform {
             let needed = planned.is_some_and(|p| {
                 p.loss != Loss::Exact && matches!(p.on_misfit, OnMisfit::Error | OnMisfit::Quarantine)
             });
-            casts.push(SourceCast { cast, needed });
+            let to = cast.as_ref().map_or_else(String::new, |(cast, ..)| cast.to().to_string());
+            let misfit = (
+                quarantine::fingerprint(MISFIT_CODE, &[field.name(), &from.to_string(), &to]),
+                format!("{} does not fit {to}", field.name()),
+            );
+            casts.push(SourceCast { cast, needed, misfit });
         }
 
         let mut outputs = Vec::with_capacity(plan.columns.len());
@@ -304,22 +321,16 @@ impl Transform {
             .map(|(f, at)| at.is_none().then(|| new_null_array(f.data_type(), BATCH_ROWS)))
             .collect();
 
-        let mut quarantine: Vec<Field> = source
-            .fields()
-            .iter()
-            .filter(|f| f.name() != FAULT_COLUMN)
-            .map(|f| Field::new(f.name(), f.data_type().clone(), true))
-            .collect();
-        quarantine.push(Field::new(POSITION, DataType::UInt64, false));
-        quarantine.push(Field::new(REASON, DataType::Utf8, false));
         let output = Arc::new(Schema::new(fields));
         Ok(Self {
             source: Arc::clone(source),
             fault,
+            origin: source.index_of(ORIGIN_COLUMN).ok(),
+            line_fingerprint: quarantine::fingerprint(LINE_CODE, &[]),
             cast_schema,
             written: if writes { Arc::clone(&output) } else { Arc::new(Schema::empty()) },
             output,
-            quarantine: Arc::new(Schema::new(quarantine)),
+            quarantine: Arc::new(quarantine::schema(source)),
             casts,
             filter,
             checks,
@@ -343,7 +354,7 @@ impl Transform {
         self.written.fields().len() == self.output.fields().len()
     }
 
-    /// The columns of quarantined rows: the source's, then place and reason.
+    /// The columns of quarantined rows: the source's, then the rules they break and where they are from.
     pub fn quarantine_schema(&self) -> &SchemaRef {
         &self.quarantine
     }
@@ -409,12 +420,12 @@ impl Transform {
         self.checks.as_ref().map(|c| c.pass.tally(show_values)).unwrap_or_default()
     }
 
-    /// Transforms a batch of the scanned columns of source rows. `position` is the place of its first row among those
-    /// of its split, `tally` that of the split.
+    /// Transforms a batch of the scanned columns of source rows. `place` is that of its first row, `tally` that of the
+    /// split.
     ///
     /// # Errors
     /// [`Quality`](ErrorKind::Quality) if a value does not fit and its policy is to stop.
-    pub fn apply(&self, batch: &RecordBatch, position: u64, tally: &mut Tally) -> Result<Transformed> {
+    pub fn apply(&self, batch: &RecordBatch, place: Place, tally: &mut Tally) -> Result<Transformed> {
         let rows = batch.num_rows();
         let mut losses: BTreeMap<usize, LossCount> = BTreeMap::new();
         let (columns, misfits) = self.cast(batch, &mut losses)?;
@@ -456,7 +467,7 @@ impl Transform {
                     aside = &aside | &bad;
                     unread.push((*column, all));
                 }
-                _ => return Err(self.misfit(*column, count, position + first(&bad))),
+                _ => return Err(self.misfit(*column, count, place.position + first(&bad))),
             }
         }
         let seen = match &faulty {
@@ -470,7 +481,7 @@ impl Transform {
         let keep = BooleanArray::new(&passed & &!&aside, None);
         let found = checked.as_ref().and_then(|(_, found)| found.as_ref());
         let quarantined =
-            self.put_aside(batch, &aside, &Reasons { misfits: &misfits, fault, found, seen: &seen }, position)?;
+            self.put_aside(batch, &aside, &Reasons { misfits: &misfits, fault, found, seen: &seen }, place)?;
         let put_aside = aside.count_set_bits() as u64;
         let filtered = rows as u64 - keep.true_count() as u64 - put_aside;
         let mut cursor = None;
@@ -605,35 +616,52 @@ impl Transform {
         batch: &RecordBatch,
         aside: &BooleanBuffer,
         reasons: &Reasons<'_>,
-        position: u64,
+        place: Place,
     ) -> Result<Option<Quarantined>> {
         if !aside.has_true() || !self.writes() {
             return Ok(None);
         }
-        let fault = reasons.fault.map(|f| f.as_string::<i32>());
-        let reason = |row: usize| {
-            let mut said: Vec<String> = Vec::new();
-            if let Some(f) = fault.filter(|f| f.is_valid(row)) {
-                said.push(f.value(row).to_string());
-            }
-            for (column, _) in reasons.misfits.iter().filter(|(_, bad)| bad.value(row)) {
-                let to = self.casts[*column].cast.as_ref().map(|(c, _, _)| c.to().to_string()).unwrap_or_default();
-                said.push(format!("{} does not fit {to}", self.source.field(*column).name()));
-            }
-            if let (Some(checks), Some(found)) = (&self.checks, reasons.found.filter(|_| reasons.seen.value(row))) {
-                said.extend(checks.pass.reasons(&found.aside, found.places[row]).map(ToString::to_string));
-            }
-            said.join("; ")
-        };
-        let places: Vec<usize> = aside.set_indices().collect();
+        let rows: Vec<usize> = aside.set_indices().collect();
         let mask = BooleanArray::new(aside.clone(), None);
         let mut columns = Vec::with_capacity(self.quarantine.fields().len());
-        for (_, array) in batch.columns().iter().enumerate().filter(|(i, _)| Some(*i) != self.fault) {
-            columns.push(arrow::compute::filter(array, &mask)?);
+        for (i, array) in batch.columns().iter().enumerate() {
+            if Some(i) != self.fault && Some(i) != self.origin {
+                columns.push(arrow::compute::filter(array, &mask)?);
+            }
         }
-        columns.push(Arc::new(UInt64Array::from_iter_values(places.iter().map(|p| position + *p as u64))));
-        columns.push(Arc::new(StringArray::from_iter_values(places.iter().map(|p| reason(*p)))));
+        let why: Vec<Vec<Reason<'_>>> = rows.iter().map(|row| self.reasons(*row, reasons)).collect();
+        columns.push(quarantine::rules(&why)?);
+        match self.origin {
+            Some(at) => {
+                let origin = arrow::compute::filter(batch.column(at), &mask)?;
+                columns.extend(origin.as_struct().columns().iter().cloned());
+            }
+            None => {
+                columns.push(repeat(&self.facts.run_id, rows.len()));
+                columns.push(Arc::new(UInt64Array::from_value(place.split as u64, rows.len())));
+                let positions = rows.iter().map(|row| place.position + *row as u64);
+                columns.push(Arc::new(UInt64Array::from_iter_values(positions)));
+            }
+        }
         Ok(Some(Quarantined { rows: RecordBatch::try_new(Arc::clone(&self.quarantine), columns)? }))
+    }
+
+    /// Every reason for which a row is put aside.
+    fn reasons<'r>(&'r self, row: usize, reasons: &'r Reasons<'_>) -> Vec<Reason<'r>> {
+        let mut said = Vec::new();
+        if let Some(fault) = reasons.fault.map(|f| f.as_string::<i32>()).filter(|f| f.is_valid(row)) {
+            said.push(Reason { code: LINE_CODE, fingerprint: &self.line_fingerprint, text: fault.value(row) });
+        }
+        for (column, _) in reasons.misfits.iter().filter(|(_, bad)| bad.value(row)) {
+            let SourceCast { cast, misfit: (fingerprint, text), .. } = &self.casts[*column];
+            if matches!(cast, Some((_, OnMisfit::Quarantine, _))) {
+                said.push(Reason { code: MISFIT_CODE, fingerprint, text });
+            }
+        }
+        if let (Some(checks), Some(found)) = (&self.checks, reasons.found.filter(|_| reasons.seen.value(row))) {
+            said.extend(checks.pass.reasons(&found.aside, found.places[row]));
+        }
+        said
     }
 
     /// The rows for the target. `seen` is what checks saw of them, which holds derived columns already.

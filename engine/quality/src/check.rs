@@ -192,18 +192,40 @@ impl Check {
     /// The other table that it looks at.
     pub fn other(&self) -> Option<Other<'_>> {
         let beside = self.rule.definition().beside()?;
-        let check = Self {
-            code: self.code.clone(),
-            fingerprint: self.fingerprint.clone(),
-            rule: beside.rule,
-            before: None,
-        };
+        let check =
+            Self { code: self.code.clone(), fingerprint: self.fingerprint.clone(), rule: beside.rule, before: None };
         Some(Other { place: beside.place, table: beside.table, check })
     }
 
     /// Whether it compares what it measures with what an earlier run measured.
     pub fn compares(&self) -> bool {
         matches!(self.rule, Rule::Drift(_))
+    }
+
+    /// The same rule for rows that were put aside and are read again: one about single rows that would stop a load
+    /// keeps those aside that still break it, and how many they are does not matter. `None` for a rule about the order
+    /// of rows or the table as a whole, about which these rows say nothing, and for one that looks at another table. The
+    /// fingerprint stays.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if the rule cannot be written as JSON.
+    pub fn for_replay(&self) -> Result<Option<Self>> {
+        match self.rule.definition().scope() {
+            Scope::Order | Scope::Table => return Ok(None),
+            Scope::Keys => return Ok(self.other().is_none().then(|| self.clone())),
+            Scope::Rows => {}
+        }
+        let unreadable = |e: serde_json::Error| Error::internal("a rule cannot be written").because(e);
+        let mut json = serde_json::to_value(&self.rule).map_err(unreadable)?;
+        for settings in json.as_object_mut().into_iter().flat_map(|o| o.values_mut()).filter_map(|s| s.as_object_mut())
+        {
+            settings.retain(|key, _| key != "threshold");
+            if self.policy().action() == Action::Stop {
+                settings.insert("action".to_string(), "quarantine".into());
+            }
+        }
+        let rule = serde_json::from_str(&json.to_string()).map_err(unreadable)?;
+        Ok(Some(Self { rule, ..self.clone() }))
     }
 
     /// Whether rows that break it are put aside.
@@ -295,6 +317,27 @@ mod tests {
         assert_eq!(one[0].fingerprint, same[0].fingerprint);
         assert_ne!(one[0].fingerprint, other[0].fingerprint);
         assert_eq!(one[0].fingerprint.len(), 16);
+    }
+
+    #[test]
+    fn in_a_replay_a_rule_keeps_its_fingerprint_and_stops_nothing() {
+        for (json, action) in [
+            (r#"{"range":{"column":"a","min":0,"threshold":"1%"}}"#, Some(Action::Quarantine)),
+            (r#"{"not_null":{"columns":["a"],"action":"quarantine","threshold":3}}"#, Some(Action::Quarantine)),
+            (r#"{"pattern":{"column":"a","regex":"x","severity":"warn"}}"#, Some(Action::Log)),
+            (r#"{"unique":["a"]}"#, Some(Action::Stop)),
+            (r#"{"row_count":{"min":1}}"#, None),
+            (r#"{"monotonic":{"column":"a"}}"#, None),
+        ] {
+            let check = &parse(json).unwrap()[0];
+            let replayed = check.for_replay().unwrap();
+            assert_eq!(replayed.as_ref().map(|c| c.policy().action()), action, "{json}");
+            let Some(replayed) = replayed else { continue };
+            assert_eq!(replayed.fingerprint, check.fingerprint);
+            assert_eq!(replayed.expected(), check.expected());
+            assert_eq!(Check::new(replayed.rule.clone()).unwrap(), replayed);
+            assert!(replayed.policy().threshold.is_none());
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use junit::junit;
 pub use look::{Look, Other, Place, Seen};
 pub use message::{describe, summary};
 pub use missing::Missing;
-pub use pass::{Aside, Compile, Pass};
+pub use pass::{Aside, Compile, Pass, Reason};
 pub use policy::{Amount, Percent, Policy};
 pub use scalar::Scalar;
 pub use score::Score;

@@ -28,6 +28,7 @@ pub struct Pass {
 
 /// One of them.
 struct Prepared {
+    code: &'static str,
     fingerprint: String,
     /// The columns it names.
     columns: Vec<usize>,
@@ -39,6 +40,17 @@ struct Prepared {
     has_shapes: bool,
     /// What quarantine says of a row that breaks it.
     reason: String,
+}
+
+/// Why a row is put aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reason<'p> {
+    /// Stable code of the kind of rule, such as `Q005`.
+    pub code: &'p str,
+    /// Identifies the rule.
+    pub fingerprint: &'p str,
+    /// The rule in words; never a value of the row.
+    pub text: &'p str,
 }
 
 /// Rows that are to be put aside.
@@ -128,9 +140,10 @@ impl Pass {
     }
 
     /// Why a row was put aside, one reason for each rule that it breaks.
-    pub fn reasons<'p>(&'p self, aside: &'p Aside, row: usize) -> impl Iterator<Item = &'p str> {
+    pub fn reasons<'p>(&'p self, aside: &'p Aside, row: usize) -> impl Iterator<Item = Reason<'p>> {
         let broken = aside.broken.iter().filter(move |(_, rows)| rows.value(row));
-        broken.filter_map(move |(at, _)| self.checks.get(*at).map(|c| c.reason.as_str()))
+        let reason = |c: &'p Prepared| Reason { code: c.code, fingerprint: &c.fingerprint, text: &c.reason };
+        broken.filter_map(move |(at, _)| self.checks.get(*at).map(reason))
     }
 
     /// Counts rows that go to the target, for rules about the table.
@@ -175,6 +188,7 @@ impl Prepared {
         }
         let about = if names.is_empty() { String::new() } else { format!("{}: ", join(&names)) };
         Ok(Self {
+            code: definition.code(),
             fingerprint: check.fingerprint.clone(),
             columns,
             reads: reads.into_iter().collect(),
@@ -182,7 +196,7 @@ impl Prepared {
             work: definition.work(setting)?,
             quarantines: policy.action() == Action::Quarantine,
             has_shapes: definition.has_shapes(),
-            reason: format!("{} {}: {about}expected {}", definition.code(), definition.kind(), definition.expected()),
+            reason: format!("{}: {about}expected {}", definition.kind(), definition.expected()),
         })
     }
 

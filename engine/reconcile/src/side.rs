@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use transload_coerce::{Cast, Rulebook};
 use transload_core::{Error, Result, Source};
 use transload_digest::{Algorithm, RowHasher, TableDigest};
-use transload_plan::{TablePlan, Transform};
+use transload_plan::{Place, TablePlan, Transform};
 
 use crate::declared::{self, reading};
 use crate::narrow::{self, Differing, KeyColumn};
@@ -171,7 +171,7 @@ impl Side {
             let batch = match &transform {
                 None => batch,
                 Some(transform) => {
-                    let done = transform.apply(&batch, position, &mut tally)?;
+                    let done = transform.apply(&batch, Place { split: partition, position }, &mut tally)?;
                     let mut left_out = left_out.lock().unwrap_or_else(PoisonError::into_inner);
                     left_out.filtered += done.filtered;
                     left_out.quarantined += done.aside;

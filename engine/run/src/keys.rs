@@ -112,7 +112,11 @@ impl Keys {
 
     fn read(&self, batch: &RecordBatch, tally: &mut Tally) -> Result<Vec<RecordBatch>> {
         // Where a row stands does not matter here.
-        let done = self.reading.transform.apply(batch, 0, tally).map_err(|e| e.with("table", &self.reading.table))?;
+        let done = self
+            .reading
+            .transform
+            .apply(batch, transload_plan::Place::default(), tally)
+            .map_err(|e| e.with("table", &self.reading.table))?;
         if self.schema.fields().is_empty() {
             let rows = done.rows.num_rows();
             return Ok(vec![self.batch(Vec::new(), rows)?]);

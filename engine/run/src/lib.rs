@@ -8,6 +8,7 @@
 mod keys;
 mod limits;
 mod load;
+mod look;
 mod nowhere;
 mod profile;
 mod second_look;
@@ -17,4 +18,5 @@ mod unit;
 pub use datafusion::prelude::SessionContext as Session;
 pub use limits::Limits;
 pub use load::{Load, TableOutcome, run};
+pub use look::look;
 pub use profile::profile;

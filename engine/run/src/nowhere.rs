@@ -30,6 +30,10 @@ impl Sink for Nowhere {
         Err(Error::internal("there is nothing to publish"))
     }
 
+    async fn is_committed(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     async fn abort(&self) -> Result<()> {
         Ok(())
     }

@@ -8,7 +8,7 @@ use transload_coerce::{Loss, Rulebook};
 use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::journal::StagedUnit;
 use transload_core::value::Loss as LossCount;
-use transload_core::{CommitKey, Endpoint, Error, Finding, Receipt, Result, Sink, Source, TableName};
+use transload_core::{CommitKey, Endpoint, Error, Finding, Receipt, Result, Sink, Source, TableName, fault};
 use transload_digest::{Algorithm, sum_texts};
 use transload_plan::{RunFacts, TablePlan, Transform};
 use transload_quality::{Check, Facts, Place};
@@ -99,7 +99,7 @@ impl Table {
         let facts = RunFacts {
             run_id: load.run.to_string(),
             started_micros: load.started_micros,
-            source_system: format!("{}:{}", load.plan.source.kind, plan.from),
+            source_system: format!("{}:{}", load.plan.source.kind, plan.first_source()),
         };
         let make = if load.checks_only { Transform::checking } else { Transform::new };
         let transform = make(plan, &source.schema(), rulebook, facts.clone())?;
@@ -204,6 +204,7 @@ impl Table {
             }
             _ => None,
         };
+        fault::point("run.aside")?;
         let digest = sum_texts(self.algorithm, units.iter().map(|u| u.digest.as_str()))?;
         let committed = self.sink.commit(units.iter().map(|u| u.staged.clone()).collect(), state).await?;
         if committed.rows != counts.written {

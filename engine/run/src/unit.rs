@@ -13,7 +13,7 @@ use transload_core::journal::{Event, Progress, StagedUnit};
 use transload_core::value::Loss;
 use transload_core::{Counts, Error, ErrorKind, Result, Sink, Staged, fault};
 use transload_digest::{RowHasher, TableDigest};
-use transload_plan::Transform;
+use transload_plan::{Place, Transform};
 use transload_quality::Tally as CheckTallies;
 
 use crate::load::Load;
@@ -42,7 +42,7 @@ pub(crate) async fn stage(table: &Table, split: usize, context: &Arc<TaskContext
     let checks = table.transform.tally(load.show_values).timed(load.clock.ticks());
     let tally = Arc::new(Mutex::new(Tally::new(table, checks)));
     let (aside, put_aside) = mpsc::channel(1);
-    let rows = transformed(table, rows, Arc::clone(&tally), aside, Arc::clone(&load.progress))?;
+    let rows = transformed(table, split, rows, Arc::clone(&tally), aside, Arc::clone(&load.progress))?;
 
     let unit = format!("{split:06}");
     let memory = context.memory_pool();
@@ -79,6 +79,7 @@ pub(crate) async fn stage(table: &Table, split: usize, context: &Arc<TaskContext
 /// The rows for the target, counted and hashed on the way; rows that are put aside go into the channel.
 fn transformed(
     table: &Table,
+    split: usize,
     rows: SendableRecordBatchStream,
     tally: Arc<Mutex<Tally>>,
     aside: mpsc::Sender<RecordBatch>,
@@ -100,7 +101,7 @@ fn transformed(
                 let read = batch.num_rows() as u64;
                 let done = {
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-                    transform.apply(&batch, position, &mut tally.checks)?
+                    transform.apply(&batch, Place { split, position }, &mut tally.checks)?
                 };
                 let columns: Vec<_> = compared.iter().map(|i| Arc::clone(done.rows.column(*i))).collect();
                 let hashes = transform.writes().then(|| hasher.hash(&columns, done.rows.num_rows())).transpose()?;

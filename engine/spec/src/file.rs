@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use transload_core::connector::Transform;
-use transload_core::decode::{Entries, Kinded};
+use transload_core::decode::{Entries, Kinded, TreeNode};
 use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Span};
 
@@ -25,6 +25,9 @@ pub(crate) struct PipelineFile {
     pub(crate) source: Kinded,
     /// Where the tables go to.
     pub(crate) target: Kinded,
+    /// Where rows go that are put aside. Default: beside the ledger.
+    #[serde(default)]
+    pub(crate) quarantine: Option<Quarantine>,
     /// Settings for all tables.
     #[serde(default)]
     pub(crate) defaults: Option<Settings>,
@@ -48,6 +51,9 @@ pub(crate) struct Environment {
     /// Replaces `target`.
     #[serde(default)]
     pub(crate) target: Option<Kinded>,
+    /// Replaces `quarantine`.
+    #[serde(default)]
+    pub(crate) quarantine: Option<Quarantine>,
     /// Goes over `defaults`, setting by setting.
     #[serde(default)]
     pub(crate) defaults: Option<Settings>,
@@ -232,6 +238,32 @@ pub enum PartitionBy {
         /// The width.
         width: u32,
     },
+}
+
+/// Where rows go that are put aside: the options of a lake. Whoever knows lakes reads them.
+#[derive(Debug, Clone)]
+pub(crate) struct Quarantine(pub(crate) Kinded);
+
+/// The kind of connection that holds a quarantine.
+pub(crate) const QUARANTINE_KIND: &str = "lake";
+
+impl<'de> Deserialize<'de> for Quarantine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let TreeNode(options) = TreeNode::deserialize(deserializer)?;
+        let kind = Spanned { value: QUARANTINE_KIND.to_string(), span: options.span };
+        Ok(Self(Kinded { kind, options }))
+    }
+}
+
+impl JsonSchema for Quarantine {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Quarantine".into()
+    }
+
+    /// The options of a lake; whoever knows them replaces this definition.
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "object" })
+    }
 }
 
 /// A quality check: its kind, then its settings. Whoever knows the kinds reads it.

@@ -25,6 +25,8 @@ pub struct Spec {
     pub source: Kinded,
     /// Where tables go to.
     pub target: Kinded,
+    /// Where rows go that are put aside, as a connection; beside the ledger, if nothing is said.
+    pub quarantine: Option<Kinded>,
     /// Who is told how a run ended.
     pub alerts: Vec<Alert>,
     /// The tables, in the order of the file. Names with `*` are not expanded yet.
@@ -33,6 +35,8 @@ pub struct Spec {
     pub other_sources: Vec<Kinded>,
     /// Targets of environments that were not chosen: not used, but checked.
     pub other_targets: Vec<Kinded>,
+    /// Quarantines that were not chosen: not used, but checked.
+    pub other_quarantines: Vec<Kinded>,
     /// The files it was read from, to show problems that are found later.
     pub files: Files,
 }
@@ -230,7 +234,9 @@ impl Loader {
             .collect();
         let other_sources = others.iter().flat_map(|e| &e.source).cloned().collect();
         let other_targets = others.iter().flat_map(|e| &e.target).cloned().collect();
+        let other_quarantines = others.iter().filter_map(|e| e.quarantine.as_ref()).map(|q| q.0.clone()).collect();
         let environment_source = environment.as_ref().and_then(|e| e.source.clone());
+        let environment_quarantine = environment.as_ref().and_then(|e| e.quarantine.clone());
         let environment_alerts = environment.as_ref().and_then(|e| e.alerts.clone());
         let environment_target = environment.and_then(|e| e.target);
         let spec = Spec {
@@ -239,10 +245,12 @@ impl Loader {
             rulebook: archetype.map(|a| a.rulebook)?,
             source: environment_source.unwrap_or(file.source),
             target: environment_target.unwrap_or(file.target),
+            quarantine: environment_quarantine.or(file.quarantine).map(|q| q.0),
             alerts: environment_alerts.or(file.alerts).unwrap_or_default(),
             tables,
             other_sources,
             other_targets,
+            other_quarantines,
             files: Files::default(),
         };
         self.itself(&spec);

@@ -8,6 +8,7 @@ pub(crate) mod init;
 pub(crate) mod plan;
 pub(crate) mod profile;
 pub(crate) mod reconcile;
+pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod runs;

@@ -15,7 +15,7 @@ use transload_reconcile::audit;
 use crate::alerts::{Desk, News, TableNews};
 use crate::args::{Global, Reconcile};
 use crate::commands::run::run_id;
-use crate::connectors::{self, beside, planned};
+use crate::connectors::{self, beside, planned, rows_of};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
@@ -130,9 +130,10 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
         (None, None) => return Err(Error::new(ErrorKind::Usage, "a pipeline or a run is needed").into()),
     };
     let resolver = resolver();
+    let rulebook = Arc::new(planned_rulebook(&plan)?);
     let comparison = Comparison {
-        rulebook: Arc::new(planned_rulebook(&plan)?),
-        source: planned(&plan.source, &resolver)?,
+        source: rows_of(&plan, &rulebook, &ledger, &resolver).await?,
+        rulebook,
         target: planned(&plan.target, &resolver)?,
         audit: ledger.audit(clock.clone(), names_run.clone(), &plan.pipeline),
         names_evidence: RunId::new(&clock),

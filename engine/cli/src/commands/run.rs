@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use transload_core::value::Outcome;
-use transload_core::{Clock, Counts, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict};
-use transload_ledger::{Audit, Ledger, RunEnd, RunJournal, RunStart, RunSummary};
+use transload_core::{Clock, Counts, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict, fault};
+use transload_ledger::{Audit, Ledger, Replayed, RunEnd, RunJournal, RunStart, RunSummary};
 use transload_plan::{Plan, TablePlan};
 use transload_run::{Limits, Load, TableOutcome};
 use transload_spec::ReconcileLevel;
@@ -13,7 +13,7 @@ use transload_spec::ReconcileLevel;
 use crate::alerts::{Desk, News, TableNews};
 use crate::args::{Global, Quality, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
-use crate::connectors::{self, beside, planned};
+use crate::connectors::{self, planned, quarantine, rows_of};
 use crate::earlier;
 use crate::metrics::{self, Measured, MeasuredTable};
 use crate::output::{Failure, Output};
@@ -45,30 +45,44 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
     }
     let ledger = connectors::ledger(global, true)?;
     let lock = ledger.lock(&plan.pipeline).await?;
-    let ended = begin(plan, ledger, args, output).await;
+    let asked = Asked { resources: &args.resources, quality: &args.quality, output };
+    let command = if args.checks_only { CHECKS_ONLY } else { "run" };
+    let ended = begin(command, plan, ledger, asked).await;
     lock.release().await;
     ended?.announce(gateway, output).await
 }
 
+/// What was asked of a run beside its plan.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) resources: &'a Resources,
+    pub(crate) quality: &'a Quality,
+    pub(crate) output: &'a Output,
+}
+
 /// A new run, from its first fact to its last. The pipeline's lock is held.
-async fn begin(plan: Plan, ledger: Ledger, args: &Run, output: &Output) -> Result<Ended, Failure> {
+pub(crate) async fn begin(command: &str, plan: Plan, ledger: Ledger, asked: Asked<'_>) -> Result<Ended, Failure> {
     let clock = Clock::system();
     let start = RunStart {
         run: RunId::new(&clock),
         pipeline: plan.pipeline.clone(),
-        command: if args.checks_only { CHECKS_ONLY } else { "run" }.to_string(),
+        command: command.to_string(),
         at: clock.stamp(),
         at_micros: clock.now().timestamp_micros(),
         plan: ledger.keep(&plan.to_json()?).await?,
         program: env!("CARGO_PKG_VERSION").to_string(),
-        show_values: args.quality.show_values,
+        show_values: asked.quality.show_values,
     };
     let journal = ledger.begin(&start).await?;
     let audit = ledger.audit(clock.clone(), start.run.clone(), &plan.pipeline);
     audit.append("planned", Some(&start.plan)).await?;
-    output.say(&format!("run {} of pipeline {}", start.run, plan.pipeline));
+    for patch in plan.tables.iter().filter_map(|t| t.replay.as_ref()?.patch.as_ref()) {
+        audit.append("patched", Some(patch)).await?;
+    }
+    let what = if command == CHECKS_ONLY { "run" } else { command };
+    asked.output.say(&format!("{what} {} of pipeline {}", start.run, plan.pipeline));
     let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock };
-    going.go(&args.resources, &args.quality, output).await
+    going.go(asked).await
 }
 
 pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> Result<u8, Failure> {
@@ -76,37 +90,34 @@ pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> R
     let run = run_id(&args.run)?;
     let ledger = connectors::ledger(global, false)?;
     let summary = ledger.summary(&run).await?;
-    if summary.start.command != "run" {
+    if !summary.start.is_load() {
         return Err(Error::config("only a load can be resumed").with("run", run.as_str()).into());
     }
     let lock = ledger.lock(&summary.start.pipeline).await?;
-    let ended = go_on(run, summary, ledger, args, output).await;
+    let asked = Asked { resources: &args.resources, quality: &args.quality, output };
+    let ended: Result<Ended, Failure> = match summary.end.as_ref().filter(|end| !end.resumable) {
+        Some(end) => Err(Error::new(ErrorKind::NothingToDo, format!("this run has ended: {}", end.status))
+            .with("run", run.as_str())
+            .hint("start a new one with `transload run`")
+            .into()),
+        None => go_on(summary, ledger, asked).await,
+    };
     lock.release().await;
     ended?.announce(gateway, output).await
 }
 
 /// A run that began before, from where it stopped. The pipeline's lock is held.
-async fn go_on(
-    run: RunId,
-    summary: RunSummary,
-    ledger: Ledger,
-    args: &Resume,
-    output: &Output,
-) -> Result<Ended, Failure> {
-    if let Some(end) = summary.end.filter(|end| !end.resumable) {
-        return Err(Error::new(ErrorKind::NothingToDo, format!("this run has ended: {}", end.status))
-            .with("run", run.as_str())
-            .hint("start a new one with `transload run`")
-            .into());
-    }
+pub(crate) async fn go_on(summary: RunSummary, ledger: Ledger, asked: Asked<'_>) -> Result<Ended, Failure> {
+    let run = summary.start.run.clone();
     let clock = Clock::system();
     let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
     let journal = ledger.journal(&run);
     let audit = ledger.audit(clock.clone(), run.clone(), &plan.pipeline);
     audit.append("resumed", Some(&summary.start.plan)).await?;
-    output.say(&format!("resuming run {run} of pipeline {}: {} units are staged", plan.pipeline, summary.staged_units));
+    let staged = summary.staged_units;
+    asked.output.say(&format!("resuming run {run} of pipeline {}: {staged} units are staged", plan.pipeline));
     let going = Going { plan: Arc::new(plan), start: summary.start, ledger, journal, audit, clock };
-    going.go(&args.resources, &args.quality, output).await
+    going.go(asked).await
 }
 
 /// Reads the name of a run.
@@ -130,7 +141,7 @@ impl Resources {
 }
 
 /// A run that has ended and is written down as such. What is left is to tell.
-struct Ended {
+pub(crate) struct Ended {
     going: Going,
     signals: Signals,
     news: News,
@@ -142,7 +153,7 @@ struct Ended {
 impl Ended {
     /// Sends alerts and metrics, then answers. The next run may begin meanwhile. What does not arrive is said, and
     /// changes nothing.
-    async fn announce(self, gateway: Option<Gateway>, output: &Output) -> Result<u8, Failure> {
+    pub(crate) async fn announce(self, gateway: Option<Gateway>, output: &Output) -> Result<u8, Failure> {
         let Self { going: Going { plan, ledger, audit, clock, .. }, signals, news, metrics, answer } = self;
         let desk = Desk { plan: &plan, ledger: &ledger, audit: &audit, clock: &clock, signals: &signals, output };
         let pushed = async {
@@ -170,9 +181,13 @@ struct Going {
 }
 
 impl Going {
-    async fn go(self, resources: &Resources, quality: &Quality, output: &Output) -> Result<Ended, Failure> {
+    async fn go(self, asked: Asked<'_>) -> Result<Ended, Failure> {
+        let Asked { quality, output, .. } = asked;
         let signals = Signals::listen()?;
-        let result = self.load_and_compare(resources, quality, output, &signals).await;
+        let result = match self.begin_replays().await {
+            Ok(()) => self.load_and_compare(asked, &signals).await,
+            Err(error) => Err(error),
+        };
         let Conclusion { code, status, resumable, error, tables, measured, news } = match result {
             Ok(report) => report.conclude(&self.plan, &signals),
             Err(error) => {
@@ -230,13 +245,26 @@ impl Going {
         })
     }
 
-    async fn load_and_compare(
-        &self,
-        resources: &Resources,
-        quality: &Quality,
-        output: &Output,
-        signals: &Signals,
-    ) -> Result<Report> {
+    /// Says that this run reads what others have put aside, so that no other does.
+    async fn begin_replays(&self) -> Result<()> {
+        for table in &self.plan.tables {
+            let Some(replay) = &table.replay else { continue };
+            fault::point("replay.begun")?;
+            let by = self.start.run.clone();
+            let replayed = Replayed { table: table.to.clone(), by, attempt: replay.attempt };
+            let first = self.ledger.begin_replay(&replay.run, &replayed).await?;
+            if first != self.start.run {
+                return Err(Error::config(format!("run {first} has begun to replay these rows before"))
+                    .with("table", table.to.as_str())
+                    .hint(format!("`transload replay {}` goes on from there", replay.run)));
+            }
+            fault::point("replay.claimed")?;
+        }
+        Ok(())
+    }
+
+    async fn load_and_compare(&self, asked: Asked<'_>, signals: &Signals) -> Result<Report> {
+        let Asked { resources, quality, output } = asked;
         let resolver = resolver();
         let progress = progress::listener(output);
         let rulebook = Arc::new(planned_rulebook(&self.plan)?);
@@ -245,9 +273,9 @@ impl Going {
             rulebook: Arc::clone(&rulebook),
             run: self.start.run.clone(),
             started_micros: self.start.at_micros,
-            source: planned(&self.plan.source, &resolver)?,
+            source: rows_of(&self.plan, &rulebook, &self.ledger, &resolver).await?,
             target: planned(&self.plan.target, &resolver)?,
-            quarantine: beside(self.ledger.url(), "quarantine", &resolver)?,
+            quarantine: quarantine(self.plan.quarantine.as_ref(), &self.ledger, &resolver)?,
             journal: Arc::new(self.journal.clone()),
             progress: Arc::clone(&progress),
             clock: self.clock.clone(),
@@ -303,7 +331,11 @@ impl Going {
         for table in &mut report.tables {
             let Some(receipt) = &table.receipt else { continue };
             let Some(plan) = self.plan.tables.iter().find(|t| t.to == receipt.to) else { continue };
-            table.nothing_new = plan.incremental.is_some() && receipt.counts.written + receipt.counts.quarantined == 0;
+            let counts = &receipt.counts;
+            table.nothing_new = match &plan.replay {
+                Some(_) => counts.written == 0,
+                None => plan.incremental.is_some() && counts.written + counts.quarantined == 0,
+            };
             if plan.reconcile.level == ReconcileLevel::None || table.nothing_new || signals.cancel.is_cancelled() {
                 continue;
             }
@@ -382,7 +414,7 @@ struct TableReport {
     findings: Vec<Finding>,
     verdict: Option<Verdict>,
     error: Option<Error>,
-    /// Whether an incremental load found nothing new.
+    /// Whether an incremental load found nothing new, or a replay nothing that passes now.
     nothing_new: bool,
 }
 

@@ -24,7 +24,7 @@ pub(crate) async fn runs(args: &Runs, global: &Global, output: &Output) -> Resul
                 serde_json::json!({
                     "run_id": s.start.run, "pipeline": s.start.pipeline, "command": s.start.command, "started": s.start.at,
                     "status": status(s), "exit_code": s.end.as_ref().map(|e| e.exit_code),
-                    "tables": s.receipts.len(), "written": written(s),
+                    "tables": s.receipts.len(), "written": written(s), "replayed_by": replayed_by(s),
                 })
             })
             .collect();
@@ -43,7 +43,7 @@ pub(crate) async fn runs(args: &Runs, global: &Global, output: &Output) -> Resul
             s.start.command,
             s.start.pipeline,
             written(s),
-            status(s)
+            with_replays(s)
         ));
     }
     output.answer(&text)?;
@@ -71,6 +71,22 @@ async fn newest(args: &Runs, ledger: &Ledger) -> Result<Vec<RunSummary>, Failure
 
 fn written(summary: &RunSummary) -> u64 {
     summary.receipts.iter().map(|r| r.counts.written).sum()
+}
+
+/// The runs that began to read what this one put aside.
+fn replayed_by(summary: &RunSummary) -> Vec<&str> {
+    let mut runs: Vec<&str> = summary.replays.iter().map(|r| r.by.as_str()).collect();
+    runs.sort_unstable();
+    runs.dedup();
+    runs
+}
+
+/// How the run ended, and what came of its quarantine.
+fn with_replays(summary: &RunSummary) -> String {
+    match replayed_by(summary).as_slice() {
+        [] => status(summary),
+        runs => format!("{}; replayed by {}", status(summary), runs.join(", ")),
+    }
 }
 
 /// How the run ended, in one word or two.

@@ -8,7 +8,7 @@ use transload_plan::Plan;
 use crate::args::{Global, Show};
 use crate::commands::run::{indented, run_id};
 use crate::commands::runs::status;
-use crate::connectors::ledger;
+use crate::connectors::{ledger, quarantine_url};
 use crate::output::{Failure, Output};
 
 pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Result<u8, Failure> {
@@ -42,14 +42,21 @@ pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Resul
     for alerted in &summary.alerts {
         let _ = writeln!(text, "alert        {alerted}");
     }
+    let quarantine = quarantine_url(plan.quarantine.as_ref(), ledger.url());
     for table in &plan.tables {
         let _ = writeln!(text, "\n{} → {}", table.from, table.to);
+        if let Some(replay) = &table.replay {
+            let _ = writeln!(text, "  replays      what run {} put aside of {}", replay.run, replay.from);
+        }
         match summary.receipts.iter().find(|r| r.to == table.to) {
-            Some(receipt) => describe_receipt(&mut text, receipt, ledger.url()),
-            None if start.command == "run" => {
+            Some(receipt) => describe_receipt(&mut text, receipt, &quarantine),
+            None if start.is_load() => {
                 let _ = writeln!(text, "  not committed");
             }
             None => {}
+        }
+        if let Some(replayed) = summary.replays.iter().rfind(|r| r.table == table.to) {
+            let _ = writeln!(text, "  replayed     by run {}", replayed.by);
         }
         let findings: Vec<Finding> = summary.findings.iter().filter(|f| f.table == table.to).cloned().collect();
         if let Some(line) = transload_quality::summary(&findings) {
@@ -77,9 +84,9 @@ pub(crate) fn connection(connection: &transload_plan::Connection) -> String {
     }
 }
 
-/// Where rows of a table were put aside.
-pub(crate) fn quarantine_place(receipt: &Receipt, ledger: &str) -> String {
-    format!("{ledger}/quarantine/{}", quarantine_name(receipt))
+/// Where rows of a table were put aside, below the url of all quarantines.
+pub(crate) fn quarantine_place(receipt: &Receipt, quarantine: &str) -> String {
+    format!("{quarantine}/{}", quarantine_name(receipt))
 }
 
 /// The name of a table's quarantine among those of the ledger.
@@ -88,7 +95,7 @@ pub(crate) fn quarantine_name(receipt: &Receipt) -> String {
     format!("{run}/{}", receipt.to)
 }
 
-fn describe_receipt(text: &mut String, receipt: &Receipt, ledger: &str) {
+fn describe_receipt(text: &mut String, receipt: &Receipt, quarantine: &str) {
     let c = &receipt.counts;
     let _ = writeln!(text, "  source       {}", receipt.pin.describe());
     let _ = writeln!(
@@ -119,7 +126,7 @@ fn describe_receipt(text: &mut String, receipt: &Receipt, ledger: &str) {
         );
     }
     if receipt.quarantine.is_some() {
-        let _ = writeln!(text, "  quarantine   {}", quarantine_place(receipt, ledger));
+        let _ = writeln!(text, "  quarantine   {}", quarantine_place(receipt, quarantine));
     }
 }
 

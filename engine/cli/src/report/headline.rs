@@ -59,7 +59,9 @@ fn succeeded(summary: &RunSummary, plan: &Plan) -> (&'static str, &'static str, 
     let equal = summary.verdicts.iter().filter(|v| v.outcome == Outcome::Match).count();
     let written: u64 = summary.receipts.iter().map(|r| r.counts.written).sum();
     let loaded = match summary.start.command.as_str() {
-        "run" => format!("{} loaded into {}", were(written, "row", "rows"), counted(tables as u64, "table", "tables")),
+        "run" | "replay" => {
+            format!("{} loaded into {}", were(written, "row", "rows"), counted(tables as u64, "table", "tables"))
+        }
         _ => format!("{} compared", were(tables as u64, "table", "tables")),
     };
     if equal == tables && tables > 0 {

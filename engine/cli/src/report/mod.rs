@@ -17,6 +17,7 @@ use transload_plan::Plan;
 
 use crate::commands::runs::status;
 use crate::commands::show::connection;
+use crate::connectors::quarantine_url;
 use crate::report::headline::{Headline, headline};
 use crate::report::sample::{Sample, samples};
 use crate::report::table::{TablePart, table};
@@ -89,12 +90,13 @@ impl Beside {
             true => Vec::new(),
             false => ledger.history(&summary.start, history::RUNS).await?,
         };
-        Ok(Self { history, samples: samples(summary, &plan.tables, ledger.url()).await })
+        Ok(Self { history, samples: samples(summary, plan, ledger).await })
     }
 }
 
 /// What the page shows of a run.
 pub(crate) fn page(summary: &RunSummary, plan: &Plan, audit: &[Record], ledger: &str, beside: &Beside) -> Page {
+    let quarantine = quarantine_url(plan.quarantine.as_ref(), ledger);
     Page {
         run: summary.start.run.to_string(),
         pipeline: summary.start.pipeline.clone(),
@@ -102,7 +104,7 @@ pub(crate) fn page(summary: &RunSummary, plan: &Plan, audit: &[Record], ledger: 
         error: summary.end.as_ref().and_then(|end| end.error.clone()),
         figures: figures(summary, plan),
         facts: facts(summary, plan),
-        tables: plan.tables.iter().enumerate().map(|(i, t)| table(i + 1, t, summary, ledger, beside)).collect(),
+        tables: plan.tables.iter().enumerate().map(|(i, t)| table(i + 1, t, summary, &quarantine, beside)).collect(),
         plan: plan.to_string(),
         audit: audit.iter().map(audit_line).collect(),
         ledger: ledger.to_string(),
@@ -127,7 +129,7 @@ pub(crate) fn render(page: &Page) -> Result<String> {
 fn figures(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
     let sum = |of: fn(&transload_core::Receipt) -> u64| count(summary.receipts.iter().map(of).sum());
     let mut figures = vec![Fact::plain("Tables", count(plan.tables.len() as u64))];
-    if summary.start.command == "run" {
+    if summary.start.is_load() {
         figures.push(Fact::plain("Rows read", sum(|r| r.counts.read)));
         figures.push(Fact::plain("Rows written", sum(|r| r.counts.written)));
         figures.push(Fact::plain("Put aside", sum(|r| r.counts.quarantined)));
@@ -165,7 +167,10 @@ fn facts(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
         Fact::plain("Program", format!("transload {}", start.program)),
         Fact::code("Plan fingerprint", plan.fingerprint.clone()),
     ]);
-    if start.command == "run" {
+    for replayed in &summary.replays {
+        facts.push(Fact::code("Replayed by", format!("{} ({})", replayed.by, replayed.table)));
+    }
+    if start.is_load() {
         facts.push(Fact::plain("Staged", counted(summary.staged_units as u64, "unit of work", "units of work")));
     }
     facts.extend(summary.alerts.iter().map(|alerted| Fact::plain("Alert", alerted.to_string())));
@@ -238,6 +243,7 @@ mod tests {
             findings: Vec::new(),
             verdicts: Vec::new(),
             staged_units: 0,
+            replays: Vec::new(),
             alerts: Vec::new(),
         }
     }

@@ -5,13 +5,13 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde::Serialize;
 use transload_core::connector::ReadSpec;
 use transload_core::{Receipt, Result, TableName};
-use transload_ledger::RunSummary;
-use transload_plan::{Origin, TablePlan};
+use transload_ledger::{Ledger, RunSummary};
+use transload_plan::{Origin, Plan, TablePlan};
 use transload_quality::shape;
 use transload_run::Limits;
 
 use crate::commands::show::quarantine_name;
-use crate::connectors::beside;
+use crate::connectors::quarantine;
 use crate::pipeline::resolver;
 
 /// Rows that are shown of a table.
@@ -69,17 +69,17 @@ impl Sample {
 }
 
 /// A sample of each table that put rows aside. One that cannot be read says so.
-pub(crate) async fn samples(summary: &RunSummary, tables: &[TablePlan], ledger: &str) -> Vec<Sample> {
+pub(crate) async fn samples(summary: &RunSummary, plan: &Plan, ledger: &Ledger) -> Vec<Sample> {
     let clear = summary.start.show_values || summary.findings.iter().any(|f| !f.values.is_empty());
     let mut found = Vec::new();
     for receipt in summary.receipts.iter().filter(|r| r.quarantine.is_some()) {
-        let Some(plan) = tables.iter().find(|t| t.to == receipt.to) else { continue };
-        let sample = match rows(receipt, ledger).await {
-            Ok(batches) => sample(plan, &batches, clear),
+        let Some(table) = plan.tables.iter().find(|t| t.to == receipt.to) else { continue };
+        let sample = match rows(receipt, plan, ledger).await {
+            Ok(batches) => sample(table, &batches, clear),
             Err(error) => Err(error),
         };
         found.push(sample.unwrap_or_else(|error| Sample {
-            table: plan.to.clone(),
+            table: table.to.clone(),
             columns: Vec::new(),
             more: 0,
             rows: Vec::new(),
@@ -91,8 +91,8 @@ pub(crate) async fn samples(summary: &RunSummary, tables: &[TablePlan], ledger: 
 }
 
 /// The first rows of a quarantine, in the order of the source.
-async fn rows(receipt: &Receipt, ledger: &str) -> Result<Vec<RecordBatch>> {
-    let endpoint = beside(ledger, "quarantine", &resolver())?;
+async fn rows(receipt: &Receipt, plan: &Plan, ledger: &Ledger) -> Result<Vec<RecordBatch>> {
+    let endpoint = quarantine(plan.quarantine.as_ref(), ledger, &resolver())?;
     let pin = receipt.quarantine.as_ref().map(|q| q.pin.clone());
     let source = endpoint.source(&TableName::new(quarantine_name(receipt)), &ReadSpec { pin }).await?;
     let schema = source.schema();

@@ -110,7 +110,13 @@ struct FileList {
 }
 
 /// What the page shows of a table.
-pub(crate) fn table(number: usize, plan: &TablePlan, summary: &RunSummary, ledger: &str, beside: &Beside) -> TablePart {
+pub(crate) fn table(
+    number: usize,
+    plan: &TablePlan,
+    summary: &RunSummary,
+    quarantine: &str,
+    beside: &Beside,
+) -> TablePart {
     let receipt = summary.receipts.iter().find(|r| r.to == plan.to);
     let verdict = summary.verdicts.iter().find(|v| v.to == plan.to);
     let findings: Vec<Finding> = summary.findings.iter().filter(|f| f.table == plan.to).cloned().collect();
@@ -123,7 +129,7 @@ pub(crate) fn table(number: usize, plan: &TablePlan, summary: &RunSummary, ledge
         word,
         sentence,
         balance: receipt.map(balance),
-        facts: receipt.map_or_else(|| planned_facts(plan), |r| receipt_facts(r, ledger)),
+        facts: receipt.map_or_else(|| planned_facts(plan), |r| receipt_facts(r, quarantine)),
         casts: casts(plan, receipt),
         masks: plan.columns.iter().filter_map(mask).collect(),
         checks: findings.iter().map(|f| check(f, beside)).collect(),
@@ -158,9 +164,13 @@ fn state(
         return ("warn", "Not compared", why.to_string());
     }
     match (summary.start.command.as_str(), findings.iter().any(|f| f.stops)) {
-        ("run", true) => ("bad", "Not published", "A check stopped it: nothing of the table is visible.".to_string()),
-        ("run", false) if summary.end.is_none() => ("warn", "Not published", "It is not published yet.".to_string()),
-        ("run", false) => ("bad", "Not published", "Nothing of the table is visible.".to_string()),
+        ("run" | "replay", true) => {
+            ("bad", "Not published", "A check stopped it: nothing of the table is visible.".to_string())
+        }
+        ("run" | "replay", false) if summary.end.is_none() => {
+            ("warn", "Not published", "It is not published yet.".to_string())
+        }
+        ("run" | "replay", false) => ("bad", "Not published", "Nothing of the table is visible.".to_string()),
         _ => ("warn", "Not compared", "The comparison did not come to a verdict.".to_string()),
     }
 }
@@ -182,7 +192,7 @@ fn planned_facts(plan: &TablePlan) -> Vec<Fact> {
     facts
 }
 
-fn receipt_facts(receipt: &Receipt, ledger: &str) -> Vec<Fact> {
+fn receipt_facts(receipt: &Receipt, quarantine: &str) -> Vec<Fact> {
     let committed = &receipt.committed;
     let earlier = if committed.already_done { ", by an earlier attempt" } else { "" };
     let files = counted(committed.parts, "file", "files");
@@ -201,7 +211,7 @@ fn receipt_facts(receipt: &Receipt, ledger: &str) -> Vec<Fact> {
     facts.push(Fact::plain("Work", work(receipt)));
     facts.push(Fact::code("Digest of what was written", receipt.digest.clone()));
     if receipt.quarantine.is_some() {
-        facts.push(Fact::code("Quarantine", quarantine_place(receipt, ledger)));
+        facts.push(Fact::code("Quarantine", quarantine_place(receipt, quarantine)));
     }
     facts
 }
