@@ -11,7 +11,7 @@ use transload_core::{Error, Node, Problem, Result, RunId};
 
 use crate::checks::{
     AcceptedValues, Aggregate, Completeness, Definition, Drift, Expression, ForeignKey, Format, Freshness, Length,
-    Monotonic, NoGaps, NotEmpty, NotInFuture, NotNull, Pattern, Range, RowCount, TableSchema, Unique,
+    Monotonic, NoGaps, NotEmpty, NotInFuture, NotNull, Pattern, Range, RowCount, Scope, TableSchema, Unique,
 };
 use crate::look::{Look, Other};
 use crate::policy::Policy;
