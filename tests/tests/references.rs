@@ -294,8 +294,14 @@ fn keys_that_do_not_fit_into_memory_are_sorted_and_the_same_is_found() {
     let (in_memory, sorted) = (long_keys("2GiB"), long_keys("64MiB"));
     let log = "keys do not fit into memory: sorting them";
     assert!(!in_memory.stderr.contains(log) && sorted.stderr.contains(log), "{}", sorted.stderr);
-    let table = said(&sorted, "lineitem");
-    assert_eq!(table["checks"], said(&in_memory, "lineitem")["checks"]);
+    let timeless = |outcome: &Outcome| {
+        let mut table = said(outcome, "lineitem").clone();
+        let found = table["checks"]["failed"].as_array_mut().unwrap();
+        found.iter_mut().for_each(|finding| finding["duration_micros"] = Value::Null);
+        table
+    };
+    let table = timeless(&sorted);
+    assert_eq!(table["checks"], timeless(&in_memory)["checks"]);
     let found = table["checks"]["failed"].as_array().unwrap();
     assert_eq!((found.len(), found[0]["evaluated"].as_u64()), (2, table["written"].as_u64()));
     assert_eq!(found[0]["failed"], found[1]["failed"]);

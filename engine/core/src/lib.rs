@@ -17,6 +17,7 @@ pub mod error;
 pub mod fault;
 pub mod finding;
 pub mod journal;
+pub mod memory;
 pub mod name;
 pub mod secret;
 pub mod store;

@@ -96,9 +96,9 @@ pub(crate) fn rules(rows: &[Vec<Reason<'_>>]) -> Result<ArrayRef> {
     let DataType::Struct(fields) = item.data_type() else { return Err(broken()) };
     let fields: Fields = fields.clone();
     let all = || rows.iter().flatten();
-    let codes: ArrayRef = Arc::new(StringArray::from_iter_values(all().map(|r| r.code)));
-    let fingerprints: ArrayRef = Arc::new(StringArray::from_iter_values(all().map(|r| r.fingerprint)));
-    let reasons: ArrayRef = Arc::new(StringArray::from_iter_values(all().map(|r| r.text)));
+    let codes: ArrayRef = Arc::new(all().map(|r| Some(r.code)).collect::<StringArray>());
+    let fingerprints: ArrayRef = Arc::new(all().map(|r| Some(r.fingerprint)).collect::<StringArray>());
+    let reasons: ArrayRef = Arc::new(all().map(|r| Some(r.text)).collect::<StringArray>());
     let values = StructArray::try_new(fields, vec![codes, fingerprints, reasons], None)?;
     let offsets = OffsetBuffer::from_lengths(rows.iter().map(Vec::len));
     Ok(Arc::new(ListArray::try_new(item, offsets, Arc::new(values), None)?))

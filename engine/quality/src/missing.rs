@@ -37,23 +37,25 @@ impl Missing {
     /// [`Internal`](transload_core::ErrorKind::Internal) if these are other columns.
     pub fn add(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let rows = self.converter.convert_columns(columns)?;
-        for row in &rows {
-            self.rows += 1;
-            let key = row.data();
-            if let Some(count) = self.kept.get_mut(key) {
-                *count += 1;
-                continue;
-            }
-            if self.kept.len() >= LOOKED_AT {
-                let is_smaller = self.kept.last_key_value().is_some_and(|(last, _)| key < last.as_slice());
-                if !is_smaller {
-                    continue;
-                }
-                self.kept.pop_last();
-            }
-            self.kept.insert(key.to_vec(), 1);
-        }
+        rows.iter().for_each(|row| self.add_key(row.data()));
         Ok(())
+    }
+
+    /// Takes in a row whose values are missing, as the bytes that a row converter makes of them.
+    pub fn add_key(&mut self, key: &[u8]) {
+        self.rows += 1;
+        if let Some(count) = self.kept.get_mut(key) {
+            *count += 1;
+            return;
+        }
+        if self.kept.len() >= LOOKED_AT {
+            let is_smaller = self.kept.last_key_value().is_some_and(|(last, _)| key < last.as_slice());
+            if !is_smaller {
+                return;
+            }
+            self.kept.pop_last();
+        }
+        self.kept.insert(key.to_vec(), 1);
     }
 
     /// What was seen, of so many rows.

@@ -20,6 +20,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
+use transload_core::memory::sorters;
 use transload_core::value::Differences;
 use transload_core::{Error, LogicalType, Result};
 use transload_digest::{Algorithm, CanonicalRows, RowEncoder, RowHasher, RowHashes};
@@ -114,8 +115,9 @@ impl Drill {
         // Sorting needs no nullability, and the target's may differ from the source's.
         fields.extend(side.schema().fields().iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true))));
         let schema = Arc::new(Schema::new(fields));
-        // As many readers as there are workers: each goes through its share one by one.
-        let readers = context.session_config().target_partitions().clamp(1, side.partitions().max(1));
+        // As many readers as there are sorts: each goes through its share one by one.
+        let sorters = sorters(context.memory_pool().as_ref(), context.session_config().target_partitions());
+        let readers = sorters.clamp(1, side.partitions().max(1));
         let partitions: Vec<Arc<dyn PartitionStream>> = (0..readers)
             .map(|reader| {
                 let (drill, side, schema) = (self.clone(), side.clone(), Arc::clone(&schema));

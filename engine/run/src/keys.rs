@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::row::{RowConverter, SortField};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::LexOrdering;
@@ -14,7 +14,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
-use transload_coerce::{Cast, Rulebook};
+use transload_coerce::{Cast, Rulebook, relayout};
 use transload_core::{Error, Result, Source};
 use transload_plan::{RunFacts, TablePlan, Transform};
 use transload_quality::Tally;
@@ -63,7 +63,15 @@ impl Reading {
 
     /// Their values as columns of another schema, after these casts.
     pub(crate) fn keys_as(&self, schema: SchemaRef, casts: Vec<Option<Cast>>) -> Keys {
-        Keys { reading: self.clone(), schema, casts, mark: None, rows: Arc::default(), splits: Vec::new() }
+        Keys {
+            reading: self.clone(),
+            columns: Arc::clone(&schema),
+            casts,
+            form: Form::Columns,
+            schema,
+            rows: Arc::default(),
+            splits: Vec::new(),
+        }
     }
 }
 
@@ -72,22 +80,47 @@ impl Reading {
 #[derive(Clone)]
 pub(crate) struct Keys {
     reading: Reading,
-    schema: SchemaRef,
+    /// The columns after the casts.
+    columns: SchemaRef,
     casts: Vec<Option<Cast>>,
-    /// What a last column says of each row.
-    mark: Option<bool>,
+    form: Form,
+    /// The columns in this form.
+    schema: SchemaRef,
     /// How many were read.
     rows: Arc<AtomicU64>,
     /// The splits that one stream reads.
     splits: Vec<usize>,
 }
 
+/// In which form keys are read.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Columns,
+    /// One column of bytes, which sort as the values do; behind them, if it is given, another byte.
+    Bytes(Option<u8>),
+}
+
 impl Keys {
-    /// The same with one more column, which says of each row whether it is of the table that is checked.
-    pub(crate) fn marked(self, own: bool) -> Self {
-        let mark = Arc::new(Field::new("_transload_own", DataType::Boolean, false));
-        let fields = self.schema.fields().iter().cloned().chain([mark]);
-        Self { schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())), mark: Some(own), ..self }
+    /// The same in a form for sorting. Several columns are made one of bytes, which needs no other form to be compared;
+    /// so are keys that get a `mark` behind them.
+    pub(crate) fn sortable(self, mark: Option<u8>) -> Self {
+        // Parts of a batch of views would keep all of it in memory.
+        let owned = |field: &FieldRef| match field.data_type() {
+            DataType::Utf8View => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
+            DataType::BinaryView => Arc::new(field.as_ref().clone().with_data_type(DataType::Binary)),
+            _ => Arc::clone(field),
+        };
+        let columns = Arc::new(Schema::new(self.columns.fields().iter().map(owned).collect::<Fields>()));
+        if mark.is_none() && columns.fields().len() == 1 {
+            return Self { columns: Arc::clone(&columns), schema: columns, ..self };
+        }
+        let schema = Arc::new(Schema::new(vec![Field::new("key", DataType::Binary, false)]));
+        Self { columns, schema, form: Form::Bytes(mark), ..self }
+    }
+
+    /// The columns, whatever form they are in.
+    pub(crate) fn columns(&self) -> &SchemaRef {
+        &self.columns
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -99,10 +132,10 @@ impl Keys {
         self.rows.load(Ordering::Relaxed)
     }
 
-    /// As many streams as may run at the same time, and at least one. Each reads its splits one after the other.
-    fn streams(&self, session: &SessionContext) -> impl Iterator<Item = Arc<dyn PartitionStream>> {
+    /// At most so many streams, and at least one. Each reads its splits one after the other.
+    fn streams(&self, most: usize) -> impl Iterator<Item = Arc<dyn PartitionStream>> {
         let splits = self.reading.scan.output_partitioning().partition_count();
-        let streams = splits.min(session.copied_config().target_partitions()).max(1);
+        let streams = splits.min(most).max(1);
         let keys = self.clone();
         (0..streams).map(move |first| {
             let splits = (first..splits).step_by(streams).collect();
@@ -126,18 +159,20 @@ impl Keys {
     }
 
     fn cast(&self, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-        let mut cast = Vec::with_capacity(columns.len() + 1);
-        for (column, rule) in columns.into_iter().zip(&self.casts) {
+        let mut cast = Vec::with_capacity(columns.len());
+        for ((column, rule), field) in columns.into_iter().zip(&self.casts).zip(self.columns.fields()) {
             let done = match rule {
                 None => column,
                 Some(rule) => rule.apply(&column)?.array,
             };
-            cast.push(done);
+            cast.push(if done.data_type() == field.data_type() { done } else { relayout(&done, field)? });
         }
         let rows = cast.first().map_or(0, |column| column.len());
-        if let Some(own) = self.mark {
-            let marks = if own { BooleanBuffer::new_set(rows) } else { BooleanBuffer::new_unset(rows) };
-            cast.push(Arc::new(BooleanArray::new(marks, None)));
+        if let Form::Bytes(mark) = self.form {
+            let fields = self.columns.fields().iter().map(|f| SortField::new(f.data_type().clone())).collect();
+            let keys = RowConverter::new(fields)?.convert_columns(&cast)?;
+            let marked = keys.iter().map(|key| key.data().iter().copied().chain(mark).collect::<Vec<u8>>());
+            cast = vec![Arc::new(BinaryArray::from_iter_values(marked))];
         }
         self.batch(cast, rows)
     }
@@ -177,10 +212,11 @@ impl PartitionStream for Keys {
     }
 }
 
-/// The keys of one or several tables, which have the same columns, for the query engine.
-pub(crate) fn table(keys: &[&Keys], session: &SessionContext) -> Result<Arc<dyn ExecutionPlan>> {
+/// The keys of one or several tables, which have the same columns, for the query engine: of each in at most so many
+/// streams.
+pub(crate) fn table(keys: &[&Keys], most: usize) -> Result<Arc<dyn ExecutionPlan>> {
     let first = keys.first().ok_or_else(|| Error::internal("there are no keys to read"))?;
-    let streams: Vec<Arc<dyn PartitionStream>> = keys.iter().flat_map(|keys| keys.streams(session)).collect();
+    let streams: Vec<Arc<dyn PartitionStream>> = keys.iter().flat_map(|keys| keys.streams(most)).collect();
     let schema = Arc::clone(&first.schema);
     Ok(Arc::new(StreamingTableExec::try_new(schema, streams, None, Vec::<LexOrdering>::new(), false, None)?))
 }

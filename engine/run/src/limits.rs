@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use transload_core::Result;
+use transload_core::memory::{SortingPool, sorters};
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 8192;
@@ -30,20 +31,22 @@ impl Limits {
     /// # Errors
     /// [`Config`](transload_core::ErrorKind::Config) if the folder for temporary files cannot be used.
     pub fn session(&self) -> Result<SessionContext> {
+        // To merge what a sort holds takes as much again. Two tables may be sorted at the same time.
+        let pool = SortingPool::new(self.memory_bytes);
+        let merging = SortingPool::for_merging(self.memory_bytes) / (2 * sorters(&pool, self.parallel));
         let top = NonZeroUsize::MIN.saturating_add(4);
-        let pool = TrackConsumersPool::new(FairSpillPool::new(self.memory_bytes), top);
         let mode = match &self.temp_dir {
             Some(dir) => DiskManagerMode::Directories(vec![dir.clone()]),
             None => DiskManagerMode::OsTmpDirectory,
         };
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(pool))
+            .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, top)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
             .build_arc()?;
         let mut config = SessionConfig::new()
             .with_batch_size(BATCH_ROWS)
             .with_target_partitions(self.parallel)
-            .with_sort_spill_reservation_bytes(1 << 20);
+            .with_sort_spill_reservation_bytes(merging);
         // A partition must read its own files, or a unit would not be the same twice.
         config.options_mut().execution.enable_file_stream_work_stealing = false;
         Ok(SessionContext::new_with_config_rt(config, runtime))

@@ -68,6 +68,14 @@ pub struct TableOutcome {
     pub counts: Option<Counts>,
 }
 
+/// What runs at the same time.
+#[derive(Clone)]
+struct Slots {
+    units: Arc<Semaphore>,
+    /// Second looks of checks.
+    looks: Arc<Semaphore>,
+}
+
 /// Executes a plan, or what is left of it after an earlier process.
 ///
 /// # Behavior
@@ -84,7 +92,8 @@ pub async fn run(load: &Load) -> Result<Vec<TableOutcome>> {
     let receipts = load.journal.receipts().await?;
     let recorded = load.journal.recorded().await?;
     let session = load.limits.session()?;
-    let slots = Arc::new(Semaphore::new(load.limits.parallel.max(1)));
+    let slots =
+        Slots { units: Arc::new(Semaphore::new(load.limits.parallel.max(1))), looks: Arc::new(Semaphore::new(1)) };
     let mut tables = JoinSet::new();
     let mut outcomes: Vec<(usize, TableOutcome)> = Vec::new();
     for (at, plan) in load.plan.tables.iter().enumerate() {
@@ -99,7 +108,7 @@ pub async fn run(load: &Load) -> Result<Vec<TableOutcome>> {
             continue;
         }
         let staged: Vec<StagedUnit> = recorded.iter().filter(|u| u.table == plan.to).cloned().collect();
-        let (load, session, slots, name) = (load.clone(), session.clone(), Arc::clone(&slots), plan.to.clone());
+        let (load, session, slots, name) = (load.clone(), session.clone(), slots.clone(), plan.to.clone());
         tables.spawn(async move {
             let mut outcome = TableOutcome { table: name, result: Ok(None), findings: Vec::new(), counts: None };
             let result = table(load, at, staged, session, slots, &mut outcome).await;
@@ -120,7 +129,7 @@ async fn table(
     at: usize,
     staged: Vec<StagedUnit>,
     session: SessionContext,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     outcome: &mut TableOutcome,
 ) -> Result<Option<Receipt>> {
     let plan = &load.plan.tables[at];
@@ -137,9 +146,9 @@ async fn table(
     };
     let result = async {
         let resumed = staged.len() as u64;
-        let units = table.in_order(stage_units(&load, &table, staged, session.clone(), slots).await?)?;
+        let units = table.in_order(stage_units(&load, &table, staged, session.clone(), slots.units).await?)?;
         outcome.counts = Some(unit::counts(&units)?);
-        judge(&load, &table, &units, &session, &mut outcome.findings).await?;
+        judge(&load, &table, &units, &session, &slots.looks, &mut outcome.findings).await?;
         match load.checks_only {
             true => Ok(None),
             false => publish(&load, &table, units, outcome.findings.clone(), resumed).await.map(Some),
@@ -209,8 +218,14 @@ async fn judge(
     table: &Table,
     units: &[StagedUnit],
     session: &SessionContext,
+    looks: &Semaphore,
     findings: &mut Vec<Finding>,
 ) -> Result<()> {
+    // One after the other, as each may take all memory there is.
+    let _look = match table.plan.checks.iter().any(|check| check.look().is_some()) {
+        true => Some(looks.acquire().await.map_err(|e| Error::internal("no slot").because(e))?),
+        false => None,
+    };
     *findings = tokio::select! {
         biased;
         () = load.cancel.cancelled() => Err(stopped()),

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, make_comparator};
-use arrow::compute::{SortOptions, filter, partition};
+use arrow::array::{Array, ArrayRef, AsArray, make_comparator};
+use arrow::compute::{SortOptions, partition};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{JoinType, NullEquality};
 use datafusion::error::DataFusionError;
@@ -26,11 +26,16 @@ use futures::StreamExt;
 use transload_coerce::{Cast, Rulebook};
 use transload_core::clock::Ticks;
 use transload_core::finding::CheckTally;
+use transload_core::memory::sorters;
 use transload_core::{Error, Result, Source};
 use transload_plan::{Comparable, RunFacts, TablePlan};
 use transload_quality::{Check, Look, Missing, Other, Place, Seen};
 
 use crate::keys::{Keys, Reading, table};
+
+/// What stands behind a key of the other table, and of the one that is checked.
+const OTHER: u8 = 0;
+const OWN: u8 = 1;
 
 /// Another table that checks look at, open at its pin.
 pub(crate) struct OtherTable {
@@ -104,7 +109,7 @@ impl SecondLook<'_> {
 
     /// How many keys there are, and how many of them repeat another.
     async fn repeats(&self, check: &Check) -> Result<Seen> {
-        let keys = self.open(&self.plan.narrowed(check), self.source).await?.keys()?;
+        let keys = self.open(&self.plan.narrowed(check), self.source).await?.keys()?.sortable(None);
         let (rows, broken) = repeats_of(self.sorted(&[&keys])?).await?;
         Ok(Seen { rows, broken, ..Seen::default() })
     }
@@ -112,7 +117,7 @@ impl SecondLook<'_> {
     /// How many rows another table has.
     async fn rows(&self, check: &Check) -> Result<Seen> {
         let keys = self.open_other(check).await?.keys()?;
-        let mut stream = execute_stream(table(&[&keys], self.session)?, self.session.task_ctx())?;
+        let mut stream = execute_stream(table(&[&keys], self.workers())?, self.session.task_ctx())?;
         while stream.next().await.transpose()?.is_some() {}
         Ok(Seen { rows: keys.rows(), ..Seen::default() })
     }
@@ -129,8 +134,9 @@ impl SecondLook<'_> {
             Err(error) if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
                 let title = check.title();
                 tracing::info!(table = %self.plan.to, check = %title, "keys do not fit into memory: sorting them");
-                let (own, other) = (keys(&own, &alike.own).marked(true), keys(&other, &alike.other).marked(false));
-                let missing = Missing::new(&alike.schema, self.show_values)?;
+                let own = keys(&own, &alike.own).sortable(Some(OWN));
+                let other = keys(&other, &alike.other).sortable(Some(OTHER));
+                let missing = Missing::new(own.columns(), self.show_values)?;
                 missing_of(self.sorted(&[&own, &other])?, missing).await
             }
             joined => Ok(joined?),
@@ -142,13 +148,13 @@ impl SecondLook<'_> {
         let schema = Arc::clone(own.schema());
         let mut missing = Missing::new(&schema, self.show_values)?;
         let group = columns(&schema).zip(schema.fields()).map(|(column, field)| (column, field.name().clone()));
-        let others = Arc::new(CoalescePartitionsExec::new(table(&[other], self.session)?));
+        let others = Arc::new(CoalescePartitionsExec::new(table(&[other], self.workers())?));
         let group = PhysicalGroupBy::new_single(group.collect());
         let different =
             AggregateExec::try_new(AggregateMode::Single, group, vec![], vec![], others, Arc::clone(&schema))?;
         let join = HashJoinExec::try_new(
             Arc::new(different),
-            table(&[own], self.session)?,
+            table(&[own], self.workers())?,
             columns(&schema).zip(columns(&schema)).collect(),
             None,
             &JoinType::RightAnti,
@@ -164,9 +170,14 @@ impl SecondLook<'_> {
         Ok(missing.seen(own.rows())?)
     }
 
+    fn workers(&self) -> usize {
+        self.session.copied_config().target_partitions()
+    }
+
     /// The keys of one or two tables, sorted by all of their columns.
     fn sorted(&self, keys: &[&Keys]) -> Result<SendableRecordBatchStream> {
-        let keys = table(keys, self.session)?;
+        let sorters = sorters(self.session.runtime_env().memory_pool.as_ref(), self.workers());
+        let keys = table(keys, sorters)?;
         let by = LexOrdering::new(columns(&keys.schema()).map(PhysicalSortExpr::new_default))
             .ok_or_else(|| Error::internal("nothing to sort by"))?;
         let sort = SortExec::new(by.clone(), keys).with_preserve_partitioning(true);
@@ -201,31 +212,23 @@ async fn repeats_of(mut sorted: SendableRecordBatchStream) -> Result<(u64, u64)>
     Ok((rows, repeated))
 }
 
-/// Which keys of a table another one does not have. The last column says whose a key is; among equal ones those of the
-/// other table come first.
+/// Which keys of a table another one does not have. The last byte says whose a key is; among equal ones those of the other
+/// table come first.
 async fn missing_of(mut sorted: SendableRecordBatchStream, mut missing: Missing) -> Result<Seen> {
     let mut rows = 0;
-    // The last key so far, and whether the other table has it.
-    let mut before: Option<(Vec<ArrayRef>, bool)> = None;
+    let mut known: Vec<u8> = Vec::new();
     while let Some(batch) = sorted.next().await.transpose()? {
-        let Some((own, keys)) = batch.columns().split_last().filter(|_| batch.num_rows() > 0) else { continue };
-        let own = own.as_boolean();
-        rows += own.true_count() as u64;
-        let mut of_none = BooleanBufferBuilder::new(batch.num_rows());
-        let mut known = false;
-        for range in partition(keys)?.ranges() {
-            let had = match &before {
-                Some((key, had)) if range.start == 0 && *had => same(key, keys)?,
-                _ => false,
-            };
-            known = had || !own.value(range.start);
-            of_none.append_n(range.len(), !known);
-        }
-        before = Some((last(keys), known));
-        let of_none = BooleanArray::new(of_none.finish(), None);
-        if of_none.has_true() {
-            let keys: Vec<ArrayRef> = keys.iter().map(|key| filter(key, &of_none)).collect::<Result<_, _>>()?;
-            missing.add(&keys)?;
+        for marked in batch.column(0).as_binary::<i32>().iter().flatten() {
+            let Some((mark, key)) = marked.split_last() else { continue };
+            if *mark == OTHER {
+                known.clear();
+                known.extend_from_slice(key);
+                continue;
+            }
+            rows += 1;
+            if known != key {
+                missing.add_key(key);
+            }
         }
     }
     missing.seen(rows)
@@ -248,36 +251,40 @@ fn same(before: &[ArrayRef], after: &[ArrayRef]) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::array::{BinaryArray, Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::row::{RowConverter, SortField};
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use futures::executor::block_on;
 
     use super::*;
 
-    /// Keys in their order, each with whether it is of the table that is checked.
-    fn sorted(batches: &[&[(i64, bool)]]) -> SendableRecordBatchStream {
-        let fields = vec![Field::new("a", DataType::Int64, true), Field::new("own", DataType::Boolean, false)];
-        let schema = Arc::new(Schema::new(fields));
-        let batch = |rows: &&[(i64, bool)]| {
-            let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|(key, _)| *key)));
-            let own: ArrayRef = Arc::new(BooleanArray::from(rows.iter().map(|(_, own)| *own).collect::<Vec<bool>>()));
-            Ok(RecordBatch::try_new(Arc::clone(&schema), vec![keys, own]).unwrap())
-        };
-        let batches: Vec<Result<RecordBatch, DataFusionError>> = batches.iter().map(batch).collect();
+    fn stream(schema: Schema, batches: Vec<ArrayRef>) -> SendableRecordBatchStream {
+        let schema = Arc::new(schema);
+        let batch = |keys: ArrayRef| Ok(RecordBatch::try_new(Arc::clone(&schema), vec![keys]).unwrap());
+        let batches: Vec<Result<RecordBatch, DataFusionError>> = batches.into_iter().map(batch).collect();
         Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(batches)))
     }
 
-    fn missing(batches: &[&[(i64, bool)]]) -> (u64, u64) {
+    fn missing(batches: &[&[(i64, u8)]]) -> (u64, u64) {
         let schema = Schema::new(vec![Field::new("a", DataType::Int64, true)]);
         let missing = Missing::new(&schema, false).unwrap();
-        let seen = block_on(missing_of(sorted(batches), missing)).unwrap();
+        let converter = RowConverter::new(vec![SortField::new(DataType::Int64)]).unwrap();
+        let keys = |batch: &&[(i64, u8)]| {
+            let values: ArrayRef = Arc::new(Int64Array::from_iter_values(batch.iter().map(|(key, _)| *key)));
+            let rows = converter.convert_columns(&[values]).unwrap();
+            let marked = rows.iter().zip(batch.iter()).map(|(row, (_, mark))| [row.data(), &[*mark]].concat());
+            Arc::new(BinaryArray::from_iter_values(marked)) as ArrayRef
+        };
+        let marked = Schema::new(vec![Field::new("key", DataType::Binary, false)]);
+        let sorted = stream(marked, batches.iter().map(keys).collect());
+        let seen = block_on(missing_of(sorted, missing)).unwrap();
         (seen.rows, seen.broken)
     }
 
     #[test]
     fn keys_are_missing_that_only_one_table_has() {
-        let (own, other) = (true, false);
+        let (own, other) = (OWN, OTHER);
         assert_eq!(missing(&[]), (0, 0));
         assert_eq!(missing(&[&[(1, other), (2, other)]]), (0, 0));
         assert_eq!(missing(&[&[(1, own), (2, own)]]), (2, 2));
@@ -286,17 +293,21 @@ mod tests {
 
     #[test]
     fn equal_keys_may_be_in_several_batches() {
-        let (own, other) = (true, false);
-        let known: [&[(i64, bool)]; 4] = [&[(1, other)], &[(1, own), (1, own)], &[], &[(1, own), (2, own)]];
+        let (own, other) = (OWN, OTHER);
+        let known: [&[(i64, u8)]; 4] = [&[(1, other)], &[(1, own), (1, own)], &[], &[(1, own), (2, own)]];
         assert_eq!(missing(&known), (4, 1));
-        let unknown: [&[(i64, bool)]; 4] = [&[(1, other), (2, own)], &[(2, own)], &[(2, own), (3, other)], &[(3, own)]];
+        let unknown: [&[(i64, u8)]; 4] = [&[(1, other), (2, own)], &[(2, own)], &[(2, own), (3, other)], &[(3, own)]];
         assert_eq!(missing(&unknown), (4, 3));
     }
 
     #[test]
     fn repeats_are_counted_over_batches() {
-        let batches: [&[(i64, bool)]; 4] = [&[(1, true), (1, true)], &[(1, true), (2, true)], &[], &[(2, true)]];
-        assert_eq!(block_on(repeats_of(sorted(&batches))).unwrap(), (5, 3));
-        assert_eq!(block_on(repeats_of(sorted(&[]))).unwrap(), (0, 0));
+        let repeats = |batches: &[&[i64]]| {
+            let schema = Schema::new(vec![Field::new("a", DataType::Int64, true)]);
+            let keys = |batch: &&[i64]| Arc::new(Int64Array::from(batch.to_vec())) as ArrayRef;
+            block_on(repeats_of(stream(schema, batches.iter().map(keys).collect()))).unwrap()
+        };
+        assert_eq!(repeats(&[&[1, 1], &[1, 2], &[], &[2]]), (5, 3));
+        assert_eq!(repeats(&[]), (0, 0));
     }
 }

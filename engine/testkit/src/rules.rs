@@ -12,7 +12,7 @@ pub fn rules() -> BoxedStrategy<Json> {
 /// Rules of each kind, under its word in a pipeline.
 pub fn kinds() -> Vec<(&'static str, BoxedStrategy<Json>)> {
     let kind = |kind: &'static str, own: BoxedStrategy<Json>, about: About| (kind, rule(kind, own, about));
-    let figure = prop::sample::select(vec!["sum", "avg", "min", "max", "stddev"]);
+    let figure = prop::sample::select(vec!["sum", "avg", "min", "max", "stddev", "count_distinct"]);
     vec![
         kind("not_null", columns(), About::Rows),
         kind("not_empty", columns(), About::Rows),
@@ -33,6 +33,7 @@ pub fn kinds() -> Vec<(&'static str, BoxedStrategy<Json>)> {
         ),
         kind("monotonic", with_column(monotonic()), About::Others),
         kind("expression", setting("sql", conditions().prop_map(Json::from).boxed()), About::Rows),
+        kind("foreign_key", foreign_key(), About::Others),
         kind("completeness", with_column(setting("min", shares().prop_map(Json::from).boxed())), About::Table),
         kind("row_count", row_count(), About::Table),
         kind(
@@ -43,6 +44,7 @@ pub fn kinds() -> Vec<(&'static str, BoxedStrategy<Json>)> {
         kind("freshness", with_column(setting("max_age_secs", whole().prop_map(Json::from).boxed())), About::Table),
         kind("no_gaps", with_column(setting("every", words(&["hour", "day", "month", "year"]))), About::Table),
         kind("schema", schema(), About::Columns),
+        kind("drift", drift(), About::Table),
     ]
 }
 
@@ -228,7 +230,35 @@ fn shares() -> impl Strategy<Value = String> {
 
 fn row_count() -> BoxedStrategy<Json> {
     let exactly = setting("exactly", whole().prop_map(Json::from).boxed());
-    prop_oneof![exactly, bounds(whole().boxed())].boxed()
+    let within = optional("within", shares().prop_map(Json::from).boxed());
+    let same_as = setting("same_as", merged(other_table(), within));
+    prop_oneof![exactly, same_as, bounds(whole().boxed())].boxed()
+}
+
+/// The name of another table, and where it is.
+fn other_table() -> BoxedStrategy<Json> {
+    let table = setting("table", names().prop_map(Json::from).boxed());
+    merged(table, optional("in", words(&["pipeline", "source", "target"])))
+}
+
+fn foreign_key() -> BoxedStrategy<Json> {
+    let pairs = prop::collection::btree_map(names(), names(), 1..4).prop_filter("names are different", |pairs| {
+        pairs.values().collect::<std::collections::BTreeSet<_>>().len() == pairs.len()
+    });
+    (pairs, other_table())
+        .prop_map(|(pairs, mut other)| {
+            let (own, columns): (Vec<String>, Vec<String>) = pairs.into_iter().unzip();
+            other["columns"] = json!(columns);
+            json!({ "columns": own, "references": other })
+        })
+        .boxed()
+}
+
+fn drift() -> BoxedStrategy<Json> {
+    let of_columns = prop::sample::subsequence(vec!["rows", "nulls", "mean", "min", "max"], 2..=5);
+    let measured = merged(columns(), optional("of", of_columns.prop_map(Json::from).boxed()));
+    let all = prop_oneof![Just(json!({})), Just(json!({ "of": ["rows"] })), measured].boxed();
+    merged(all, setting("max", shares().prop_map(Json::from).boxed()))
 }
 
 fn monotonic() -> BoxedStrategy<Json> {
