@@ -18,6 +18,7 @@ pub mod fault;
 pub mod finding;
 pub mod journal;
 pub mod name;
+pub mod number;
 pub mod secret;
 pub mod store;
 pub mod tree;
