@@ -264,7 +264,7 @@ fn overflowed(before: &ArrayRef, after: &ArrayRef) -> Result<BooleanBuffer> {
 #[cfg(test)]
 mod tests {
     use arrow::array::*;
-    use arrow::buffer::NullBuffer;
+    use arrow::buffer::{NullBuffer, OffsetBuffer};
     use arrow::datatypes::*;
     use proptest::prelude::*;
 
@@ -365,7 +365,7 @@ mod tests {
         let keys = Int8Array::from(vec![Some(2), Some(0), None]);
         let packed = DictionaryArray::<Int8Type>::new(keys, Arc::new(dates.clone()));
         assert_eq!(cast(packed, "date", "date"), (some(&["~", "1970-01-01", "~"]), vec![0], 0));
-        let offsets = arrow::buffer::OffsetBuffer::from_lengths([2, 2, 0]);
+        let offsets = OffsetBuffer::from_lengths([2, 2, 0]);
         let item = Arc::new(Field::new("item", DataType::Date64, true));
         let lists = ListArray::new(item, offsets, Arc::new(dates.slice(0, 4)), None);
         let done = applied(lists, "list<date>", "list<date>");

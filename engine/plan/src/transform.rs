@@ -16,7 +16,7 @@ use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Accumulator, Expr};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
-use transload_coerce::{Cast, MaskKind, Rulebook};
+use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
 use transload_core::connector::FAULT_COLUMN;
 use transload_core::value::Loss as LossCount;
 use transload_core::{Error, ErrorKind, LogicalType, Result};
@@ -77,8 +77,8 @@ enum Output {
     Metadata(MetadataColumn),
 }
 
-/// For columns with values that do not fit, which rows they are in.
-type Misfits = Vec<(usize, BooleanBuffer)>;
+/// For columns with values that do not fit, or were changed, which rows they are in.
+type Places = Vec<(usize, BooleanBuffer)>;
 
 /// Why rows of a batch are put aside.
 struct Reasons<'a> {
@@ -152,7 +152,9 @@ impl Transform {
                 Some(p) => {
                     let cast = Cast::new(rulebook, &p.from, &p.to)
                         .ok_or_else(|| Error::internal("the rulebook of the plan refuses a cast of the plan"))?;
-                    Some((cast, p.on_misfit, true))
+                    // What does not fit an exact cast are dates with a time of day, which no policy expects.
+                    let policy = if p.loss == Loss::Exact { OnMisfit::Error } else { p.on_misfit };
+                    Some((cast, policy, true))
                 }
                 None if LogicalType::plain_layout(field).as_ref() != Some(field)
                     && LogicalType::plain_layout(field).is_some_and(|f| f.data_type() != field.data_type()) =>
@@ -366,10 +368,11 @@ impl Transform {
     pub fn apply(&self, batch: &RecordBatch, position: u64, tally: &mut Tally) -> Result<Transformed> {
         let rows = batch.num_rows();
         let mut losses: BTreeMap<usize, LossCount> = BTreeMap::new();
-        let (columns, misfits) = self.cast(batch, &mut losses)?;
+        let (columns, misfits, changed) = self.cast(batch)?;
         let fault =
             self.fault.and_then(|i| self.positions[i]).map(|at| batch.column(at)).filter(|c| c.null_count() < rows);
         if self.filter.is_none() && self.checks.is_none() && misfits.is_empty() && fault.is_none() {
+            self.count_losses(&mut losses, &misfits, &changed, &BooleanBuffer::new_set(rows));
             let cursor = self.highest(&columns)?;
             let rows = self.output_batch(&columns, rows, None)?;
             return Ok(Transformed {
@@ -397,8 +400,9 @@ impl Transform {
             if count == 0 {
                 continue;
             }
-            match self.casts[*column].cast.as_ref().map(|(_, policy, _)| *policy) {
-                Some(OnMisfit::NullCounted) => self.loss(&mut losses, *column).nulled += count,
+            match self.policy(*column) {
+                // Counted when it is known which rows are written.
+                Some(OnMisfit::NullCounted) => {}
                 Some(OnMisfit::Quarantine) => {
                     self.loss(&mut losses, *column).quarantined += count;
                     aside = &aside | &bad;
@@ -416,6 +420,7 @@ impl Transform {
             aside = &aside | &found.rows(&seen);
         }
         let keep = BooleanArray::new(&passed & &!&aside, None);
+        self.count_losses(&mut losses, &misfits, &changed, keep.values());
         let found = checked.as_ref().and_then(|(_, found)| found.as_ref());
         let quarantined =
             self.put_aside(batch, &aside, &Reasons { misfits: &misfits, fault, found, seen: &seen }, position)?;
@@ -442,10 +447,10 @@ impl Transform {
         Ok(Transformed { rows, filtered, quarantined, losses: losses.into_values().collect(), cursor })
     }
 
-    /// Casts the columns that are needed, and finds the values that do not fit.
-    fn cast(&self, batch: &RecordBatch, losses: &mut BTreeMap<usize, LossCount>) -> Result<(Vec<ArrayRef>, Misfits)> {
+    /// Casts the columns that are needed, and finds the values that do not fit and those that were changed.
+    fn cast(&self, batch: &RecordBatch) -> Result<(Vec<ArrayRef>, Places, Places)> {
         let rows = batch.num_rows();
-        let mut misfits = Misfits::new();
+        let (mut misfits, mut changed) = (Places::new(), Places::new());
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
         for (i, cast) in self.casts.iter().enumerate() {
             let Some(at) = self.positions[i] else {
@@ -459,15 +464,43 @@ impl Transform {
                     if let Some(bad) = done.misfits {
                         misfits.push((i, bad));
                     }
-                    if done.changed > 0 && *counts {
-                        self.loss(losses, i).changed += done.changed;
+                    if let Some(bits) = done.changed.filter(|_| *counts) {
+                        changed.push((i, bits));
                     }
                     columns.push(done.array);
                 }
                 _ => columns.push(Arc::clone(array)),
             }
         }
-        Ok((columns, misfits))
+        Ok((columns, misfits, changed))
+    }
+
+    /// Counts what the casts lost of the values of rows that are `written`.
+    fn count_losses(
+        &self,
+        losses: &mut BTreeMap<usize, LossCount>,
+        misfits: &[(usize, BooleanBuffer)],
+        changed: &[(usize, BooleanBuffer)],
+        written: &BooleanBuffer,
+    ) {
+        let count = |bits: &BooleanBuffer| (bits & written).count_set_bits() as u64;
+        for (column, bits) in changed {
+            match count(bits) {
+                0 => {}
+                changed => self.loss(losses, *column).changed += changed,
+            }
+        }
+        for (column, bits) in misfits {
+            match (self.policy(*column), count(bits)) {
+                (Some(OnMisfit::NullCounted), nulled) if nulled > 0 => self.loss(losses, *column).nulled += nulled,
+                _ => {}
+            }
+        }
+    }
+
+    /// What happens to values of a column that do not fit.
+    fn policy(&self, column: usize) -> Option<OnMisfit> {
+        self.casts[column].cast.as_ref().map(|(_, policy, _)| *policy)
     }
 
     /// Looks at the rows that are `seen`: what checks see of them, and which of them are to be put aside.
@@ -534,14 +567,19 @@ impl Transform {
     }
 
     fn misfit(&self, column: usize, count: u64, first: u64) -> Error {
-        let to = self.casts[column].cast.as_ref().map(|(c, _, _)| c.to().to_string()).unwrap_or_default();
+        let cast = self.casts[column].cast.as_ref().map(|(cast, _, _)| cast);
+        let to = cast.map(|c| c.to().to_string()).unwrap_or_default();
+        let hint = match cast.map(Cast::loss) {
+            Some(Loss::Exact) => "repair the source: its dates hold a time of day, which would be cut",
+            _ => "repair the source, or set `on_misfit: quarantine` (or null_counted, text, widen) for this column",
+        };
         let (values, do_not) = if count == 1 { ("value", "does") } else { ("values", "do") };
         Error::new(
             ErrorKind::Quality,
             format!("{count} {values} in one batch {do_not} not fit {to}; the first is in row {first} of its split"),
         )
         .with("column", self.source.field(column).name())
-        .hint("repair the source, or set `on_misfit: quarantine` (or null_counted, text, widen) for this column")
+        .hint(hint)
     }
 
     fn put_aside(
