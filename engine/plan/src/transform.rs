@@ -461,7 +461,8 @@ impl Transform {
             match &cast.cast {
                 Some((cast, _, counts)) if cast.from() == cast.to() || self.casts[i].needed => {
                     let done = cast.apply(array).map_err(|e| e.with("column", self.source.field(i).name()))?;
-                    if let Some(bad) = done.misfits {
+                    // Whole rows are read for quarantine; what nothing reads of them may be as it is.
+                    if let Some(bad) = done.misfits.filter(|_| self.casts[i].needed) {
                         misfits.push((i, bad));
                     }
                     if let Some(bits) = done.changed.filter(|_| *counts) {
