@@ -16,18 +16,20 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 
 def measure(command, cwd):
     start = time.monotonic()
-    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.monotonic() - start
-    if process.returncode not in (0, 5):
-        sys.exit(f"{command} failed: {process.stderr.read().decode()}")
-    process.stderr.close()
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.monotonic() - start
+        if process.returncode not in (0, 5):
+            said.seek(0)
+            sys.exit(f"{command} failed: {said.read().decode()}")
     return wall, usage.ru_maxrss / 1024
 
 
@@ -95,6 +97,26 @@ def change_rows(folder, count):
         )
 
 
+def race(title, commands, runs, folder):
+    """Runs the commands in turn and prints for each how long it took, its peak, and how the first one compares."""
+    walls = {name: [] for name in commands}
+    peaks = {name: 0.0 for name in commands}
+    for round in range(runs + 1):
+        for name, command in commands.items():
+            shutil.rmtree(folder / "copied", ignore_errors=True)
+            wall, peak = measure(command, folder)
+            if round:
+                walls[name].append(wall)
+                peaks[name] = max(peaks[name], peak)
+    first = next(iter(commands))
+    print(title)
+    for name in commands:
+        median = statistics.median(walls[name])
+        ratio = statistics.median(a / b for a, b in zip(walls[first], walls[name]))
+        print(f"  {name:22} {median:7.2f} s  ({min(walls[name]):.2f}–{max(walls[name]):.2f})  {peaks[name]:6.0f} MiB  {first}/this {ratio:.2f}")
+    sys.stdout.flush()
+
+
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--scale", type=float, default=1)
@@ -147,24 +169,8 @@ def main():
         },
     }
     for job, commands in jobs.items():
-        if options.only and options.only != job:
-            continue
-        walls = {name: [] for name in commands}
-        peaks = {name: 0.0 for name in commands}
-        for round in range(options.runs + 1):
-            for name, command in commands.items():
-                shutil.rmtree(folder / "copied", ignore_errors=True)
-                wall, peak = measure(command, folder)
-                if round:
-                    walls[name].append(wall)
-                    peaks[name] = max(peaks[name], peak)
-        first = next(iter(commands))
-        print(f"{job} (scale {options.scale:g}, {options.runs} runs)")
-        for name in commands:
-            median = statistics.median(walls[name])
-            ratio = statistics.median(a / b for a, b in zip(walls[first], walls[name]))
-            print(f"  {name:22} {median:7.2f} s  ({min(walls[name]):.2f}–{max(walls[name]):.2f})  {peaks[name]:6.0f} MiB  {first}/this {ratio:.2f}")
-        sys.stdout.flush()
+        if not options.only or options.only == job:
+            race(f"{job} (scale {options.scale:g}, {options.runs} runs)", commands, options.runs, folder)
 
 
 if __name__ == "__main__":

@@ -265,7 +265,7 @@ fn bad_lines_go_into_quarantine_with_their_reason_and_as_they_were() {
     assert_eq!(counts(&outcome), [7, 2, 5, 0]);
     assert_eq!(outcome.last_line()["tables"][0]["verdict"], "match");
     let found: Vec<(Value, Value)> =
-        quarantine(&bench).iter().map(|r| (r["_transload_raw"].clone(), r["_transload_reason"].clone())).collect();
+        quarantine(&bench).iter().map(|r| (r["_transload_raw"].clone(), r["_rules"][0]["reason"].clone())).collect();
     let expected = [
         ("2,b,c", "line 3: 3 fields where 2 are expected"),
         ("3,\"x\"y", "line 4: text follows a closing quote"),
@@ -322,6 +322,30 @@ fn arithmetic_that_leaves_its_type_stops_the_load() {
 }
 
 #[test]
+fn a_cursor_that_cannot_be_read_would_be_loaded_again_in_every_run() {
+    for policy in ["null_counted", "quarantine"] {
+        let settings = format!(
+            ", mode: {{ incremental: {{ cursor: c }} }}, columns: {{ c: {{ cast: int64, on_misfit: {policy} }} }}"
+        );
+        let bench = csv("", &settings, "id,c\n1,10\n2,abc\n");
+        assert_refused(&bench, 3, &["would take the same rows again in every run", policy, "p.yaml:"]);
+    }
+}
+
+#[test]
+fn a_filter_takes_the_same_rows_however_a_file_is_cut() {
+    for rows_in_group in ["4", "2", "1"] {
+        let bench = bench("", ", filter: 'f > 10'");
+        fs::create_dir_all(bench.path("in")).unwrap();
+        let write = "import sys, pyarrow as pa, pyarrow.parquet as q\n\
+                     t = pa.table({'f': [float('nan'), 2.0, 1.0, 11.0]})\n\
+                     q.write_table(t, sys.argv[1], row_group_size=int(sys.argv[2]))";
+        run_python(write, &[bench.path("in/t.parquet").to_str().unwrap(), rows_in_group]);
+        assert_eq!(counts(&bench.run(&["run", "p.yaml"]).expect(0)), [4, 2, 0, 2], "{rows_in_group}");
+    }
+}
+
+#[test]
 fn a_misfit_in_parquet_names_the_row_group() {
     let bench = bench("", ", columns: { s_name: { cast: int64 } }");
     bench.write("in/t/t.parquet", parquet());
@@ -343,9 +367,12 @@ fn misfits_that_are_put_aside_keep_their_value_and_a_reason() {
     let outcome = bench.run(&["run", "p.yaml"]).expect(0);
     assert_eq!(counts(&outcome), [5, 3, 2, 0]);
     assert_eq!(losses(&bench, &outcome, "n"), [0, 0, 2]);
-    let found: Vec<Value> =
-        quarantine(&bench).iter().map(|r| json!([r["id"], r["n"], r["_transload_reason"]])).collect();
-    assert_eq!(found, [json!(["2", "much", "n does not fit int8"]), json!(["3", "300", "n does not fit int8"])]);
+    let found: Vec<Value> = quarantine(&bench)
+        .iter()
+        .map(|r| json!([r["id"], r["n"], r["_rules"][0]["code"], r["_rules"][0]["reason"]]))
+        .collect();
+    let expected = [("2", "much"), ("3", "300")];
+    assert_eq!(found, expected.map(|(id, n)| json!([id, n, "C001", "n does not fit int8"])));
 }
 
 #[test]

@@ -393,3 +393,31 @@ fn a_key_of_several_columns_leads_to_the_row() {
         assert_eq!(row["_columns"], columns, "{defect}");
     }
 }
+
+#[test]
+fn differences_all_over_a_table_are_found_key_by_key() {
+    let bench = Bench::new();
+    let script = "import sys, pyarrow as pa, pyarrow.parquet as q\n\
+                  import os\n\
+                  os.makedirs('in/t'); os.makedirs('out/t')\n\
+                  ids = list(range(150_000))\n\
+                  q.write_table(pa.table({'id': ids, 'v': [i * 7 for i in ids]}), 'in/t/1.parquet')\n\
+                  q.write_table(pa.table({'id': ids, 'v': [i * 7 + (i % 150 == 3) for i in ids]}), 'out/t/1.parquet')";
+    run_python(&format!("import os\nos.chdir({:?})\n{script}", bench.path("").to_str().unwrap()), &[]);
+    for key in ["    key: [id]\n", ""] {
+        let text = format!(
+            "version: 1\npipeline: wide\nsource: {{ lake: {{ url: in }} }}\ntarget: {{ lake: {{ url: out }} }}\n\
+             tables:\n  - from: t\n{key}"
+        );
+        bench.write("p.yaml", text);
+        let table = bench.run(&["reconcile", "p.yaml"]).expect(5).last_line()["tables"][0].clone();
+        let found = &table["differences"];
+        let kinds = ["missing_in_target", "extra_in_target", "changed", "multiplicity"];
+        let counts = kinds.map(|kind| found[kind].as_u64().unwrap());
+        assert_eq!(counts, if key.is_empty() { [1000, 1000, 0, 0] } else { [0, 0, 1000, 0] }, "{table}");
+        let evidence = bench.path(table["evidence"].as_str().unwrap());
+        let read = "import sys, pyarrow.parquet as q\n\
+                    print(len({i for i in q.read_table(sys.argv[1])['id'].to_pylist() if i % 150 == 3}))";
+        assert_eq!(run_python(read, &[evidence.to_str().unwrap()]).trim(), "1000");
+    }
+}

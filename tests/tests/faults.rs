@@ -272,6 +272,7 @@ fn rows_go_into_quarantine_once_however_often_a_load_is_killed() {
         "stage.written=return(kill)",
         "commit.renamed=return(kill)",
         "commit.published=return(kill)",
+        "run.aside=return(kill)",
         "commit.begun=1*off->return(kill)",
         "commit.published=1*off->return(kill)",
         "run.receipt=return(kill)",
@@ -293,6 +294,8 @@ fn rows_go_into_quarantine_once_however_often_a_load_is_killed() {
         assert_eq!(found["tables"].as_array().unwrap().len(), 1, "{fault}");
         assert_eq!(found["tables"][0]["name"], format!("{run}/sales"), "{fault}");
         assert_eq!(found["tables"][0]["rows"], 4, "{fault}");
+        let manifests = bench.all_files(&format!(".transload/quarantine/{run}/sales/_transload/manifest"));
+        assert_eq!(manifests.len(), 1, "{fault}: the quarantine was committed more than once");
     }
 }
 
@@ -363,4 +366,30 @@ fn of_two_runs_of_one_pipeline_the_second_is_told_to_come_back() {
     first.ended().expect(0);
     assert_whole(&bench, ROWS, "after the first");
     bench.run(&["run", "p.yaml"]).expect(0);
+}
+
+#[test]
+fn a_published_table_that_the_ledger_was_not_told_of_is_not_loaded_twice() {
+    let bench = sales(true);
+    bench.write("p.yaml", pipeline("sales", "    mode: append\n"));
+    let failed = bench.run_with_faults(&["run", "p.yaml"], "run.receipt=return(permanent)").expect(8);
+    let run = failed.says("is published").last_line()["run_id"].as_str().unwrap().to_string();
+    assert_eq!(visible_rows(&bench), Some(OLD_ROWS + ROWS));
+    bench.run(&["resume", &run]).expect(0);
+    assert_eq!(visible_rows(&bench), Some(OLD_ROWS + ROWS));
+}
+
+#[test]
+fn a_table_that_fails_for_good_does_not_keep_another_from_being_resumed() {
+    let bench = sales(false);
+    let other = "  - from: sales\n    to: gated\n    checks: [ { row_count: { max: 1 } } ]\n";
+    bench.write("p.yaml", pipeline("sales", other));
+    let faults = "commit.begun=5*return(transient)->off";
+    let failed = bench.run_with_faults(&["run", "p.yaml"], faults).expect(4).says("transload resume");
+    assert!(failed.last_line()["tables"][0]["error"].is_string(), "{failed:?}");
+    let run = failed.last_line()["run_id"].as_str().unwrap().to_string();
+    bench.run(&["resume", &run]).expect(4);
+    assert_whole(&bench, ROWS, "after the resume");
+    assert!(bench.all_files("lake/gated").iter().all(|p| p.ends_with("_transload/lock")));
+    bench.run(&["resume", &run]).expect(99);
 }

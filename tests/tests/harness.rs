@@ -189,6 +189,21 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
+/// Asserts that a golden file, whose parts begin with `==== `, holds just this; `UPDATE_GOLDEN=1` writes it anew.
+#[track_caller]
+pub(crate) fn assert_golden(file: &str, said: &str) {
+    let golden = root().join(file);
+    #[allow(clippy::disallowed_methods)]
+    if std::env::var("UPDATE_GOLDEN").is_ok() {
+        std::fs::write(&golden, said).unwrap();
+    }
+    let expected = std::fs::read_to_string(&golden).unwrap();
+    for (a, b) in said.split("==== ").zip(expected.split("==== ")) {
+        assert_eq!(a, b);
+    }
+    assert_eq!(said.len(), expected.len());
+}
+
 /// A Python with the packages of `tests/requirements.txt`, made on first use beside the build.
 pub(crate) fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use transload_core::fault::{POINTS, REPLAY_POINTS};
+
 use crate::harness::root;
 
 /// What each crate may use in its program. Tests may use more.
@@ -157,7 +159,7 @@ fn the_list_of_fault_points_is_the_code_s() {
     }
     passed.sort();
     passed.dedup();
-    let mut listed: Vec<String> = transload_core::fault::POINTS.iter().map(ToString::to_string).collect();
+    let mut listed: Vec<String> = POINTS.iter().chain(&REPLAY_POINTS).map(ToString::to_string).collect();
     listed.sort();
     assert_eq!(passed, listed);
 }

@@ -74,6 +74,8 @@ fn a_run_that_puts_rows_aside_is_told_in_numbers() {
     assert_eq!(value(&found, "check_rows_failed", "code=\"Q005\""), 1.0);
     assert_eq!(value(&found, "check_failed", "code=\"Q005\""), 1.0);
     assert_eq!(value(&found, "check_failed", "code=\"Q014\""), 0.0);
+    assert!(value(&found, "check_duration_seconds", "code=\"Q005\"") > 0.0);
+    assert!(value(&found, "check_duration_seconds", "code=\"Q014\"") > 0.0);
     // Two of three rows, and the two rows that were counted in the target.
     assert_eq!(value(&found, "quality_score", "table=\"orders\""), 0.8);
     assert_eq!(value(&found, "pipeline_quality_score", "pipeline=\"test\""), 0.8);
@@ -154,6 +156,7 @@ fn a_trend_goes_from_the_oldest_run_to_the_newest() {
     assert_eq!((&check["code"], &check["outcome"]), (&Value::from("Q005"), &Value::from("failed")));
     let counts = ["evaluated", "passed", "failed"].map(|name| check[name].as_u64().unwrap());
     assert_eq!(counts, [3, 2, 1]);
+    assert!(check["duration_micros"].as_u64().is_some_and(|micros| micros > 0), "{check}");
     // A check that passed keeps its counts.
     let check = &trend["runs"][2]["tables"][0]["checks"][0];
     assert_eq!((check["passed"].as_u64(), check["failed"].as_u64()), (Some(3), Some(0)), "{trend}");

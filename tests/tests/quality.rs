@@ -73,13 +73,13 @@ fn quarantine_takes_a_row_once_with_all_reasons_and_the_counts_balance() {
     let files = bench.all_files(".transload/quarantine");
     let file = files.iter().find(|f| f.extension().is_some_and(|e| e == "parquet")).unwrap();
     let script = "import sys, pyarrow.parquet as q\n\
-                  names = ['id', 'amount', '_transload_position', '_transload_reason']\n\
-                  for r in q.read_table(sys.argv[1]).to_pylist(): print(*[r[n] for n in names])";
+                  names = ['id', 'amount', '_split', '_position']\n\
+                  for r in q.read_table(sys.argv[1]).to_pylist(): print(*[r[n] for n in names], *[f'{x[\"code\"]} {x[\"reason\"]}' for x in r['_rules']])";
     let rows = run_python(script, &[file.to_str().unwrap()]);
     let rows: Vec<&str> = rows.lines().collect();
     assert_eq!(rows.len(), 3, "{rows:?}");
-    assert!(rows[0].starts_with("2 -5.00 1 Q005 range: amount: expected at least 0; Q011 expression"), "{rows:?}");
-    assert!(rows[1].starts_with("3 7.50 2 Q004 accepted_values: status: expected one of open, paid"), "{rows:?}");
+    assert!(rows[0].starts_with("2 -5.00 0 1 Q005 range: amount: expected at least 0 Q011 expression"), "{rows:?}");
+    assert!(rows[1].starts_with("3 7.50 0 2 Q004 accepted_values: status: expected one of open, paid"), "{rows:?}");
     assert!(rows[2].ends_with("Q005 range: amount: expected at least 0"), "{rows:?}");
     // What was put aside is no mismatch, also when compared later.
     bench.run(&["reconcile", "--run", &bench.newest_run()]).expect(0);
@@ -294,4 +294,32 @@ fn what_only_the_columns_can_tell_is_found_when_a_plan_is_made() {
         bench.run(&["check", "p.yaml"]).expect(0);
         bench.run(&["plan", "p.yaml"]).expect(3).says(said);
     }
+}
+
+#[test]
+fn only_checking_says_what_a_load_would_and_writes_nothing() {
+    let checks = "      - range: { column: amount, min: 0, action: quarantine }\n\
+                  \x20     - accepted_values: { column: status, values: [open, paid] }\n\
+                  \x20     - unique: [id]\n      - row_count: { max: 3 }\n";
+    let bench = bench(checks);
+    let only = bench.run(&["run", "p.yaml", "--checks-only"]).expect(4);
+    assert_eq!(counts(&only), [6, 0, 2, 0]);
+    assert!(bench.all_files("out").is_empty() && bench.all_files(".transload/quarantine").is_empty());
+    let load = bench.run(&["run", "p.yaml"]).expect(4);
+    assert_eq!(failed(&only), failed(&load));
+    assert_eq!(failed(&only).len(), 3);
+    write_pipeline(&bench, "      - not_null: [id]\n");
+    let run = bench.run(&["run", "p.yaml", "--checks-only"]).expect(0).last_line()["run_id"].clone();
+    let run = run.as_str().unwrap();
+    assert!(bench.run(&["runs", "--quality"]).expect(0).stdout.contains(run));
+    assert!(bench.run(&["report", run, "--output", "-"]).expect(0).stdout.contains("nothing was written"));
+    bench.run(&["resume", run]).expect(3).says("only a load can be resumed");
+    bench.run(&["run", "p.yaml", "--checks-only", "--dry-run"]).expect(2);
+}
+
+#[test]
+fn only_checking_finds_the_value_that_would_stop_a_load_even_in_a_column_without_checks() {
+    let bench = bench("      - not_null: [id]\n");
+    bench.write("in/orders.csv", "id,status,amount,placed\n1,open,many,2024-01-01\n");
+    bench.run(&["run", "p.yaml", "--checks-only"]).expect(4).says("does not fit decimal(8,2)");
 }

@@ -133,3 +133,47 @@ fn a_run_that_was_killed_has_a_report_and_one_that_never_was_has_none() {
         .expect(3)
         .says("no/such/folder.html");
 }
+
+#[test]
+fn rows_that_were_put_aside_are_shown_by_their_shapes() {
+    let bench = bench("    checks: [ { range: { column: amount, min: 0, action: quarantine } } ]\n");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let page = report(&bench);
+    assert_stands_alone(&page);
+    assert_says(&page, &["Rows put aside", "The first rows. Not the values are shown", "<code>-99.99</code>", "Q005"]);
+    assert!(!page.contains("31.75"), "{page}");
+    bench.run(&["run", "p.yaml", "--show-values"]).expect(0);
+    assert_says(&report(&bench), &["with their values, as the run was asked to", "<code>-31.75</code>"]);
+    // The quarantine is gone, the report is not.
+    std::fs::remove_dir_all(bench.path(".transload/quarantine")).unwrap();
+    assert_says(&report(&bench), &["They cannot be read: ", "Q005 range (amount)"]);
+}
+
+#[test]
+fn what_the_target_does_not_show_is_not_shown_of_quarantine_either() {
+    let bench = Bench::new();
+    bench.write("in/people.csv", "id,phone,note,age\n1,555-0199,hidden1,-5\n2,555-0188,hidden2,30\n");
+    bench.write(
+        "p.yaml",
+        "version: 1\npipeline: test\nsource: { lake: { url: in, format: csv } }\ntarget: { lake: { url: out } }\n\
+         tables:\n  - from: people\n    key: [id]\n    columns:\n      phone: { mask: partial }\n      \
+         note: { drop: true }\n      age: { cast: int16 }\n    \
+         checks: [ { range: { column: age, min: 0, action: quarantine } } ]\n",
+    );
+    bench.run(&["run", "p.yaml", "--show-values"]).expect(0);
+    let page = report(&bench);
+    assert_says(&page, &["<code>***</code>", "<code>a+9</code>", "<code>-5</code>"]);
+    assert!(!page.contains("0199") && !page.contains("hidden1"), "{page}");
+}
+
+#[test]
+fn a_check_is_shown_with_how_it_went_before() {
+    let bench = bench("    checks: [ { range: { column: amount, min: 0, action: log } } ]\n");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    assert!(!report(&bench).contains("<polyline"));
+    bench.write("in/orders.csv", "id,amount\n1,10.25\n2,31.75\n3,7.50\n");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let page = report(&bench);
+    assert_stands_alone(&page);
+    assert_says(&page, &["66.66 % → 100.00 % over 2 runs, lowest 66.66 %", "points=\"3.0,21.0 117.0,3.0\""]);
+}

@@ -215,6 +215,12 @@ impl Sink for LakeSink {
         committed
     }
 
+    async fn is_committed(&self) -> Result<bool> {
+        let Some(store) = self.existing() else { return Ok(false) };
+        let newest = Manifest::newest(&store, &self.root).await?;
+        Ok(newest.is_some_and(|m| m.commits.contains(&self.spec.commit)))
+    }
+
     async fn abort(&self) -> Result<()> {
         let Some(store) = self.existing() else { return Ok(()) };
         if !store.has(&self.root.clone().join(FOLDER)).await? {

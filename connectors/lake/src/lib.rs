@@ -17,6 +17,8 @@ use std::sync::Arc;
 use transload_core::connector::{Capability, Connector, Endpoint};
 use transload_core::{Node, Problem, Resolve, Result};
 
+pub use crate::csv::{CsvRecord, csv_records};
+
 /// The `lake` kind.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lake;

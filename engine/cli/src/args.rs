@@ -60,9 +60,14 @@ pub(crate) enum Command {
     Init(Init),
     /// List tables, their columns and sizes
     #[command(
-        after_help = "Examples:\n  transload discover pipeline.yaml\n  transload discover ./data --pipeline > draft.yaml"
+        after_help = "Examples:\n  transload discover pipeline.yaml\n  transload discover ./data --pipeline > draft.yaml\n  transload discover ./data --checks > draft.yaml   read every row, and draft checks too"
     )]
     Discover(Discover),
+    /// Read tables once and say what their columns hold
+    #[command(
+        after_help = "Examples:\n  transload profile ./data\n  transload profile pipeline.yaml --table 'orders*' --format json\n  transload profile pipeline.yaml --target --show-values"
+    )]
+    Profile(Profile),
     /// Find mistakes in pipelines, without touching any data
     Check(Check),
     /// Show what a run would do, without doing it
@@ -72,11 +77,16 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Load every table of a pipeline and prove that it arrived
     #[command(
-        after_help = "Examples:\n  transload run flights.yaml --memory 1GiB\n  transload run flights.yaml --env prod --table 'orders*'\n  transload run --plan flights.plan.json"
+        after_help = "Examples:\n  transload run flights.yaml --memory 1GiB\n  transload run flights.yaml --env prod --table 'orders*'\n  transload run --plan flights.plan.json\n  transload run flights.yaml --checks-only             is the data good enough?"
     )]
     Run(Run),
     /// Go on with a run that was killed
     Resume(Resume),
+    /// Read again what a run put aside, and add to the target what passes now
+    #[command(
+        after_help = "Examples:\n  transload replay 20261121T051500Z-7f3a9c12                             by the rules of the run\n  transload replay 20261121T051500Z-7f3a9c12 --pipeline amended.yaml    by the rules of this file\n  transload replay 20261121T051500Z-7f3a9c12 --table orders --patch repaired.csv\n\nA patch is a CSV file: `_split` and `_position` name a row as the quarantine does, other columns give it new\nvalues. An empty cell leaves a value as it is, NULL takes it away, \"\" is the empty text."
+    )]
+    Replay(Replay),
     /// Compare source and target again
     #[command(
         after_help = "Examples:\n  transload reconcile flights.yaml                        both sides as they are now\n  transload reconcile --run 20261121T051500Z-7f3a9c12   both sides as that run pinned them"
@@ -91,6 +101,8 @@ pub(crate) enum Command {
         after_help = "Examples:\n  transload report 20261121T051500Z-7f3a9c12                    the page beside you\n  transload report 20261121T051500Z-7f3a9c12 --output run.html  where you want it"
     )]
     Report(Report),
+    /// Exchange checks with data contracts of the Open Data Contract Standard
+    Contract(Contract),
     /// Check the audit chain
     Audit(Audit),
     /// Print a JSON Schema for editors
@@ -116,6 +128,28 @@ pub(crate) struct Discover {
     /// Print a pipeline that copies everything that was found
     #[arg(long)]
     pub(crate) pipeline: bool,
+    /// Print such a pipeline with checks that all rows keep; every row is read for that
+    #[arg(long)]
+    pub(crate) checks: bool,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Profile {
+    /// A pipeline, whose source is read, or a folder of files
+    pub(crate) location: String,
+    /// Read the target of the pipeline instead
+    #[arg(long)]
+    pub(crate) target: bool,
+    /// Only tables with this name; `*` stands for any characters
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Vec<String>,
+    /// Show values: frequent ones, and the first and last text
+    #[arg(long)]
+    pub(crate) show_values: bool,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
 }
 
 #[derive(Debug, clap::Args)]
@@ -187,6 +221,9 @@ pub(crate) struct Run {
     /// Show the plan and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Read the source and judge the checks; write nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) checks_only: bool,
 }
 
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -197,6 +234,9 @@ pub(crate) struct Quality {
     /// Also write what the run moved and found to this file, as metrics for Prometheus
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics: Option<PathBuf>,
+    /// Also send these metrics to a Pushgateway, such as http://pushgateway:9091
+    #[arg(long, value_name = "URL", env = "TRANSLOAD_PUSH_METRICS", hide_env_values = true)]
+    pub(crate) push_metrics: Option<String>,
     /// Let checks show, and keep in the ledger, some of the values that break a rule
     #[arg(long)]
     pub(crate) show_values: bool,
@@ -206,6 +246,31 @@ pub(crate) struct Quality {
 pub(crate) struct Resume {
     /// The run
     pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
+    #[command(flatten)]
+    pub(crate) quality: Quality,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Replay {
+    /// The run that put rows aside
+    pub(crate) run: String,
+    /// Only tables with this name in the target; `*` stands for any characters
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Vec<String>,
+    /// Amended rules: the run's pipeline with other checks, filters or expressions
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pipeline: Option<PathBuf>,
+    /// The environment of the amended pipeline to use
+    #[arg(long, value_name = "NAME", requires = "pipeline")]
+    pub(crate) env: Option<String>,
+    /// A table setting that wins over the amended pipeline's
+    #[arg(long, value_name = "KEY=VALUE", requires = "pipeline")]
+    pub(crate) set: Vec<String>,
+    /// New values for single rows of one table: a CSV file with their split and position
+    #[arg(long, value_name = "FILE")]
+    pub(crate) patch: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) resources: Resources,
     #[command(flatten)]
@@ -255,6 +320,46 @@ pub(crate) struct Report {
     /// The file to write, one HTML page; `-` is standard output [default: RUN.html]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Contract {
+    #[command(subcommand)]
+    pub(crate) command: ContractCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContractCommand {
+    /// Print a contract, as YAML, with the checks of a pipeline
+    #[command(
+        after_help = "Examples:\n  transload contract export orders.yaml > orders.odcs.yaml\n  transload contract export orders.yaml --table 'order*'"
+    )]
+    Export(ContractExport),
+    /// Print the rules of a contract as checks, to be put into a pipeline
+    #[command(
+        after_help = "Examples:\n  transload contract import orders.odcs.yaml\n  transload contract import orders.odcs.yaml --table orders --skip-unsupported > checks.yaml"
+    )]
+    Import(ContractImport),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContractExport {
+    /// The pipeline
+    pub(crate) pipeline: PathBuf,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContractImport {
+    /// The contract
+    pub(crate) contract: PathBuf,
+    /// Only tables with this name; `*` stands for any characters
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Vec<String>,
+    /// Leave out rules that cannot be executed, and list them, instead of refusing the contract
+    #[arg(long)]
+    pub(crate) skip_unsupported: bool,
 }
 
 #[derive(Debug, clap::Args)]

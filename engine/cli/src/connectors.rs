@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use transload_coerce::Rulebook;
 use transload_core::decode::closest;
-use transload_core::tree::Spanned;
+use transload_core::tree::{Spanned, Value};
 use transload_core::{Connector, Endpoint, Error, Node, Problem, Resolve, Result};
 use transload_ledger::Ledger;
+use transload_plan::Plan;
+use transload_plan::replay::{Patch, ReplayEndpoint, ReplayTable};
 
 use crate::args::Global;
 use crate::pipeline::resolver;
@@ -43,6 +46,58 @@ pub(crate) fn planned(
 /// The ledger of this start, made if it is missing and `create` is set.
 pub(crate) fn ledger(global: &Global, create: bool) -> Result<Ledger> {
     Ledger::open(&global.ledger, create, resolver().as_ref())
+}
+
+/// Where rows are read from: the source, or what earlier runs put aside of it.
+pub(crate) async fn rows_of(
+    plan: &Plan,
+    rulebook: &Arc<Rulebook>,
+    ledger: &Ledger,
+    resolver: &Arc<dyn Resolve>,
+) -> Result<Arc<dyn Endpoint>> {
+    if plan.tables.iter().all(|t| t.replay.is_none()) {
+        return planned(&plan.source, resolver);
+    }
+    let mut tables = Vec::with_capacity(plan.tables.len());
+    for table in &plan.tables {
+        let replay = table.replay.as_ref();
+        let replay = replay.ok_or_else(|| Error::internal("a plan reads both a source and a quarantine"))?;
+        let patch = match &replay.patch {
+            None => None,
+            Some(sha) => {
+                let patch = serde_json::from_str::<Patch>(&ledger.artifact(sha).await?);
+                Some(patch.map_err(|e| Error::config(format!("the artifact {sha} is no patch")).because(e))?)
+            }
+        };
+        tables.push(ReplayTable {
+            name: table.from.clone(),
+            quarantine: quarantine(replay.quarantine.as_ref(), ledger, resolver)?,
+            columns: table.source_columns.clone(),
+            patch,
+        });
+    }
+    Ok(Arc::new(ReplayEndpoint { tables, rulebook: Arc::clone(rulebook) }))
+}
+
+/// Where rows are put aside: in a place of its own, or beside the ledger.
+pub(crate) fn quarantine(
+    stated: Option<&transload_plan::Connection>,
+    ledger: &Ledger,
+    resolver: &Arc<dyn Resolve>,
+) -> Result<Arc<dyn Endpoint>> {
+    match stated {
+        Some(connection) => planned(connection, resolver),
+        None => beside(ledger.url(), "quarantine", resolver),
+    }
+}
+
+/// The same in words: references to secrets are not resolved.
+pub(crate) fn quarantine_url(stated: Option<&transload_plan::Connection>, ledger: &str) -> String {
+    let url = stated.and_then(|connection| connection.options.get("url"));
+    match url.map(|url| &url.value) {
+        Some(Value::Text(url)) => url.trim_end_matches('/').to_string(),
+        _ => format!("{ledger}/quarantine"),
+    }
 }
 
 /// A lake in a folder of the ledger, for rows and evidence that are put aside.

@@ -1,13 +1,18 @@
 //! The command line: the only crate that prints, reads the environment or names a concrete connector.
 
+mod alerts;
 mod args;
 mod commands;
 mod connectors;
+mod earlier;
 mod environment;
+mod http;
 mod metrics;
+mod others;
 mod output;
 mod pipeline;
 mod progress;
+mod push;
 mod report;
 mod signals;
 mod trend;
@@ -57,6 +62,7 @@ fn run(args: Args, output: &Output) -> Result<u8, Failure> {
     match args.command {
         Command::Init(args) => commands::init::init(&args, output),
         Command::Check(args) => commands::check::check(&args, output),
+        Command::Contract(args) => commands::contract::contract(&args, output),
         Command::Schema(args) => commands::schema::schema(&args, output),
         Command::Completions(args) => commands::schema::completions(&args, output),
         other => {
@@ -67,15 +73,21 @@ fn run(args: Args, output: &Output) -> Result<u8, Failure> {
             runtime.block_on(async {
                 match other {
                     Command::Discover(args) => commands::discover::discover(&args, output).await,
-                    Command::Plan(args) => commands::plan::plan(&args, output).await,
+                    Command::Profile(args) => commands::profile::profile(&args, output).await,
+                    Command::Plan(args) => commands::plan::plan(&args, &global, output).await,
                     Command::Run(args) => commands::run::run(&args, &global, output).await,
                     Command::Resume(args) => commands::run::resume(&args, &global, output).await,
+                    Command::Replay(args) => commands::replay::replay(&args, &global, output).await,
                     Command::Reconcile(args) => commands::reconcile::reconcile(&args, &global, output).await,
                     Command::Runs(args) => commands::runs::runs(&args, &global, output).await,
                     Command::Show(args) => commands::show::show(&args, &global, output).await,
                     Command::Report(args) => commands::report::report(&args, &global, output).await,
                     Command::Audit(args) => commands::audit::audit(&args, &global, output).await,
-                    Command::Init(_) | Command::Check(_) | Command::Schema(_) | Command::Completions(_) => Ok(0),
+                    Command::Init(_)
+                    | Command::Check(_)
+                    | Command::Contract(_)
+                    | Command::Schema(_)
+                    | Command::Completions(_) => Ok(0),
                 }
             })
         }

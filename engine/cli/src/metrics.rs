@@ -109,6 +109,7 @@ fn of_checks(run: &Measured<'_>) -> Vec<Family> {
     let mut failed = Family::new("check_failed", "1 if the check failed, 0 if it passed.");
     let mut evaluated = Family::new("check_rows_evaluated", "Rows the check looked at.");
     let mut broken = Family::new("check_rows_failed", "Rows that break the rule, for rules that count rows.");
+    let mut duration = Family::new("check_duration_seconds", "Time spent on the check, added up over parallel work.");
     for (table, finding) in run.tables.iter().flat_map(|t| t.findings.iter().map(move |f| (t.table.as_str(), f))) {
         let (columns, severity) = (finding.columns.join(","), finding.severity.to_string());
         let labels = [
@@ -125,8 +126,11 @@ fn of_checks(run: &Measured<'_>) -> Vec<Family> {
         if let Some(rows) = finding.failed {
             broken.add(&labels, rows as f64);
         }
+        if let Some(micros) = finding.duration_micros {
+            duration.add(&labels, micros as f64 / 1e6);
+        }
     }
-    vec![failed, evaluated, broken]
+    vec![failed, evaluated, broken, duration]
 }
 
 /// All samples of one name.
@@ -198,7 +202,9 @@ mod tests {
             failed,
             shapes: Vec::new(),
             values: Vec::new(),
+            figures: serde_json::Value::Null,
             remedy: String::new(),
+            duration_micros: Some(2_500_000),
         }
     }
 
@@ -236,13 +242,14 @@ mod tests {
             format!("transload_check_failed{{{check}}} 1").as_str(),
             format!("transload_check_rows_evaluated{{{check}}} 8").as_str(),
             format!("transload_check_rows_failed{{{check}}} 2").as_str(),
+            format!("transload_check_duration_seconds{{{check}}} 2.5").as_str(),
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");
         }
         assert!(text.ends_with('\n'));
         let families = text.lines().filter(|l| l.starts_with("# TYPE ")).count();
         assert_eq!(families, text.lines().filter(|l| l.starts_with("# HELP ")).count());
-        assert_eq!(text.lines().filter(|l| !l.starts_with('#')).count(), 4 + 4 + 3 + 1 + 3);
+        assert_eq!(text.lines().filter(|l| !l.starts_with('#')).count(), 4 + 4 + 3 + 1 + 4);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use transload_spec::{CheckEntry, ColumnSettings, Files, Mode, Outside, Overrides
 use crate::args;
 use crate::connectors::endpoint;
 use crate::environment::Environment;
+use crate::others;
 use crate::output::Failure;
 
 /// A pipeline that is right as far as can be told offline.
@@ -36,7 +37,7 @@ pub(crate) fn resolver() -> Arc<dyn Resolve> {
 /// Reads and checks a pipeline without touching any data.
 pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked, Failure> {
     let name = path.display().to_string();
-    let text = read_text(path)?;
+    let text = read_text(path, "`transload init` writes a pipeline to start from")?;
     let overrides = Overrides { environment: overrides.env.clone(), settings: overrides.set.clone() };
     let outside = Outside { read: &|own| std::fs::read_to_string(own), check: &check_rule };
     let spec = transload_spec::load(&name, &text, &overrides, outside)?;
@@ -50,6 +51,9 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
     }
     for other in &spec.other_targets {
         open(other, &resolver, &mut problems);
+    }
+    for quarantine in spec.quarantine.iter().chain(&spec.other_quarantines) {
+        check_quarantine(quarantine, &resolver, &mut problems);
     }
     for table in &spec.tables {
         problems.extend(check_table(table, source.as_deref(), target.as_deref(), &spec));
@@ -66,6 +70,24 @@ fn open(connection: &Kinded, resolver: &Arc<dyn Resolve>, problems: &mut Vec<Pro
     endpoint(&connection.kind, &connection.options, resolver).map_err(|found| problems.extend(found)).ok()
 }
 
+/// Whether rows can be put aside there.
+fn check_quarantine(connection: &Kinded, resolver: &Arc<dyn Resolve>, problems: &mut Vec<Problem>) {
+    let Some(quarantine) = open(connection, resolver, problems) else { return };
+    if let Err(reason) = quarantine.check_write(&adding(&TableName::new(""))) {
+        problems.push(Problem::new(connection.kind.span, reason));
+    }
+}
+
+/// How rows are added to a table by a run that there is not yet.
+pub(crate) fn adding(table: &TableName) -> WriteSpec {
+    WriteSpec {
+        commit: CommitKey::new(&RunId::new(&Clock::system()), table),
+        mode: WriteMode::Append,
+        partition_by: Vec::new(),
+        expected: Expected::Anything,
+    }
+}
+
 fn open_source(
     connection: &Kinded,
     spec: &Spec,
@@ -79,13 +101,11 @@ fn open_source(
     Some(source)
 }
 
-fn read_text(path: &Path) -> Result<String, Failure> {
+/// The text of a file. Where to get one is said if there is none.
+pub(crate) fn read_text(path: &Path, otherwise: &str) -> Result<String, Failure> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|e| {
-        Error::from(e)
-            .with("file", name.clone())
-            .hint("check the path; `transload init` writes a pipeline to start from")
-    })?;
+    let bytes = std::fs::read(path)
+        .map_err(|e| Error::from(e).with("file", name.clone()).hint(format!("check the path; {otherwise}")))?;
     String::from_utf8(bytes).map_err(|broken| {
         let good = String::from_utf8_lossy(&broken.as_bytes()[..broken.utf8_error().valid_up_to()]).into_owned();
         let line = good.matches('\n').count() as u32 + 1;
@@ -142,6 +162,7 @@ fn check_table(
     if let Some(target) = target {
         problems.extend(check_to(table, target, spec));
     }
+    problems.extend(others::check(table, source, target, spec));
     let derived = table.settings.derive.iter().flat_map(|d| &d.0).map(|(_, sql)| sql);
     for sql in derived.chain(&table.settings.filter) {
         problems.extend(check_expression(sql, sql.span));
@@ -230,6 +251,7 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
             wanted.extend(table.expand(found.as_str()));
         }
     }
+    let all = wanted.clone();
     if !tables.is_empty() {
         wanted.retain(|t| tables.iter().any(|pattern| matches(pattern, &t.to.value)));
     }
@@ -238,29 +260,28 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
             .hint("`transload discover` lists the tables")
             .into());
     }
+    let others = others::find(checked, &all, &wanted, purpose).await?;
     let mut inputs = Vec::with_capacity(wanted.len());
     for spec in wanted {
-        let source = checked.source.source(&TableName::new(spec.from.value.clone()), &ReadSpec::default()).await?;
-        let to = TableName::new(spec.to.value.clone());
-        let state = match purpose {
-            Purpose::Compare => None,
-            Purpose::Load => {
-                let write = WriteSpec {
-                    commit: CommitKey::new(&RunId::new(&Clock::system()), &to),
-                    mode: WriteMode::Append,
-                    partition_by: Vec::new(),
-                    expected: Expected::Anything,
-                };
-                checked.target.sink(&to, Arc::new(Schema::empty()), &write).await?.state().await?
-            }
-        };
-        inputs.push(TableInput { spec, source, state });
+        inputs.push(input(checked, spec, purpose).await?);
     }
     let rulebook = (&checked.rulebook, &checked.rulebook_node);
-    Ok(build(Build { spec: &checked.spec, rulebook, tables: inputs })?)
+    Ok(build(Build { spec: &checked.spec, rulebook, tables: inputs, others })?)
 }
 
-fn matches(pattern: &str, name: &str) -> bool {
+/// Pins a table of the pipeline, and asks the target what it remembers of it.
+pub(crate) async fn input(checked: &Checked, spec: TableSpec, purpose: Purpose) -> Result<TableInput> {
+    let source = checked.source.source(&TableName::new(spec.from.value.clone()), &ReadSpec::default()).await?;
+    let to = TableName::new(spec.to.value.clone());
+    let state = match purpose {
+        Purpose::Compare => None,
+        Purpose::Load => checked.target.sink(&to, Arc::new(Schema::empty()), &adding(&to)).await?.state().await?,
+    };
+    Ok(TableInput { spec, source, state })
+}
+
+/// Whether a name fits a pattern in which `*` stands for any characters.
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((head, tail)) => name
@@ -274,4 +295,11 @@ pub(crate) fn planned_rulebook(plan: &Plan) -> Result<Rulebook> {
     Rulebook::read(&plan.rulebook).map_err(|_| {
         Error::config("the plan's rulebook cannot be read").hint("another version made it: make a new plan")
     })
+}
+
+/// The rulebook of who names none.
+pub(crate) fn standard_rulebook() -> Result<Rulebook, Failure> {
+    let text = Rulebook::built_in("standard").ok_or_else(|| Error::internal("there is no standard rulebook"))?;
+    let (node, files) = transload_spec::parse_document("rulebooks/standard.yaml", text)?;
+    Rulebook::read(&node).map_err(|problems| Problems::new(files, problems).into())
 }

@@ -110,12 +110,13 @@ fn table_json(table: &RatedTable<'_>) -> Json {
     })
 }
 
-/// Rows that passed and failed are null for rules that count none.
+/// Rows that passed and failed are null for rules that count none, and so is a duration that nobody measured.
 fn check_json(finding: &Finding) -> Json {
     json!({
         "code": finding.code, "check": finding.check, "columns": finding.columns, "fingerprint": finding.fingerprint,
         "severity": finding.severity, "outcome": finding.outcome, "evaluated": finding.evaluated,
         "passed": finding.failed.map(|failed| finding.evaluated.saturating_sub(failed)), "failed": finding.failed,
+        "duration_micros": finding.duration_micros,
     })
 }
 
@@ -178,7 +179,9 @@ mod tests {
             failed,
             shapes: Vec::new(),
             values: Vec::new(),
+            figures: serde_json::Value::Null,
             remedy: String::new(),
+            duration_micros: None,
         }
     }
 
@@ -191,9 +194,11 @@ mod tests {
             at_micros: 0,
             plan: String::new(),
             program: String::new(),
+            show_values: false,
         };
         let (receipts, verdicts) = (Vec::new(), Vec::new());
-        RunSummary { start, end: None, receipts, findings, verdicts, staged_units: 0 }
+        let (replays, alerts) = (Vec::new(), Vec::new());
+        RunSummary { start, end: None, receipts, findings, verdicts, staged_units: 0, replays, alerts }
     }
 
     #[test]

@@ -26,6 +26,10 @@ pub const FAULT_COLUMN: &str = "_transload_fault";
 /// Name of the hidden text column that holds such a row as it was found.
 pub const RAW_COLUMN: &str = "_transload_raw";
 
+/// Name of the hidden column of a row that is read from quarantine: the run that put it aside first, its split and its
+/// position there. A struct, never NULL.
+pub const ORIGIN_COLUMN: &str = "_transload_origin";
+
 /// What a connector claims to be able to do. The conformance suite tests every claim.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Capability {
@@ -291,6 +295,9 @@ pub trait Sink: Send + Sync {
     /// # Cancellation
     /// Dropping the future leaves the table either unchanged or fully published, never between.
     async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed>;
+
+    /// Whether this sink's key is among what was committed to the table, by whomever. Nothing is changed.
+    async fn is_committed(&self) -> Result<bool>;
 
     /// Removes everything that was staged under this sink's key and not committed. Idempotent.
     async fn abort(&self) -> Result<()>;

@@ -131,8 +131,9 @@ impl schemars::JsonSchema for Kinded {
     }
 }
 
-/// A whole subtree, spans included.
-struct TreeNode(Node);
+/// A whole subtree, spans included: for settings that somebody else decodes.
+#[derive(Debug, Clone)]
+pub struct TreeNode(pub Node);
 
 const TREE: &str = "$transload::Node";
 

@@ -136,6 +136,11 @@ impl Error {
         self.0.kind == ErrorKind::Transient
     }
 
+    /// Whether the same work, gone on with, may still end well: it passes, or it only is not known how it ended.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Transient | ErrorKind::CommitUnknown)
+    }
+
     /// Of several failures the one that decides how a command ends: bugs come first, what passes by itself last.
     pub fn worst(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
         errors.into_iter().min_by_key(|e| match e.kind() {
@@ -204,7 +209,7 @@ impl From<datafusion::error::DataFusionError> for Error {
             D::Context(_, inner) => Self::from(*inner),
             D::Shared(inner) => match std::sync::Arc::try_unwrap(inner) {
                 Ok(inner) => Self::from(inner),
-                Err(shared) => Self::internal(shared.to_string()),
+                Err(shared) => Self::behind(&shared),
             },
             D::ArrowError(inner, _) => Self::from(*inner),
             D::ParquetError(inner) => match *inner {
@@ -212,10 +217,33 @@ impl From<datafusion::error::DataFusionError> for Error {
                 other => Self::config("the Parquet data cannot be read").because(other),
             },
             D::ObjectStore(inner) => Self::from(*inner),
-            D::ResourcesExhausted(what) => Self::config("the memory limit is too small for this work")
-                .because(what)
-                .hint("raise --memory, or lower --parallel"),
+            D::ResourcesExhausted(what) => Self::no_memory(what),
             other => Self::internal("the query engine failed").because(other),
+        }
+    }
+}
+
+impl Error {
+    fn no_memory(what: String) -> Self {
+        Self::config("the memory limit is too small for this work")
+            .because(what)
+            .hint("raise --memory, or lower --parallel")
+    }
+
+    /// The same error as one that others hold too, with its causes as text.
+    fn behind(shared: &datafusion::error::DataFusionError) -> Self {
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(shared);
+        while let Some(cause) = next {
+            if let Some(Self(own)) = cause.downcast_ref::<Self>() {
+                let (message, context, hint) = (own.message.clone(), own.context.clone(), own.hint.clone());
+                let source = own.source.as_ref().map(|s| s.to_string().into());
+                return Self(Box::new(Inner { kind: own.kind, message, context, hint, source }));
+            }
+            next = cause.source();
+        }
+        match shared.find_root() {
+            datafusion::error::DataFusionError::ResourcesExhausted(what) => Self::no_memory(what.clone()),
+            _ => Self::internal(shared.to_string()),
         }
     }
 }
@@ -367,6 +395,19 @@ mod tests {
         assert_eq!(worst(&[ErrorKind::Quality, ErrorKind::Internal]), Some(ErrorKind::Internal));
         assert_eq!(worst(&[ErrorKind::Transient]), Some(ErrorKind::Transient));
         assert_eq!(worst(&[]), None);
+    }
+
+    #[test]
+    fn an_error_that_several_hold_stays_what_it_is() {
+        use datafusion::error::DataFusionError as D;
+        let own = Error::transient("try later").with("table", "t").hint("wait").because("no answer");
+        let shared = std::sync::Arc::new(D::Context("reading".to_string(), Box::new(D::from(own))));
+        let error = Error::from(D::Shared(std::sync::Arc::clone(&shared)));
+        assert_eq!((error.kind(), error.hint_text()), (ErrorKind::Transient, Some("wait")));
+        assert_eq!(error.chain(), ["try later (table t)", "no answer"]);
+        let full = std::sync::Arc::new(D::ResourcesExhausted("full".to_string()));
+        assert_eq!(Error::from(D::Shared(std::sync::Arc::clone(&full))).kind(), ErrorKind::Config);
+        drop((shared, full));
     }
 
     #[test]

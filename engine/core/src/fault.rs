@@ -8,13 +8,14 @@
 use crate::error::Result;
 
 /// Every point, in the order a run passes them. A test holds this list against the code.
-pub const POINTS: [&str; 14] = [
+pub const POINTS: [&str; 15] = [
     "run.begun",
     "unit.begun",
     "stage.opened",
     "stage.batch",
     "stage.written",
     "unit.journaled",
+    "run.aside",
     "commit.begun",
     "commit.renamed",
     "commit.manifest",
@@ -25,14 +26,17 @@ pub const POINTS: [&str; 14] = [
     "reconcile.verdict",
 ];
 
-/// Passes the point `name`, which is one of [`POINTS`].
+/// The points that only a replay passes, before it begins as any run does.
+pub const REPLAY_POINTS: [&str; 2] = ["replay.begun", "replay.claimed"];
+
+/// Passes the point `name`, which is one of [`POINTS`] or [`REPLAY_POINTS`].
 #[cfg(feature = "faults")]
 pub fn point(name: &'static str) -> Result<()> {
     fail::fail_point!(name, |action| act(name, action.as_deref().unwrap_or("permanent")));
     Ok(())
 }
 
-/// Passes the point `name`, which is one of [`POINTS`].
+/// Passes the point `name`, which is one of [`POINTS`] or [`REPLAY_POINTS`].
 #[cfg(not(feature = "faults"))]
 #[inline(always)]
 pub fn point(_name: &'static str) -> Result<()> {

@@ -68,6 +68,9 @@ pub struct CheckTally {
     /// What a rule about the whole table keeps of this unit, in a form that the rule can merge.
     #[serde(default, skip_serializing_if = "Json::is_null")]
     pub state: Json,
+    /// Time that was spent on it, in nanoseconds; none if nobody measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nanos: Option<u64>,
 }
 
 /// How a check ended.
@@ -114,8 +117,15 @@ pub struct Finding {
     /// Some of the values themselves; only if they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
+    /// What a later run may compare itself with, for rules that do that.
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub figures: Json,
     /// What a person can do about it.
     pub remedy: String,
+    /// Time that was spent on it, in µs, added up over units of work that may have run at the same time; none if nobody
+    /// measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_micros: Option<u64>,
 }
 
 impl Finding {

@@ -39,6 +39,8 @@ pub struct StagedUnit {
 pub trait Journal: Send + Sync {
     /// Remembers a unit, durably, before it returns.
     async fn record(&self, unit: &StagedUnit) -> Result<()>;
+    /// Forgets the units of a table, before what they staged is removed.
+    async fn forget(&self, table: &TableName) -> Result<()>;
     /// Every unit remembered so far.
     async fn recorded(&self) -> Result<Vec<StagedUnit>>;
     /// Remembers the receipt of a committed table.

@@ -11,4 +11,4 @@ mod table;
 pub use encode::{BatchCells, CanonicalRows, RowEncoder};
 pub use hash::{Algorithm, RowHasher, RowHashes, hex};
 pub use sample::Sampler;
-pub use table::{Bucket, TableDigest, bucket, sum_texts};
+pub use table::{Bucket, TableDigest, bucket, mix, sum_texts};

@@ -24,16 +24,24 @@ pub struct TableDigest {
 }
 
 impl TableDigest {
+    /// The most bucket bits a digest should have: 2^16 buckets keep it below 5 MiB, whatever the algorithm.
+    pub const MOST_BITS: u32 = 16;
+
     /// An empty digest with 2^`bits` buckets.
     pub fn new(algorithm: Algorithm, bits: u32) -> Self {
         let buckets = 1usize << bits;
         Self { algorithm, bits, rows: vec![0; buckets], sums: vec![0; buckets * algorithm.lanes()] }
     }
 
-    /// A number of bucket bits at which a table of `rows` rows has about a hundred rows in each. Few rows in a bucket
-    /// keep what is read again small when some differ; 2^16 buckets keep a digest below 5 MiB, whatever the algorithm.
+    /// A number of bucket bits at which a table of `rows` rows has about a hundred rows in each, up to
+    /// [`MOST_BITS`](Self::MOST_BITS). Few rows in a bucket keep what is read again small when some differ.
     pub fn bits_for(rows: u64) -> u32 {
-        (rows / 64).max(1).ilog2().min(16)
+        (rows / 64).max(1).ilog2().min(Self::MOST_BITS)
+    }
+
+    /// How the rows are hashed.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     /// How many bits of a key's hash say which bucket it belongs to.
@@ -136,9 +144,9 @@ pub fn bucket(hash: u64, bits: u32) -> usize {
     ((hash >> 1) >> (63 - bits)) as usize
 }
 
-/// The SplitMix64 finaliser: a second, independent-looking view of the same hash.
+/// The SplitMix64 finaliser: a second, independent-looking view of the same hash. No two hashes give the same.
 #[inline]
-fn mix(h: u64) -> u64 {
+pub fn mix(h: u64) -> u64 {
     let mut z = h.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

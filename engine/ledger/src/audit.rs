@@ -223,6 +223,7 @@ mod tests {
                 at_micros: 0,
                 plan: "0".repeat(64),
                 program: "0".into(),
+                show_values: false,
             };
             for audit in [&other, &one, &other, &one] {
                 audit.append("event", None).await.unwrap();

@@ -11,6 +11,9 @@ use transload_core::{Error, Finding, Journal, Receipt, Result, RunId, TableName,
 use crate::Ledger;
 use crate::artifacts::hex;
 
+/// Runs of a ledger that are looked at for those of one pipeline.
+const LOOKED_AT: usize = 300;
+
 /// What is written when a run begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStart {
@@ -18,7 +21,7 @@ pub struct RunStart {
     pub run: RunId,
     /// The pipeline.
     pub pipeline: String,
-    /// `run` or `reconcile`.
+    /// `run`, `replay` or `reconcile`.
     pub command: String,
     /// When, RFC 3339.
     pub at: String,
@@ -28,6 +31,27 @@ pub struct RunStart {
     pub plan: String,
     /// Version of transload.
     pub program: String,
+    /// Whether some of the values that break a rule may be kept and shown.
+    #[serde(default)]
+    pub show_values: bool,
+}
+
+impl RunStart {
+    /// Whether the run moves rows, and does not only compare them.
+    pub fn is_load(&self) -> bool {
+        matches!(self.command.as_str(), "run" | "replay")
+    }
+}
+
+/// What is written when another run begins to read what this one put aside of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// The target table.
+    pub table: TableName,
+    /// The other run.
+    pub by: RunId,
+    /// How often somebody has begun to, this time included.
+    pub attempt: u32,
 }
 
 /// What is written when a run ends; a run that is resumed can end several times.
@@ -45,6 +69,51 @@ pub struct RunEnd {
     pub at: String,
 }
 
+/// What the checks of an earlier run found.
+#[derive(Debug, Clone)]
+pub struct PastRun {
+    /// How it began.
+    pub start: RunStart,
+    /// What the checks of every table found, newest of each.
+    pub findings: Vec<Finding>,
+}
+
+/// What became of an alert. It names the place it was sent to and never its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alerted {
+    /// Its number among the alerts of the plan, from 1.
+    pub alert: usize,
+    /// `webhook`, `slack` or `command`.
+    pub kind: String,
+    /// The host, or the program.
+    pub to: String,
+    /// Why it was sent: `error`, `mismatch`, …
+    pub reasons: Vec<String>,
+    /// The tables it was about.
+    pub tables: Vec<String>,
+    /// Whether it arrived.
+    pub delivered: bool,
+    /// How often it was tried.
+    pub tries: u32,
+    /// What went wrong the last time, if it did not arrive.
+    pub error: Option<String>,
+    /// When that was known, RFC 3339.
+    pub at: String,
+}
+
+impl std::fmt::Display for Alerted {
+    /// Such as `slack hooks.slack.com: delivered, 1 try`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, to, tries, .. } = self;
+        let times = if *tries == 1 { "try" } else { "tries" };
+        match (&self.error, self.delivered) {
+            (_, true) => write!(f, "{kind} {to}: delivered, {tries} {times}"),
+            (Some(error), false) => write!(f, "{kind} {to}: not delivered, {tries} {times}: {error}"),
+            (None, false) => write!(f, "{kind} {to}: not delivered, {tries} {times}"),
+        }
+    }
+}
+
 /// Everything about one run.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunSummary {
@@ -60,6 +129,10 @@ pub struct RunSummary {
     pub verdicts: Vec<Verdict>,
     /// Units that are staged.
     pub staged_units: usize,
+    /// Runs that began to read what this one put aside, for each table in their order.
+    pub replays: Vec<Replayed>,
+    /// Alerts that were sent, in their order.
+    pub alerts: Vec<Alerted>,
 }
 
 /// The journal of one run.
@@ -100,6 +173,28 @@ impl Ledger {
         self.numbered_fact(run, &format!("verdict-{}", short(&verdict.to)), verdict).await
     }
 
+    /// Says that another run is about to read what `run` put aside of a table, and returns which run is: the first
+    /// that said so for this attempt.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn begin_replay(&self, run: &RunId, replayed: &Replayed) -> Result<RunId> {
+        let name = format!("replayed-{}-{:04}", short(&replayed.table), replayed.attempt);
+        if self.fact(run, &name, replayed).await? {
+            return Ok(replayed.by.clone());
+        }
+        let first: Option<Replayed> = self.read_fact(run, &name).await?;
+        first.map(|r| r.by).ok_or_else(|| Error::internal("a fact was there and is gone").with("object", name))
+    }
+
+    /// Writes down what became of an alert.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn alerted(&self, run: &RunId, alerted: &Alerted) -> Result<()> {
+        self.numbered_fact(run, "alert", alerted).await
+    }
+
     /// The runs, oldest first.
     ///
     /// # Errors
@@ -113,6 +208,18 @@ impl Ledger {
             }
         }
         Ok(runs)
+    }
+
+    /// How a load of a pipeline began, and what it has published; `None` if the run is not one of these.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn published(&self, run: &RunId, pipeline: &str) -> Result<Option<(RunStart, Vec<Receipt>)>> {
+        let start: Option<RunStart> = self.read_fact(run, "start").await?;
+        match start.filter(|start| start.pipeline == pipeline && start.command == "run") {
+            Some(start) => Ok(Some((start, self.facts(run, "receipt-").await?))),
+            None => Ok(None),
+        }
     }
 
     /// Everything about a run.
@@ -133,20 +240,50 @@ impl Ledger {
             }
         }
         newest.sort_by(|a, b| a.to.cmp(&b.to));
+        Ok(RunSummary {
+            start,
+            end: self.facts(run, "end-").await?.pop(),
+            receipts: self.facts(run, "receipt-").await?,
+            findings: self.findings(run).await?,
+            verdicts: newest,
+            staged_units: self.facts::<StagedUnit>(run, "unit-").await?.len(),
+            replays: self.facts(run, "replayed-").await?,
+            alerts: self.facts(run, "alert-").await?,
+        })
+    }
+
+    /// What the checks found in the runs of a pipeline that were not there to compare, at most of so many and up to one of
+    /// them, oldest first. Only the last few hundred runs of the ledger are looked at.
+    ///
+    /// # Errors
+    /// As the store fails, or if a fact cannot be read.
+    pub async fn history(&self, until: &RunStart, most: usize) -> Result<Vec<PastRun>> {
+        let mut found: Vec<PastRun> = Vec::new();
+        for run in self.runs().await?.iter().rev().take(LOOKED_AT) {
+            if found.len() >= most {
+                break;
+            }
+            let Some(start) = self.read_fact::<RunStart>(run, "start").await? else { continue };
+            // What a replay finds in rows that were put aside says nothing about those that come from the source.
+            let judges_the_source = !matches!(start.command.as_str(), "reconcile" | "replay") || start.run == until.run;
+            let is_one = start.pipeline == until.pipeline && judges_the_source && start.at_micros <= until.at_micros;
+            if is_one {
+                found.push(PastRun { findings: self.findings(run).await?, start });
+            }
+        }
+        // Names tell runs of one second apart, but not their order.
+        found.sort_by_key(|run| run.start.at_micros);
+        Ok(found)
+    }
+
+    async fn findings(&self, run: &RunId) -> Result<Vec<Finding>> {
         let mut findings: Vec<Vec<Finding>> = Vec::new();
         for found in self.facts::<Vec<Finding>>(run, "checks-").await? {
             let table = |f: &[Finding]| f.first().map(|f| f.table.clone());
             findings.retain(|older| table(older) != table(&found));
             findings.push(found);
         }
-        Ok(RunSummary {
-            start,
-            end: self.facts(run, "end-").await?.pop(),
-            receipts: self.facts(run, "receipt-").await?,
-            findings: findings.into_iter().flatten().collect(),
-            verdicts: newest,
-            staged_units: self.facts::<StagedUnit>(run, "unit-").await?.len(),
-        })
+        Ok(findings.into_iter().flatten().collect())
     }
 
     async fn fact<T: Serialize>(&self, run: &RunId, name: &str, value: &T) -> Result<bool> {
@@ -174,14 +311,18 @@ impl Ledger {
 
     async fn facts<T: DeserializeOwned>(&self, run: &RunId, prefix: &str) -> Result<Vec<T>> {
         let mut out = Vec::new();
-        for found in self.store.list(&Path::from(format!("runs/{run}"))).await? {
-            let name = found.location.filename().unwrap_or_default();
-            if name.starts_with(prefix) && name.ends_with(".json") {
-                let text = self.store.read(&found.location).await?.unwrap_or_default();
-                out.push(read(&text, name)?);
-            }
+        for (path, name) in self.fact_files(run, prefix).await? {
+            let text = self.store.read(&path).await?.unwrap_or_default();
+            out.push(read(&text, &name)?);
         }
         Ok(out)
+    }
+
+    /// Where the facts of a run are whose names begin with `prefix`, with these names.
+    async fn fact_files(&self, run: &RunId, prefix: &str) -> Result<Vec<(Path, String)>> {
+        let found = self.store.list(&Path::from(format!("runs/{run}"))).await?.into_iter();
+        let named = found.map(|o| (o.location.clone(), o.location.filename().unwrap_or_default().to_string()));
+        Ok(named.filter(|(_, name)| name.starts_with(prefix) && name.ends_with(".json")).collect())
     }
 }
 
@@ -190,6 +331,13 @@ impl Journal for RunJournal {
     async fn record(&self, unit: &StagedUnit) -> Result<()> {
         let name = format!("unit-{}-{:06}", short(&unit.table), unit.split);
         self.ledger.fact(&self.run, &name, unit).await.map(drop)
+    }
+
+    async fn forget(&self, table: &TableName) -> Result<()> {
+        for (path, _) in self.ledger.fact_files(&self.run, &format!("unit-{}-", short(table))).await? {
+            self.ledger.store.remove(&path).await?;
+        }
+        Ok(())
     }
 
     async fn recorded(&self) -> Result<Vec<StagedUnit>> {
@@ -243,16 +391,57 @@ mod tests {
                 at_micros: 0,
                 plan: "0".repeat(64),
                 program: "0".into(),
+                show_values: false,
             };
             ledger.begin(&start).await.unwrap();
             for status in ["interrupted", "succeeded"] {
                 let end = RunEnd { status: status.into(), exit_code: 0, resumable: false, error: None, at: "t".into() };
                 ledger.end(&run, &end).await.unwrap();
             }
+            let table = TableName::new("t");
+            let others = [1, 1, 2].map(|attempt| (attempt, RunId::new(&Clock::system())));
+            let mut first = Vec::new();
+            for (attempt, by) in &others {
+                let replayed = Replayed { table: table.clone(), by: by.clone(), attempt: *attempt };
+                first.push(ledger.begin_replay(&run, &replayed).await.unwrap());
+            }
+            let [(_, one), _, (_, three)] = &others;
+            assert_eq!(first, [one.clone(), one.clone(), three.clone()], "the second came too late");
+            let said = ledger.summary(&run).await.unwrap().replays;
+            assert_eq!(said.into_iter().map(|r| r.by).collect::<Vec<_>>(), [one.clone(), three.clone()]);
+            let alerted = Alerted {
+                alert: 1,
+                kind: "slack".into(),
+                to: "hooks.slack.com".into(),
+                reasons: vec!["error".into()],
+                tables: vec!["t".into()],
+                delivered: true,
+                tries: 1,
+                error: None,
+                at: "t".into(),
+            };
+            ledger.alerted(&run, &alerted).await.unwrap();
             assert_eq!(ledger.runs().await.unwrap(), std::slice::from_ref(&run));
+            let (began, receipts) = ledger.published(&run, "p").await.unwrap().unwrap();
+            assert_eq!((began, receipts.len()), (start.clone(), 0));
+            assert!(ledger.published(&run, "q").await.unwrap().is_none());
             let summary = ledger.summary(&run).await.unwrap();
+            assert_eq!(summary.alerts, [alerted]);
+            assert_eq!(summary.alerts[0].to_string(), "slack hooks.slack.com: delivered, 1 try");
             assert_eq!(summary.end.unwrap().status, "succeeded");
             assert!(ledger.summary(&RunId::new(&Clock::system())).await.is_err());
+            let other = RunStart { run: RunId::new(&Clock::system()), at_micros: 5, ..start.clone() };
+            ledger.begin(&other).await.unwrap();
+            let history = |until: &RunStart, most| {
+                let (ledger, until) = (ledger.clone(), until.clone());
+                async move {
+                    ledger.history(&until, most).await.unwrap().into_iter().map(|p| p.start.run).collect::<Vec<_>>()
+                }
+            };
+            assert_eq!(history(&start, 9).await, std::slice::from_ref(&run));
+            assert_eq!(history(&other, 9).await, [run.clone(), other.run.clone()]);
+            let stranger = RunStart { pipeline: "q".into(), ..other };
+            assert!(history(&stranger, 9).await.is_empty());
         }
     }
 }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
 use transload_core::connector::{
-    DECLARED_TYPE, Expected, FAULT_COLUMN, Partition, RAW_COLUMN, TableState, Transform as PartitionTransform,
-    WriteMode,
+    DECLARED_TYPE, Expected, Partition, TableState, Transform as PartitionTransform, WriteMode,
 };
 use transload_core::decode::closest;
 use transload_core::tree::Spanned;
@@ -19,9 +18,11 @@ use transload_spec::{Mask, Mode, Problems, ReconcileLevel, Spec, TableSpec};
 
 use crate::checks::View;
 use crate::expr::Expressions;
+use crate::others::{OtherInput, Others};
 use crate::plan::{
     CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, SourceColumn, TablePlan,
 };
+use crate::quarantine::is_value;
 
 /// What a plan is made from.
 pub struct Build<'a> {
@@ -31,6 +32,8 @@ pub struct Build<'a> {
     pub rulebook: (&'a Rulebook, &'a Node),
     /// The tables, wildcards expanded.
     pub tables: Vec<TableInput>,
+    /// Tables that checks of those look at and that are not loaded themselves.
+    pub others: Vec<OtherInput>,
 }
 
 /// One table with what its source says about it.
@@ -49,17 +52,17 @@ pub struct TableInput {
 /// Everything that does not fit together, at its place in the files.
 pub fn build(input: Build<'_>) -> Result<Plan, Problems> {
     let mut problems = Vec::new();
-    let mut tables: Vec<TablePlan> = Vec::new();
+    let mut planned: Vec<(&TableInput, TablePlan)> = Vec::new();
     for table in &input.tables {
-        let mut builder = Table { input: table, rulebook: input.rulebook.0, problems: &mut problems };
-        if let Some(plan) = builder.plan() {
-            if let Some(twin) = tables.iter().find(|t| t.to == plan.to) {
+        if let Some(plan) = plan_table(table, input.rulebook.0, &mut problems) {
+            if let Some((_, twin)) = planned.iter().find(|(_, t)| t.to == plan.to) {
                 let message = format!("`{}` and `{}` both go to `{}`", twin.from, plan.from, plan.to);
                 problems.push(Problem::new(table.spec.to.span, message).hint("give one of them another `to`"));
             }
-            tables.push(plan);
+            planned.push((table, plan));
         }
     }
+    let references = Others::new(&input.tables, &planned, &input.others, input.rulebook.0, &mut problems).plan();
     if !problems.is_empty() {
         return Err(Problems::new(input.spec.files.clone(), problems));
     }
@@ -71,9 +74,17 @@ pub fn build(input: Build<'_>) -> Result<Plan, Problems> {
         rulebook: input.rulebook.1.clone(),
         source: Connection::from(&input.spec.source),
         target: Connection::from(&input.spec.target),
-        tables,
+        quarantine: input.spec.quarantine.as_ref().map(Connection::from),
+        alerts: input.spec.alerts.clone(),
+        tables: planned.into_iter().map(|(_, plan)| plan).collect(),
+        references,
     };
     plan.seal().map_err(|e| Problems::new(input.spec.files.clone(), vec![Problem::new(Span::default(), e.to_string())]))
+}
+
+/// Decides what a run needs to know of one table. `None` if it cannot: what is wrong is added to `problems`.
+pub(crate) fn plan_table(input: &TableInput, rulebook: &Rulebook, problems: &mut Vec<Problem>) -> Option<TablePlan> {
+    Table { input, rulebook, problems }.plan()
 }
 
 /// What is wrong with `on_misfit` for a column that is not cast.
@@ -129,7 +140,7 @@ impl Table<'_> {
 
         let mut columns = Vec::new();
         for (column, field) in source_columns.iter().zip(schema.fields()) {
-            if column.name != FAULT_COLUMN && column.name != RAW_COLUMN {
+            if is_value(&column.name) {
                 columns.extend(self.column(column, field));
             }
         }
@@ -206,6 +217,13 @@ impl Table<'_> {
                 },
             },
             estimated_rows,
+            replay: None,
+            labels: settings
+                .labels
+                .iter()
+                .flat_map(|labels| &labels.0)
+                .map(|(name, value)| (name.value.clone(), value.value.clone()))
+                .collect(),
         })
     }
 
@@ -453,10 +471,19 @@ impl Table<'_> {
         };
         // The cursor is compared as it is after its cast.
         let cast = planned.iter().find_map(|c| match (&c.origin, &c.cast) {
-            (Origin::Source(name), Some(cast)) if name == cursor => Some(&cast.to),
+            (Origin::Source(name), Some(cast)) if name == cursor => Some(cast),
             _ => None,
         });
-        let ty = cast.unwrap_or(&column.ty);
+        let skips = |cast: &&CastPlan| matches!(cast.on_misfit, OnMisfit::NullCounted | OnMisfit::Quarantine);
+        if let Some(cast) = cast.filter(|cast| cast.loss != Loss::Exact).filter(skips) {
+            let policy = cast.on_misfit.word();
+            self.say(
+                mode.span,
+                format!("`on_misfit: {policy}` of the cursor `{cursor}` would take the same rows again in every run"),
+                "without a cursor nobody can tell whether a row is new: use `on_misfit: error`",
+            );
+        }
+        let ty = cast.map_or(&column.ty, |cast| &cast.to);
         let grows = matches!(
             ty,
             LogicalType::Int(_)
@@ -551,7 +578,7 @@ impl Table<'_> {
     }
 }
 
-fn shorten(names: &[&str]) -> String {
+pub(crate) fn shorten(names: &[&str]) -> String {
     const MOST: usize = 12;
     let mut text = names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
     if names.len() > MOST {

@@ -8,12 +8,12 @@ use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::physical_expr::utils::collect_columns;
-use transload_core::connector::{FAULT_COLUMN, RAW_COLUMN};
 use transload_core::{Error, Result};
 use transload_quality::{Aside, Check, Pass};
 
 use crate::expr::Expressions;
 use crate::plan::{ColumnPlan, Origin};
+use crate::quarantine::is_value;
 
 /// The columns that checks see.
 pub(crate) struct View {
@@ -57,7 +57,7 @@ impl View {
         for (at, field) in cast.fields().iter().enumerate() {
             let name = field.name();
             let taken = fields.iter().any(|f| f.name() == name) || columns.iter().any(|c| c.name == *name);
-            if !taken && name != FAULT_COLUMN && name != RAW_COLUMN {
+            if !taken && is_value(name) {
                 fields.push(nullable(field.as_ref().clone()));
                 seen.push(Seen { reads: vec![at], derived: None });
             }

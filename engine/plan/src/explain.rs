@@ -4,17 +4,31 @@ use std::fmt::{self, Write};
 
 use transload_coerce::Loss;
 use transload_core::connector::{Transform as PartitionTransform, WriteMode};
+use transload_core::tree::Value;
 use transload_quality::Check;
-use transload_spec::ReconcileLevel;
+use transload_spec::{Alert, ReconcileLevel};
 
 use crate::plan::{ColumnPlan, Origin, Plan, TablePlan};
+use crate::quarantine::AsideNames;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "pipeline {} (archetype {})", self.pipeline, self.archetype)?;
         writeln!(f, "  {} → {}", self.source.kind, self.target.kind)?;
+        if let Some(Value::Text(url)) =
+            self.quarantine.as_ref().and_then(|q| q.options.get("url")).map(|url| &url.value)
+        {
+            writeln!(f, "  put aside in {url}")?;
+        }
+        for alert in &self.alerts {
+            writeln!(f, "  alert to {}", describe_alert(alert))?;
+        }
         for table in &self.tables {
             write!(f, "{table}")?;
+        }
+        for reference in &self.references {
+            let (table, pin) = (&reference.read.to, reference.read.pin.describe());
+            writeln!(f, "├─ looks at {table} of the {}\n│  └─ pin        {pin}", reference.place)?;
         }
         let short = self.fingerprint.get(..16).unwrap_or_default();
         writeln!(f, "fingerprint {short}")
@@ -24,6 +38,9 @@ impl fmt::Display for Plan {
 impl fmt::Display for TablePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "├─ {} → {}", self.from, self.to)?;
+        if let Some(replay) = &self.replay {
+            writeln!(f, "│  ├─ replays    what run {} put aside of {}", replay.run, replay.from)?;
+        }
         let rows = self.estimated_rows.map_or_else(|| "rows unknown".to_string(), |r| format!("about {r} rows"));
         let splits = self.splits.len();
         writeln!(f, "│  ├─ pin        {}", self.pin.describe())?;
@@ -45,6 +62,17 @@ impl fmt::Display for TablePlan {
         }
         for check in &self.checks {
             writeln!(f, "│  │  ├─ {}", describe_check(check))?;
+        }
+        let names = self.aside_names();
+        let others: Vec<&str> = names
+            .all()
+            .into_iter()
+            .zip(AsideNames::beside(&[]).all())
+            .filter(|(a, b)| a != b)
+            .map(|(a, _)| a)
+            .collect();
+        if self.can_quarantine() && !others.is_empty() {
+            writeln!(f, "│  ├─ put aside  with own columns named {}", others.join(", "))?;
         }
         let layout: Vec<String> = self
             .partition_by
@@ -76,6 +104,20 @@ impl fmt::Display for TablePlan {
     }
 }
 
+/// The way of an alert and its reasons, without the address.
+fn describe_alert(alert: &Alert) -> String {
+    let reasons: Vec<String> = alert.reasons().iter().map(ToString::to_string).collect();
+    let mut text = format!("{} on {}", alert.to.value.kind(), reasons.join(", "));
+    if let Some(tables) = &alert.tables {
+        let tables: Vec<&str> = tables.value.iter().map(|t| t.value.as_str()).collect();
+        let _ = write!(text, "  tables {}", tables.join(", "));
+    }
+    for (name, value) in alert.labels.iter().flat_map(|labels| &labels.0) {
+        let _ = write!(text, "  {}: {}", name.value, value.value);
+    }
+    text
+}
+
 fn describe_check(check: &Check) -> String {
     let columns: Vec<&str> = check.columns().iter().map(|c| c.value.as_str()).collect();
     let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
@@ -83,6 +125,13 @@ fn describe_check(check: &Check) -> String {
     let mut text = format!("{} {}{columns}  {}", check.code, check.kind(), check.expected());
     if let Some(filter) = &policy.filter {
         let _ = write!(text, "  where {}", filter.split_whitespace().collect::<Vec<_>>().join(" "));
+    }
+    match &check.before {
+        Some(before) => {
+            let _ = write!(text, "  against run {}", before.run);
+        }
+        None if check.compares() => text.push_str("  nothing to compare with yet"),
+        None => {}
     }
     let _ = write!(text, "  {}: {}", policy.severity(), policy.action());
     if let Some(threshold) = &policy.threshold {

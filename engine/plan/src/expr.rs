@@ -51,7 +51,9 @@ impl Expressions {
         let column = Expr::Column(Column::new_unqualified(cursor));
         let Some(value) = value else { return Ok(column.is_not_null()) };
         let ty = column.get_type(&self.schema).map_err(|e| e.strip_backtrace())?;
-        let literal = ScalarValue::try_from_string(value.to_string(), &ty).map_err(|e| e.strip_backtrace())?;
+        // The engine's own text would show the value.
+        let literal = ScalarValue::try_from_string(value.to_string(), &ty)
+            .map_err(|_| "what the target remembers of it is of another type".to_string())?;
         self.coerced(column.gt(Expr::Literal(literal, None)))
     }
 

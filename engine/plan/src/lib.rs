@@ -10,13 +10,19 @@ mod checked;
 mod checks;
 mod explain;
 mod expr;
+mod others;
 mod plan;
+mod quarantine;
+pub mod replay;
 mod sql;
 mod transform;
 
 pub use build::{Build, TableInput, build, idle_misfit};
+pub use others::{Comparable, OtherInput};
 pub use plan::{
-    CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, SourceColumn, TablePlan,
+    CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, Reference, Replay,
+    SourceColumn, TablePlan,
 };
+pub use quarantine::{AsideNames, LINE_CODE, MISFIT_CODE};
 pub use sql::check_expression;
-pub use transform::{Quarantined, RunFacts, Transform, Transformed};
+pub use transform::{Place, Quarantined, RunFacts, Transform, Transformed};

@@ -1,15 +1,19 @@
 //! The plan as data.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transload_coerce::{Loss, MaskKind};
 use transload_core::connector::{Expected, Partition, WriteMode};
 use transload_core::decode::Kinded;
-use transload_core::{Error, LogicalType, Node, Pin, Result, Split, TableName};
+use transload_core::{Error, LogicalType, Node, Pin, Result, RunId, Split, TableName};
 use transload_digest::Algorithm;
-use transload_quality::Check;
-use transload_spec::ReconcileLevel;
+use transload_quality::{Before, Check, Place};
 use transload_spec::file::MetadataColumn;
+use transload_spec::{Alert, ReconcileLevel};
+
+use crate::quarantine::{AsideNames, is_kept};
 
 /// Version of the plan's own format.
 const VERSION: u32 = 1;
@@ -32,8 +36,27 @@ pub struct Plan {
     pub source: Connection,
     /// Where tables go to.
     pub target: Connection,
+    /// Where rows go that are put aside; beside the ledger, if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Connection>,
+    /// Who is told how a run ended. References to secrets are not resolved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alert>,
     /// The tables.
     pub tables: Vec<TablePlan>,
+    /// Tables that checks look at and that are not loaded themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+}
+
+/// A table that checks of others look at.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// Where it is.
+    pub place: Place,
+    /// How it is read. Nothing is written, so what else stands in it is of no account.
+    pub read: TablePlan,
 }
 
 /// A connection as data.
@@ -87,6 +110,30 @@ pub struct TablePlan {
     pub reconcile: ReconcilePlan,
     /// Rows expected, if the source knows.
     pub estimated_rows: Option<u64>,
+    /// What it belongs to; alerts choose by it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Set if the rows do not come from the source but from what an earlier run put aside of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
+}
+
+/// The rows of a quarantine that are read instead of the source.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    /// The run that put them aside, last.
+    pub run: RunId,
+    /// The table's name in the source that they came from, first.
+    pub from: TableName,
+    /// How often somebody has begun to read them, this time included: of each number there is only one.
+    pub attempt: u32,
+    /// Where that run's quarantine is; beside the ledger, if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Connection>,
+    /// The artifact with the values that are put in before anything else happens, if there is a patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<String>,
 }
 
 /// A column of the source.
@@ -206,6 +253,19 @@ impl Plan {
         Ok(transload_digest::hex(&Sha256::digest(text)))
     }
 
+    /// Gives every check that compares itself with an earlier run what `find` knows of that run, by the target table.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if it cannot be written as JSON.
+    pub fn against(mut self, find: impl Fn(&TableName, &Check) -> Option<Before>) -> Result<Self> {
+        for table in &mut self.tables {
+            for check in table.checks.iter_mut().filter(|c| c.compares()) {
+                check.before = find(&table.to, check);
+            }
+        }
+        self.seal()
+    }
+
     /// The plan as JSON for a file.
     ///
     /// # Errors
@@ -237,23 +297,28 @@ impl Plan {
 }
 
 impl TablePlan {
+    /// The table's name in the source that its rows came from first, which is no quarantine.
+    pub fn first_source(&self) -> &TableName {
+        self.replay.as_ref().map_or(&self.from, |r| &r.from)
+    }
+
+    /// The names of the columns that quarantine adds to those of this table's source.
+    pub fn aside_names(&self) -> AsideNames {
+        let kept = self.source_columns.iter().map(|c| c.name.as_str()).filter(|name| is_kept(name));
+        AsideNames::beside(&kept.collect::<Vec<_>>())
+    }
+
     /// The columns whose values come from the source, and are therefore hashed and compared.
     pub fn compared(&self) -> impl Iterator<Item = (usize, &ColumnPlan)> {
         self.columns.iter().enumerate().filter(|(_, c)| !matches!(c.origin, Origin::Metadata(_)))
     }
 
-    /// What a second look for one check has to read: the same rows, in no more columns than it takes.
+    /// The plan of a second look for one check, beside those that decide about rows.
     #[must_use]
     pub fn narrowed(&self, check: &Check) -> Self {
         let mut plan = self.clone();
         plan.checks.retain(Check::quarantines);
         plan.checks.push(check.clone());
-        // An expression may read any column, and so may what puts rows aside. Filters see columns as they are cast.
-        if !self.can_quarantine() && check.expressions().is_empty() {
-            plan.columns.retain(|c| c.cast.is_some() || check.columns().iter().any(|name| name.value == c.name));
-            plan.key.clear();
-            plan.partition_by.clear();
-        }
         plan
     }
 

@@ -27,6 +27,8 @@ const MAX_LENGTH: usize = 16 * 1024;
 const MAX_DEPTH: usize = 200;
 
 /// More problems than this are not looked for in one expression.
+/// Characters or elements that a function may be asked to make in one row.
+const MAX_SIZE: usize = 10_000;
 const MAX_PROBLEMS: usize = 20;
 
 /// Longest name for which a similar one is looked for.
@@ -254,10 +256,31 @@ impl Walk<'_> {
     fn function(&mut self, function: &Function) {
         let name = looked_up(function);
         match self.volatility(&name) {
-            Some(Volatility::Immutable) => self.call(function),
+            Some(Volatility::Immutable) => {
+                self.size(&name, function);
+                self.call(function);
+            }
             Some(Volatility::Stable) => self.changes(function, FOR_THE_CLOCK),
             Some(Volatility::Volatile) => self.changes(function, FOR_CHANCE),
             None => self.no_function_of_a_row(&name, function),
+        }
+    }
+
+    /// What a function makes must fit into memory, whatever stands in a row.
+    fn size(&mut self, name: &str, function: &Function) {
+        let FunctionArguments::List(list) = &function.args else { return };
+        match name {
+            "range" | "generate_series" => {
+                let message = format!("`{}` makes a list that may be longer than memory", function.name);
+                self.say(message, "make it in the source or in the target");
+            }
+            "lpad" | "rpad" | "repeat" | "array_repeat" | "list_repeat" | "array_resize" | "list_resize"
+                if list.args.get(1).is_some_and(|size| !is_small_number(size)) =>
+            {
+                let message = format!("`{}` may make a value that is larger than memory", function.name);
+                self.say(message, format!("write its size as a number of at most {MAX_SIZE}"));
+            }
+            _ => {}
         }
     }
 
@@ -345,6 +368,11 @@ fn looked_up(function: &Function) -> String {
         },
         _ => function.name.to_string(),
     }
+}
+
+fn is_small_number(argument: &FunctionArg) -> bool {
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) = argument else { return false };
+    matches!(&value.value, Value::Number(number, _) if number.parse().is_ok_and(|n: usize| n <= MAX_SIZE))
 }
 
 fn is_wildcard(argument: &FunctionArg) -> bool {

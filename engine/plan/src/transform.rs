@@ -17,16 +17,17 @@ use datafusion::logical_expr::{Accumulator, Expr};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
-use transload_core::connector::FAULT_COLUMN;
+use transload_core::connector::{FAULT_COLUMN, ORIGIN_COLUMN};
 use transload_core::value::Loss as LossCount;
 use transload_core::{Error, ErrorKind, LogicalType, Result};
-use transload_quality::Tally;
+use transload_quality::{Reason, Tally, evaluate};
 use transload_spec::file::MetadataColumn;
 
 use crate::build::cast_schema;
 use crate::checks::{Checks, Found, View, bits_of};
 use crate::expr::Expressions;
 use crate::plan::{OnMisfit, Origin, TablePlan};
+use crate::quarantine::{self, LINE_CODE, MISFIT_CODE};
 
 /// What the metadata columns of a run say.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +40,15 @@ pub struct RunFacts {
     pub source_system: String,
 }
 
+/// Where a row stands among those of its table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The number of its split, from 0.
+    pub split: usize,
+    /// Its place among the rows read from its split, from 0.
+    pub position: u64,
+}
+
 /// The executable form of a table's plan.
 pub struct Transform {
     source: SchemaRef,
@@ -48,15 +58,23 @@ pub struct Transform {
     /// One per source column.
     casts: Vec<SourceCast>,
     fault: Option<usize>,
+    /// The column that says where a row from quarantine comes from.
+    origin: Option<usize>,
+    /// Identifies the rule that a line must be readable.
+    line_fingerprint: String,
     filter: Option<Filter>,
     checks: Option<Checks>,
     outputs: Vec<Output>,
+    /// The columns of what it gives; none, if it is only there for the checks.
+    written: SchemaRef,
     facts: RunFacts,
     pushdown: Vec<Expr>,
     cursor: Option<usize>,
     /// The source columns that are scanned, and where each source column stands among them.
     projection: Vec<usize>,
     positions: Vec<Option<usize>>,
+    /// For each source column that is not scanned a batch of NULLs.
+    absent: Vec<Option<ArrayRef>>,
 }
 
 struct SourceCast {
@@ -64,6 +82,8 @@ struct SourceCast {
     cast: Option<(Cast, OnMisfit, bool)>,
     /// Whether anything reads the result.
     needed: bool,
+    /// What quarantine says of a value that does not fit: identity of the rule, and the rule in words.
+    misfit: (String, String),
 }
 
 struct Filter {
@@ -78,7 +98,7 @@ enum Output {
 }
 
 /// For columns with values that do not fit, or were changed, which rows they are in.
-type Places = Vec<(usize, BooleanBuffer)>;
+type Marks = Vec<(usize, BooleanBuffer)>;
 
 /// Why rows of a batch are put aside.
 struct Reasons<'a> {
@@ -88,7 +108,7 @@ struct Reasons<'a> {
     seen: &'a BooleanBuffer,
 }
 
-/// Rows that were put aside: as the source gave them, with a reason each.
+/// Rows that were put aside: as the source gave them, each with its reasons and where it is from.
 #[derive(Debug, Clone)]
 pub struct Quarantined {
     /// The rows, in the layout of [`Transform::quarantine_schema`].
@@ -102,7 +122,9 @@ pub struct Transformed {
     pub rows: RecordBatch,
     /// How many rows the filter left out.
     pub filtered: u64,
-    /// Rows put aside.
+    /// How many rows were put aside.
+    pub aside: u64,
+    /// Rows put aside; `None` if there are none, or the transform is only there for the checks.
     pub quarantined: Option<Quarantined>,
     /// What the casts lost, for columns where they lost anything.
     pub losses: Vec<LossCount>,
@@ -110,10 +132,8 @@ pub struct Transformed {
     pub cursor: Option<ScalarValue>,
 }
 
-/// Name of the column in which quarantine keeps the reason.
-const REASON: &str = "_transload_reason";
-/// Name of the column in which quarantine keeps the row's place among the rows of its split.
-const POSITION: &str = "_transload_position";
+/// Rows for which NULLs are made in advance: what a source gives at once.
+const BATCH_ROWS: usize = 8192;
 
 impl Transform {
     /// Makes a table's plan executable for rows of `source`.
@@ -121,6 +141,25 @@ impl Transform {
     /// # Errors
     /// [`Config`](ErrorKind::Config) if the plan does not fit the source's schema (any more).
     pub fn new(plan: &TablePlan, source: &SchemaRef, rulebook: &Rulebook, facts: RunFacts) -> Result<Self> {
+        Self::compile(plan, source, rulebook, facts, true)
+    }
+
+    /// As [`new`](Self::new), but only for what the checks find: the rows it gives have no columns, and it reads no more
+    /// than decides about rows and checks.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn checking(plan: &TablePlan, source: &SchemaRef, rulebook: &Rulebook, facts: RunFacts) -> Result<Self> {
+        Self::compile(plan, source, rulebook, facts, false)
+    }
+
+    fn compile(
+        plan: &TablePlan,
+        source: &SchemaRef,
+        rulebook: &Rulebook,
+        facts: RunFacts,
+        writes: bool,
+    ) -> Result<Self> {
         let moved = |what: String| {
             Error::config(what).with("table", plan.from.as_str()).hint("the source has changed: make a new plan")
         };
@@ -163,7 +202,16 @@ impl Transform {
                 }
                 None => None,
             };
-            casts.push(SourceCast { cast, needed: false });
+            // A value that does not fit may stop the load or put its row aside, whoever reads the column.
+            let needed = planned.is_some_and(|p| {
+                p.loss != Loss::Exact && matches!(p.on_misfit, OnMisfit::Error | OnMisfit::Quarantine)
+            });
+            let to = cast.as_ref().map_or_else(String::new, |(cast, ..)| cast.to().to_string());
+            let misfit = (
+                quarantine::fingerprint(MISFIT_CODE, &[field.name(), &from.to_string(), &to]),
+                format!("{} does not fit {to}", field.name()),
+            );
+            casts.push(SourceCast { cast, needed, misfit });
         }
 
         let mut outputs = Vec::with_capacity(plan.columns.len());
@@ -173,7 +221,7 @@ impl Transform {
                 Origin::Source(name) => {
                     let at = cast_schema.index_of(name)?;
                     let before = cast_schema.field(at);
-                    casts[at].needed = true;
+                    casts[at].needed |= writes;
                     let mask = match column.mask {
                         Some(kind) => {
                             let ty = LogicalType::of(before).unwrap_or(LogicalType::Text);
@@ -194,7 +242,7 @@ impl Transform {
                 }
                 Origin::Derived(sql) => {
                     let (physical, expr) = compile(sql)?;
-                    collect_columns(&physical).iter().for_each(|c| casts[c.index()].needed = true);
+                    collect_columns(&physical).iter().for_each(|c| casts[c.index()].needed |= writes);
                     outputs.push(Output::Derived(physical));
                     expressions.field(&column.name, &expr).map_err(Error::config)?
                 }
@@ -218,8 +266,13 @@ impl Transform {
             casts[at].needed = true;
             cursor = Some(at);
         }
+        // Statistics of files leave out NaN, which a filter takes for the greatest number.
         let untouched = |e: &Expr| {
-            e.column_refs().iter().all(|c| cast_schema.index_of(&c.name).is_ok_and(|i| casts[i].cast.is_none()))
+            e.column_refs().iter().all(|c| {
+                cast_schema
+                    .index_of(&c.name)
+                    .is_ok_and(|i| casts[i].cast.is_none() && !cast_schema.field(i).data_type().is_floating())
+            })
         };
         let pushdown: Vec<Expr> = conjuncts.iter().filter(|e| untouched(e)).cloned().collect();
         let filter = match conjuncts.into_iter().reduce(Expr::and) {
@@ -244,10 +297,10 @@ impl Transform {
         };
 
         // Quarantine keeps whole rows, so then everything is read.
+        let whole = writes && plan.can_quarantine();
         let fault = source.index_of(FAULT_COLUMN).ok();
-        let projection: Vec<usize> = (0..source.fields().len())
-            .filter(|i| plan.can_quarantine() || casts[*i].needed || fault == Some(*i))
-            .collect();
+        let projection: Vec<usize> =
+            (0..source.fields().len()).filter(|i| whole || casts[*i].needed || fault == Some(*i)).collect();
         let mut positions = vec![None; source.fields().len()];
         projection.iter().enumerate().for_each(|(at, column)| positions[*column] = Some(at));
         let cast_schema = Arc::new(Schema::new(
@@ -263,20 +316,23 @@ impl Transform {
                 .collect::<Fields>(),
         ));
 
-        let mut quarantine: Vec<Field> = source
+        let absent = cast_schema
             .fields()
             .iter()
-            .filter(|f| f.name() != FAULT_COLUMN)
-            .map(|f| Field::new(f.name(), f.data_type().clone(), true))
+            .zip(&positions)
+            .map(|(f, at)| at.is_none().then(|| new_null_array(f.data_type(), BATCH_ROWS)))
             .collect();
-        quarantine.push(Field::new(POSITION, DataType::UInt64, false));
-        quarantine.push(Field::new(REASON, DataType::Utf8, false));
+
+        let output = Arc::new(Schema::new(fields));
         Ok(Self {
             source: Arc::clone(source),
             fault,
+            origin: source.index_of(ORIGIN_COLUMN).ok(),
+            line_fingerprint: quarantine::fingerprint(LINE_CODE, &[]),
             cast_schema,
-            output: Arc::new(Schema::new(fields)),
-            quarantine: Arc::new(Schema::new(quarantine)),
+            written: if writes { Arc::clone(&output) } else { Arc::new(Schema::empty()) },
+            output,
+            quarantine: Arc::new(quarantine::schema(source)),
             casts,
             filter,
             checks,
@@ -286,15 +342,21 @@ impl Transform {
             cursor,
             projection,
             positions,
+            absent,
         })
     }
 
-    /// The target's columns.
+    /// The target's columns; none, if it is only there for the checks.
     pub fn schema(&self) -> &SchemaRef {
-        &self.output
+        &self.written
     }
 
-    /// The columns of quarantined rows: the source's, then place and reason.
+    /// Whether it gives rows for a target, and not only what the checks find.
+    pub fn writes(&self) -> bool {
+        self.written.fields().len() == self.output.fields().len()
+    }
+
+    /// The columns of quarantined rows: the source's, then the rules they break and where they are from.
     pub fn quarantine_schema(&self) -> &SchemaRef {
         &self.quarantine
     }
@@ -360,12 +422,12 @@ impl Transform {
         self.checks.as_ref().map(|c| c.pass.tally(show_values)).unwrap_or_default()
     }
 
-    /// Transforms a batch of the scanned columns of source rows. `position` is the place of its first row among those
-    /// of its split, `tally` that of the split.
+    /// Transforms a batch of the scanned columns of source rows. `place` is that of its first row, `tally` that of the
+    /// split.
     ///
     /// # Errors
     /// [`Quality`](ErrorKind::Quality) if a value does not fit and its policy is to stop.
-    pub fn apply(&self, batch: &RecordBatch, position: u64, tally: &mut Tally) -> Result<Transformed> {
+    pub fn apply(&self, batch: &RecordBatch, place: Place, tally: &mut Tally) -> Result<Transformed> {
         let rows = batch.num_rows();
         let mut losses: BTreeMap<usize, LossCount> = BTreeMap::new();
         let (columns, misfits, changed) = self.cast(batch)?;
@@ -378,6 +440,7 @@ impl Transform {
             return Ok(Transformed {
                 rows,
                 filtered: 0,
+                aside: 0,
                 quarantined: None,
                 losses: losses.into_values().collect(),
                 cursor,
@@ -408,7 +471,7 @@ impl Transform {
                     aside = &aside | &bad;
                     unread.push((*column, all));
                 }
-                _ => return Err(self.misfit(*column, count, position + first(&bad))),
+                _ => return Err(self.misfit(*column, count, place.position + first(&bad))),
             }
         }
         let seen = match &faulty {
@@ -423,9 +486,9 @@ impl Transform {
         self.count_losses(&mut losses, &misfits, &changed, keep.values());
         let found = checked.as_ref().and_then(|(_, found)| found.as_ref());
         let quarantined =
-            self.put_aside(batch, &aside, &Reasons { misfits: &misfits, fault, found, seen: &seen }, position)?;
-        let counted = aside.count_set_bits() as u64;
-        let filtered = rows as u64 - keep.true_count() as u64 - counted;
+            self.put_aside(batch, &aside, &Reasons { misfits: &misfits, fault, found, seen: &seen }, place)?;
+        let put_aside = aside.count_set_bits() as u64;
+        let filtered = rows as u64 - keep.true_count() as u64 - put_aside;
         let mut cursor = None;
         if self.cursor.is_some() {
             let seen = filter_record_batch(&cast_batch, &BooleanArray::new(passed, None))?;
@@ -444,17 +507,21 @@ impl Transform {
             checks.pass.table(view, tally)?;
         }
         let rows = self.output_batch(kept.columns(), kept.num_rows(), kept_view.as_ref())?;
-        Ok(Transformed { rows, filtered, quarantined, losses: losses.into_values().collect(), cursor })
+        let losses = losses.into_values().collect();
+        Ok(Transformed { rows, filtered, aside: put_aside, quarantined, losses, cursor })
     }
 
     /// Casts the columns that are needed, and finds the values that do not fit and those that were changed.
-    fn cast(&self, batch: &RecordBatch) -> Result<(Vec<ArrayRef>, Places, Places)> {
+    fn cast(&self, batch: &RecordBatch) -> Result<(Vec<ArrayRef>, Marks, Marks)> {
         let rows = batch.num_rows();
-        let (mut misfits, mut changed) = (Places::new(), Places::new());
+        let (mut misfits, mut changed) = (Marks::new(), Marks::new());
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
         for (i, cast) in self.casts.iter().enumerate() {
             let Some(at) = self.positions[i] else {
-                columns.push(new_null_array(self.cast_schema.field(i).data_type(), rows));
+                columns.push(match &self.absent[i] {
+                    Some(nulls) if rows <= nulls.len() => nulls.slice(0, rows),
+                    _ => new_null_array(self.cast_schema.field(i).data_type(), rows),
+                });
                 continue;
             };
             let array = batch.column(at);
@@ -542,7 +609,7 @@ impl Transform {
     ) -> Result<BooleanBuffer> {
         let rows = batch.num_rows();
         let Some(filter) = &self.filter else { return Ok(BooleanBuffer::new_set(rows)) };
-        let verdict = filter.condition.evaluate(batch).map_err(|_| failed("the filter"))?.into_array(rows)?;
+        let verdict = evaluate("the filter", &filter.condition, batch, None)?;
         let verdict = verdict.as_boolean();
         let mut passed = match verdict.nulls() {
             Some(nulls) => verdict.values() & nulls.inner(),
@@ -588,42 +655,59 @@ impl Transform {
         batch: &RecordBatch,
         aside: &BooleanBuffer,
         reasons: &Reasons<'_>,
-        position: u64,
+        place: Place,
     ) -> Result<Option<Quarantined>> {
-        if !aside.has_true() {
+        if !aside.has_true() || !self.writes() {
             return Ok(None);
         }
-        let fault = reasons.fault.map(|f| f.as_string::<i32>());
-        let reason = |row: usize| {
-            let mut said: Vec<String> = Vec::new();
-            if let Some(f) = fault.filter(|f| f.is_valid(row)) {
-                said.push(f.value(row).to_string());
-            }
-            for (column, _) in reasons.misfits.iter().filter(|(_, bad)| bad.value(row)) {
-                let to = self.casts[*column].cast.as_ref().map(|(c, _, _)| c.to().to_string()).unwrap_or_default();
-                said.push(format!("{} does not fit {to}", self.source.field(*column).name()));
-            }
-            if let (Some(checks), Some(found)) = (&self.checks, reasons.found.filter(|_| reasons.seen.value(row))) {
-                said.extend(checks.pass.reasons(&found.aside, found.places[row]).map(ToString::to_string));
-            }
-            said.join("; ")
-        };
-        let places: Vec<usize> = aside.set_indices().collect();
+        let rows: Vec<usize> = aside.set_indices().collect();
         let mask = BooleanArray::new(aside.clone(), None);
         let mut columns = Vec::with_capacity(self.quarantine.fields().len());
-        for (_, array) in batch.columns().iter().enumerate().filter(|(i, _)| Some(*i) != self.fault) {
-            columns.push(arrow::compute::filter(array, &mask)?);
+        for (i, array) in batch.columns().iter().enumerate() {
+            if Some(i) != self.fault && Some(i) != self.origin {
+                columns.push(arrow::compute::filter(array, &mask)?);
+            }
         }
-        columns.push(Arc::new(UInt64Array::from_iter_values(places.iter().map(|p| position + *p as u64))));
-        columns.push(Arc::new(StringArray::from_iter_values(places.iter().map(|p| reason(*p)))));
+        let why: Vec<Vec<Reason<'_>>> = rows.iter().map(|row| self.reasons(*row, reasons)).collect();
+        columns.push(quarantine::rules(&why)?);
+        match self.origin {
+            Some(at) => {
+                let origin = arrow::compute::filter(batch.column(at), &mask)?;
+                columns.extend(origin.as_struct().columns().iter().cloned());
+            }
+            None => {
+                columns.push(repeat(&self.facts.run_id, rows.len()));
+                columns.push(Arc::new(UInt64Array::from_value(place.split as u64, rows.len())));
+                let positions = rows.iter().map(|row| place.position + *row as u64);
+                columns.push(Arc::new(UInt64Array::from_iter_values(positions)));
+            }
+        }
         Ok(Some(Quarantined { rows: RecordBatch::try_new(Arc::clone(&self.quarantine), columns)? }))
+    }
+
+    /// Every reason for which a row is put aside.
+    fn reasons<'r>(&'r self, row: usize, reasons: &'r Reasons<'_>) -> Vec<Reason<'r>> {
+        let mut said = Vec::new();
+        if let Some(fault) = reasons.fault.map(|f| f.as_string::<i32>()).filter(|f| f.is_valid(row)) {
+            said.push(Reason { code: LINE_CODE, fingerprint: &self.line_fingerprint, text: fault.value(row) });
+        }
+        for (column, _) in reasons.misfits.iter().filter(|(_, bad)| bad.value(row)) {
+            let SourceCast { cast, misfit: (fingerprint, text), .. } = &self.casts[*column];
+            if matches!(cast, Some((_, OnMisfit::Quarantine, _))) {
+                said.push(Reason { code: MISFIT_CODE, fingerprint, text });
+            }
+        }
+        if let (Some(checks), Some(found)) = (&self.checks, reasons.found.filter(|_| reasons.seen.value(row))) {
+            said.extend(checks.pass.reasons(&found.aside, found.places[row]));
+        }
+        said
     }
 
     /// The rows for the target. `seen` is what checks saw of them, which holds derived columns already.
     fn output_batch(&self, columns: &[ArrayRef], rows: usize, seen: Option<&RecordBatch>) -> Result<RecordBatch> {
         let mut out: Vec<ArrayRef> = Vec::with_capacity(self.outputs.len());
         let mut for_expressions: Option<RecordBatch> = None;
-        for (number, (output, field)) in self.outputs.iter().zip(self.output.fields()).enumerate() {
+        for (number, (output, field)) in self.outputs.iter().zip(self.written.fields()).enumerate() {
             out.push(match output {
                 Output::Source { column, mask: None } => Arc::clone(&columns[*column]),
                 Output::Source { column, mask: Some((cast, mask)) } => {
@@ -655,7 +739,7 @@ impl Transform {
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.output), out, &options)?)
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.written), out, &options)?)
     }
 
     fn highest(&self, columns: &[ArrayRef]) -> Result<Option<ScalarValue>> {
@@ -669,19 +753,11 @@ impl Transform {
 
 /// The values of a derived column.
 fn derived(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch, field: &Field) -> Result<ArrayRef> {
-    let rows = batch.num_rows();
-    let failed = |_| failed(&format!("the expression of column {}", field.name()));
-    let values = expr.evaluate(batch).and_then(|v| v.into_array(rows)).map_err(failed)?;
+    let values = evaluate(&format!("the expression of column {}", field.name()), expr, batch, None)?;
     Ok(match values.data_type() {
-        DataType::Null => new_null_array(field.data_type(), rows),
+        DataType::Null => new_null_array(field.data_type(), batch.num_rows()),
         _ => values,
     })
-}
-
-/// The engine's own text would show the value it failed on.
-fn failed(what: &str) -> Error {
-    Error::new(ErrorKind::Quality, format!("{what} fails for a row, as in a division by zero or a CAST of text"))
-        .hint("guard it, for example with NULLIF, TRY_CAST or CASE")
 }
 
 fn repeat(text: &str, rows: usize) -> ArrayRef {

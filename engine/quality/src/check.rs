@@ -2,16 +2,18 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use transload_core::decode::decode;
 use transload_core::finding::{self, Action};
 use transload_core::tree::{Spanned, Value};
-use transload_core::{Error, Node, Problem, Result};
+use transload_core::{Error, Node, Problem, Result, RunId};
 
 use crate::checks::{
-    AcceptedValues, Aggregate, Completeness, Definition, Expression, Format, Freshness, Length, Monotonic, NoGaps,
-    NotEmpty, NotInFuture, NotNull, Pattern, Range, RowCount, Scope, TableSchema, Unique,
+    AcceptedValues, Aggregate, Completeness, Definition, Drift, Expression, ForeignKey, Format, Freshness, Length,
+    Monotonic, NoGaps, NotEmpty, NotInFuture, NotNull, Pattern, Range, RowCount, Scope, TableSchema, Unique,
 };
+use crate::look::{Look, Other};
 use crate::policy::Policy;
 
 /// A rule by its kind, with everything that was said about it.
@@ -40,6 +42,8 @@ pub enum Rule {
     Monotonic(Monotonic),
     /// An SQL condition holds for every row.
     Expression(Expression),
+    /// The values of some columns are those of some row of another table.
+    ForeignKey(ForeignKey),
     /// Enough values are there.
     Completeness(Completeness),
     /// The number of rows lies within limits.
@@ -52,6 +56,8 @@ pub enum Rule {
     NoGaps(NoGaps),
     /// The columns are these.
     Schema(TableSchema),
+    /// The table is much as the last run published it.
+    Drift(Drift),
 }
 
 /// A list of columns, or the settings as a mapping: only a schema knows this type.
@@ -83,10 +89,20 @@ pub struct Check {
     pub fingerprint: String,
     /// The rule.
     pub rule: Rule,
+    /// What the last published run measured, for a rule that compares itself with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
 }
 
-/// The kinds that are planned and not built, each with what is missing.
-const LATER: [(&str, &str); 2] = [("foreign_key", "a look at another table"), ("drift", "profiles of earlier runs")];
+/// What an earlier run measured by a rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Before {
+    /// The run.
+    pub run: RunId,
+    /// The figures of its finding.
+    pub figures: Json,
+}
 
 /// The kinds that take a list of columns for their settings.
 const TAKE_LISTS: [&str; 4] = ["not_null", "not_empty", "unique", "not_in_future"];
@@ -105,12 +121,14 @@ impl Rule {
             Self::NotInFuture(rule) => rule,
             Self::Monotonic(rule) => rule,
             Self::Expression(rule) => rule,
+            Self::ForeignKey(rule) => rule,
             Self::Completeness(rule) => rule,
             Self::RowCount(rule) => rule,
             Self::Aggregate(rule) => rule,
             Self::Freshness(rule) => rule,
             Self::NoGaps(rule) => rule,
             Self::Schema(rule) => rule,
+            Self::Drift(rule) => rule,
         }
     }
 
@@ -132,7 +150,7 @@ impl Check {
     /// [`Internal`](transload_core::ErrorKind::Internal) if the rule cannot be written as JSON.
     pub fn new(rule: Rule) -> Result<Self> {
         let code = rule.definition().code().to_string();
-        Ok(Self { code, fingerprint: fingerprint(&rule)?, rule })
+        Ok(Self { code, fingerprint: fingerprint(&rule)?, rule, before: None })
     }
 
     /// The word for its kind, such as `range`.
@@ -166,9 +184,48 @@ impl Check {
         self.rule.definition().expected()
     }
 
-    /// Whether it needs a second look at all rows, which gives it the values of its columns.
-    pub fn is_about_keys(&self) -> bool {
-        self.rule.definition().scope() == Scope::Keys
+    /// What it needs to see once all rows are staged.
+    pub fn look(&self) -> Option<Look> {
+        self.rule.definition().look()
+    }
+
+    /// The other table that it looks at.
+    pub fn other(&self) -> Option<Other<'_>> {
+        let beside = self.rule.definition().beside()?;
+        let check =
+            Self { code: self.code.clone(), fingerprint: self.fingerprint.clone(), rule: beside.rule, before: None };
+        Some(Other { place: beside.place, table: beside.table, check })
+    }
+
+    /// Whether it compares what it measures with what an earlier run measured.
+    pub fn compares(&self) -> bool {
+        matches!(self.rule, Rule::Drift(_))
+    }
+
+    /// The same rule for rows that were put aside and are read again: one about single rows that would stop a load
+    /// keeps those aside that still break it, and how many they are does not matter. `None` for a rule about the order
+    /// of rows or the table as a whole, about which these rows say nothing, and for one that looks at another table. The
+    /// fingerprint stays.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if the rule cannot be written as JSON.
+    pub fn for_replay(&self) -> Result<Option<Self>> {
+        match self.rule.definition().scope() {
+            Scope::Order | Scope::Table => return Ok(None),
+            Scope::Keys => return Ok(self.other().is_none().then(|| self.clone())),
+            Scope::Rows => {}
+        }
+        let unreadable = |e: serde_json::Error| Error::internal("a rule cannot be written").because(e);
+        let mut json = serde_json::to_value(&self.rule).map_err(unreadable)?;
+        for settings in json.as_object_mut().into_iter().flat_map(|o| o.values_mut()).filter_map(|s| s.as_object_mut())
+        {
+            settings.retain(|key, _| key != "threshold");
+            if self.policy().action() == Action::Stop {
+                settings.insert("action".to_string(), "quarantine".into());
+            }
+        }
+        let rule = serde_json::from_str(&json.to_string()).map_err(unreadable)?;
+        Ok(Some(Self { rule, ..self.clone() }))
     }
 
     /// Whether rows that break it are put aside.
@@ -180,11 +237,6 @@ impl Check {
 /// Reads one entry of a list of checks: its kind and what stands under it. A rule about several columns that have
 /// nothing to do with each other becomes one check for each. What is wrong is added to `problems`.
 pub fn read(kind: &Spanned<String>, settings: &Node, problems: &mut Vec<Problem>) -> Vec<Check> {
-    if let Some((_, missing)) = LATER.iter().find(|(later, _)| *later == kind.value) {
-        let message = format!("`{}` is not there yet: it needs {missing}", kind.value);
-        problems.push(Problem::new(kind.span, message).hint("remove it; a later version will know it"));
-        return Vec::new();
-    }
     let settings = if TAKE_LISTS.contains(&kind.value.as_str()) { mapping(settings) } else { settings.clone() };
     let entry = Node { value: Value::Map(vec![(kind.clone(), settings)]), span: kind.span };
     let before = problems.len();
@@ -232,6 +284,10 @@ pub fn schema(generator: &mut SchemaGenerator) -> Schema {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(json: &str) -> Result<Vec<Check>, Vec<String>> {
@@ -264,6 +320,39 @@ mod tests {
     }
 
     #[test]
+    fn in_a_replay_a_rule_keeps_its_fingerprint_and_stops_nothing() {
+        for (json, action) in [
+            (r#"{"range":{"column":"a","min":0,"threshold":"1%"}}"#, Some(Action::Quarantine)),
+            (r#"{"not_null":{"columns":["a"],"action":"quarantine","threshold":3}}"#, Some(Action::Quarantine)),
+            (r#"{"pattern":{"column":"a","regex":"x","severity":"warn"}}"#, Some(Action::Log)),
+            (r#"{"unique":["a"]}"#, Some(Action::Stop)),
+            (r#"{"row_count":{"min":1}}"#, None),
+            (r#"{"monotonic":{"column":"a"}}"#, None),
+        ] {
+            let check = &parse(json).unwrap()[0];
+            let replayed = check.for_replay().unwrap();
+            assert_eq!(replayed.as_ref().map(|c| c.policy().action()), action, "{json}");
+            let Some(replayed) = replayed else { continue };
+            assert_eq!(replayed.fingerprint, check.fingerprint);
+            assert_eq!(replayed.expected(), check.expected());
+            assert_eq!(Check::new(replayed.rule.clone()).unwrap(), replayed);
+            assert!(replayed.policy().threshold.is_none());
+        }
+    }
+
+    #[test]
+    fn a_check_looks_at_another_table_from_its_side() {
+        let json = r#"{"foreign_key":{"columns":["a"],"references":{"table":"t","columns":["b"]},"where":"a > 1"}}"#;
+        let check = parse(json).unwrap().remove(0);
+        assert_eq!(check.look(), Some(Look::Missing));
+        let other = check.other().unwrap();
+        assert_eq!((other.table.value.as_str(), other.place), ("t", crate::look::Place::Pipeline));
+        let columns: Vec<&str> = other.check.columns().iter().map(|c| c.value.as_str()).collect();
+        assert_eq!((columns, other.check.expressions()), (vec!["b"], vec![]));
+        assert!(parse(r#"{"not_null":["a"]}"#).unwrap()[0].other().is_none());
+    }
+
+    #[test]
     fn rules_read_back_from_their_own_json() {
         for json in [
             r#"{"not_null":["a"]}"#,
@@ -271,6 +360,11 @@ mod tests {
             r#"{"range":{"column":"a","min":0,"below":"9.99","action":"quarantine","threshold":5}}"#,
             r#"{"row_count":{"min":1,"where":"a > 0"}}"#,
             r#"{"schema":{"columns":{"a":"int64","b":"decimal(15,2)"}}}"#,
+            r#"{"foreign_key":{"columns":["a"],"references":{"table":"t","columns":["b"],"in":"target"}}}"#,
+            r#"{"row_count":{"same_as":{"table":"t","within":"0.5%"}}}"#,
+            r#"{"aggregate":{"column":"a","of":"count_distinct","min":3}}"#,
+            r#"{"drift":{"max":"10%"}}"#,
+            r#"{"drift":{"columns":["a"],"of":["nulls","max"],"max":"2.5%"}}"#,
         ] {
             for check in parse(json).unwrap() {
                 let text = serde_json::to_string(&check).unwrap();
@@ -279,6 +373,44 @@ mod tests {
                 assert_eq!(parse(&rule).unwrap(), [check]);
             }
         }
+    }
+
+    fn entry(node: &Node) -> Vec<Check> {
+        let Value::Map(entries) = &node.value else { panic!("{node:?}") };
+        let mut problems = Vec::new();
+        let checks = read(&entries[0].0, &entries[0].1, &mut problems);
+        assert_eq!(problems, [], "{node:?}");
+        checks
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn rules_read_back_from_their_own_json_and_yaml_and_mean_the_same(rule in transload_testkit::rules::rules()) {
+            let checks = entry(&serde_json::from_value::<Node>(rule).unwrap());
+            prop_assert!(!checks.is_empty());
+            for check in checks {
+                let plan = serde_json::to_string(&check).unwrap();
+                prop_assert_eq!(&serde_json::from_str::<Check>(&plan).unwrap(), &check);
+                let rule = serde_json::to_string(&check.rule).unwrap();
+                prop_assert_eq!(entry(&serde_json::from_str::<Node>(&rule).unwrap()), [check.clone()]);
+                let yaml = transload_spec::write_document(&serde_json::json!({ "checks": [&check.rule] })).unwrap();
+                let document = transload_spec::parse_document("checks.yaml", &yaml);
+                let (document, _) = document.map_err(|p| TestCaseError::fail(format!("{}\n{yaml}", p.render(false))))?;
+                let Some(Value::Seq(entries)) = document.get("checks").map(|c| &c.value) else { panic!("{yaml}") };
+                prop_assert_eq!(entry(&entries[0]), [check]);
+            }
+        }
+    }
+
+    #[test]
+    fn rules_of_every_kind_are_tried() {
+        let schema = Rule::json_schema(&mut SchemaGenerator::default()).to_value();
+        let known = schema["oneOf"].as_array().unwrap().iter().flat_map(|rule| rule["properties"].as_object().unwrap());
+        let known: BTreeSet<&str> = known.map(|(kind, _)| kind.as_str()).collect();
+        let tried: BTreeSet<&str> = transload_testkit::rules::kinds().into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(known, tried);
     }
 
     #[test]
@@ -295,12 +427,32 @@ mod tests {
             (r#"{"row_count":{"min":1,"action":"quarantine"}}"#, "no rows to put aside"),
             (r#"{"row_count":{"min":1,"threshold":3}}"#, "a threshold counts rows"),
             (r#"{"pattern":{"column":"a","regex":"("}}"#, "cannot be read"),
-            (r#"{"foreign_key":{"columns":["a"]}}"#, "is not there yet"),
+            (r#"{"drift":{}}"#, "`max` is missing"),
+            (r#"{"foreign_key":{"columns":["a"]}}"#, "`references` is missing"),
+            (r#"{"foreign_key":{"columns":[],"references":{"table":"t","columns":[]}}}"#, "names no columns"),
+            (
+                r#"{"foreign_key":{"columns":["a"],"references":{"table":"t","columns":["x","y"]}}}"#,
+                "one column cannot",
+            ),
+            (r#"{"foreign_key":{"columns":["a","b"],"references":{"table":"t","columns":["x","x"]}}}"#, "`x` twice"),
+            (r#"{"foreign_key":{"columns":["a"],"references":{"table":" ","columns":["x"]}}}"#, "a name is empty"),
+            (
+                r#"{"foreign_key":{"columns":["a"],"references":{"table":"t","columns":["x"]},"action":"quarantine"}}"#,
+                "no rows to put aside",
+            ),
+            (r#"{"row_count":{"min":1,"same_as":{"table":"t"}}}"#, "make two checks of it"),
+            (r#"{"aggregate":{"column":"a","of":"count_distinct","min":1,"threshold":3}}"#, "a threshold counts rows"),
             (r#"{"unique":["a","b","a"]}"#, "names `a` twice"),
             (r#"{"unique":{"columns":["a"],"action":"quarantine"}}"#, "no rows to put aside"),
             (r#"{"not_null":[" "]}"#, "a column has no name"),
             (r#"{"not_null":[]}"#, "no columns"),
             (r#"{"accepted_values":{"column":"a","values":[]}}"#, "no values"),
+            (r#"{"drift":{"columns":["a"]}}"#, "`max` is missing"),
+            (r#"{"drift":{"max":"10%","of":["mean"]}}"#, "`mean` is of columns"),
+            (r#"{"drift":{"max":"10%","of":[]}}"#, "compares nothing"),
+            (r#"{"drift":{"max":"10%","of":["rows","rows"]}}"#, "names `rows` twice"),
+            (r#"{"drift":{"max":"10%","columns":["a","a"]}}"#, "names `a` twice"),
+            (r#"{"drift":{"max":"10%","columns":["a"],"of":["rows"]}}"#, "has no columns"),
         ] {
             let problems = parse(json).unwrap_err();
             assert!(problems.iter().any(|p| p.contains(said)), "{json}: {problems:?}");

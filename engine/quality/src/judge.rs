@@ -1,5 +1,6 @@
 //! From what was counted to findings.
 
+use serde_json::Value as Json;
 use transload_core::finding::{Action, CheckOutcome, CheckTally, Finding};
 use transload_core::{Error, ErrorKind, Result, TableName};
 
@@ -44,12 +45,12 @@ fn finding(check: &Check, table: &TableName, tallies: &[&CheckTally], facts: &Fa
     let definition = check.rule.definition();
     let policy = definition.policy();
     let evaluated = tallies.iter().map(|t| t.evaluated).sum();
-    let ruling = match definition.scope() {
-        Scope::Rows => None,
+    let (ruling, figures) = match definition.scope() {
+        Scope::Rows => (None, Json::Null),
         _ => {
-            // The second look leaves no state for rules that do not need it, and units none for those that do.
+            // The second look leaves no state for rules that do not need it, and units none for rules about keys.
             let states: Vec<_> = tallies.iter().map(|t| &t.state).filter(|s| !s.is_null()).cloned().collect();
-            Some(definition.judge(&states, facts)?)
+            (Some(definition.judge_against(&states, facts, check.before.as_ref())?), definition.figures(&states)?)
         }
     };
     let failed = match &ruling {
@@ -82,8 +83,16 @@ fn finding(check: &Check, table: &TableName, tallies: &[&CheckTally], facts: &Fa
         failed,
         shapes,
         values: tallies.iter().flat_map(|t| &t.values).take(VALUES).cloned().collect(),
+        figures,
         remedy: remedy(definition.scope(), policy.action(), definition.remedy()),
+        duration_micros: duration(tallies),
     })
+}
+
+/// Time that was spent on a check in all units, in µs; what was measured is not made 0 by rounding.
+fn duration(tallies: &[&CheckTally]) -> Option<u64> {
+    let nanos = tallies.iter().filter_map(|t| t.nanos).reduce(u64::saturating_add)?;
+    Some(nanos.div_ceil(1000))
 }
 
 /// What can be done about it, by the one who repairs the source and by the one who wrote the rule.
@@ -155,6 +164,18 @@ mod tests {
         let found = judged(r#"{"range":{"column":"a","min":0,"severity":"warn"}}"#, &[(3, 1)]);
         assert!(found.is_failed() && !found.stops);
         assert!(stopped(&[found]).is_none());
+    }
+
+    #[test]
+    fn time_of_all_units_is_added_up_and_what_nobody_measured_is_not_nothing() {
+        let of = |nanos: &[Option<u64>]| {
+            let tallies: Vec<CheckTally> =
+                nanos.iter().map(|nanos| CheckTally { nanos: *nanos, ..CheckTally::default() }).collect();
+            duration(&tallies.iter().collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[Some(1_500), Some(600), None]), Some(3));
+        assert_eq!(of(&[Some(0), Some(1)]), Some(1));
+        assert_eq!((of(&[Some(0)]), of(&[None, None]), of(&[])), (Some(0), None, None));
     }
 
     #[test]

@@ -68,7 +68,9 @@ pub(crate) mod tests {
             failed: Some(3),
             shapes: vec![("-9".to_string(), 2), ("-99".to_string(), 1)],
             values: Vec::new(),
+            figures: serde_json::Value::Null,
             remedy: "correct the value".to_string(),
+            duration_micros: None,
         }
     }
 

@@ -14,7 +14,7 @@ use transload_core::finding::Action;
 
 use crate::check::Check;
 use crate::checks::expression::{condition, values};
-use crate::checks::{Setting, Work};
+use crate::checks::{RowTest, Setting, Work};
 use crate::tally::{Counted, Tally};
 use crate::values::some;
 
@@ -28,6 +28,7 @@ pub struct Pass {
 
 /// One of them.
 struct Prepared {
+    code: &'static str,
     fingerprint: String,
     /// The columns it names.
     columns: Vec<usize>,
@@ -39,6 +40,17 @@ struct Prepared {
     has_shapes: bool,
     /// What quarantine says of a row that breaks it.
     reason: String,
+}
+
+/// Why a row is put aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reason<'p> {
+    /// Stable code of the kind of rule, such as `Q005`.
+    pub code: &'p str,
+    /// Identifies the rule.
+    pub fingerprint: &'p str,
+    /// The rule in words; never a value of the row.
+    pub text: &'p str,
 }
 
 /// Rows that are to be put aside.
@@ -97,7 +109,7 @@ impl Pass {
             };
             Counted::new(&check.fingerprint, counter, show_values)
         };
-        Tally { checks: self.checks.iter().map(counted).collect() }
+        Tally::new(self.checks.iter().map(counted).collect())
     }
 
     /// Looks at every row of a batch by itself. `unsure` are the rows of which a column's value is not known, because
@@ -112,33 +124,26 @@ impl Pass {
         tally: &mut Tally,
     ) -> Result<Option<Aside>> {
         let mut aside: Option<Aside> = None;
+        let mut laps = tally.laps();
         for (at, (check, counted)) in self.checks.iter().zip(&mut tally.checks).enumerate() {
             let Work::Rows(test) = &check.work else { continue };
-            let about = check.about(batch, unsure)?;
-            counted.tally.evaluated += about.as_ref().map_or(batch.num_rows(), BooleanBuffer::count_set_bits) as u64;
-            let broken = match (test.broken(batch, about.as_ref())?, &about) {
-                (Some(broken), Some(about)) => some(&broken & about),
-                (broken, _) => broken,
-            };
-            let Some(broken) = broken else { continue };
-            counted.tally.failed += broken.count_set_bits() as u64;
-            if check.has_shapes {
-                counted.note(batch, &check.columns, &broken)?;
-            }
-            if check.quarantines {
+            let broken = check.broken(test.as_ref(), batch, unsure, counted)?;
+            if let Some(broken) = broken.filter(|_| check.quarantines) {
                 let none = || Aside { rows: BooleanBuffer::new_unset(batch.num_rows()), broken: Vec::new() };
                 let aside = aside.get_or_insert_with(none);
                 aside.rows = &aside.rows | &broken;
                 aside.broken.push((at, broken));
             }
+            counted.took(laps.lap());
         }
         Ok(aside)
     }
 
     /// Why a row was put aside, one reason for each rule that it breaks.
-    pub fn reasons<'p>(&'p self, aside: &'p Aside, row: usize) -> impl Iterator<Item = &'p str> {
+    pub fn reasons<'p>(&'p self, aside: &'p Aside, row: usize) -> impl Iterator<Item = Reason<'p>> {
         let broken = aside.broken.iter().filter(move |(_, rows)| rows.value(row));
-        broken.filter_map(move |(at, _)| self.checks.get(*at).map(|c| c.reason.as_str()))
+        let reason = |c: &'p Prepared| Reason { code: c.code, fingerprint: &c.fingerprint, text: &c.reason };
+        broken.filter_map(move |(at, _)| self.checks.get(*at).map(reason))
     }
 
     /// Counts rows that go to the target, for rules about the table.
@@ -146,6 +151,7 @@ impl Pass {
     /// # Errors
     /// [`Quality`](transload_core::ErrorKind::Quality) if a condition fails for a row, or a rule has to keep too much.
     pub fn table(&self, batch: &RecordBatch, tally: &mut Tally) -> Result<()> {
+        let mut laps = tally.laps();
         for (check, counted) in self.checks.iter().zip(&mut tally.checks) {
             if counted.counter.is_none() && counted.keys.is_none() {
                 continue;
@@ -159,6 +165,7 @@ impl Pass {
             } else if let Some(keys) = &mut counted.keys {
                 keys.push(without_null(columns)?);
             }
+            counted.took(laps.lap());
         }
         Ok(())
     }
@@ -181,6 +188,7 @@ impl Prepared {
         }
         let about = if names.is_empty() { String::new() } else { format!("{}: ", join(&names)) };
         Ok(Self {
+            code: definition.code(),
             fingerprint: check.fingerprint.clone(),
             columns,
             reads: reads.into_iter().collect(),
@@ -188,8 +196,31 @@ impl Prepared {
             work: definition.work(setting)?,
             quarantines: policy.action() == Action::Quarantine,
             has_shapes: definition.has_shapes(),
-            reason: format!("{} {}: {about}expected {}", definition.code(), definition.kind(), definition.expected()),
+            reason: format!("{}: {about}expected {}", definition.kind(), definition.expected()),
         })
+    }
+
+    /// The rows of a batch that break it, counted.
+    fn broken(
+        &self,
+        test: &dyn RowTest,
+        batch: &RecordBatch,
+        unsure: &dyn Fn(usize) -> Option<BooleanBuffer>,
+        counted: &mut Counted,
+    ) -> Result<Option<BooleanBuffer>> {
+        let about = self.about(batch, unsure)?;
+        counted.tally.evaluated += about.as_ref().map_or(batch.num_rows(), BooleanBuffer::count_set_bits) as u64;
+        let broken = match (test.broken(batch, about.as_ref())?, &about) {
+            (Some(broken), Some(about)) => some(&broken & about),
+            (broken, _) => broken,
+        };
+        if let Some(broken) = &broken {
+            counted.tally.failed += broken.count_set_bits() as u64;
+            if self.has_shapes {
+                counted.note(batch, &self.columns, broken)?;
+            }
+        }
+        Ok(broken)
     }
 
     /// The columns it names, in the rows it is about.
@@ -245,4 +276,34 @@ fn without_null(columns: Vec<ArrayRef>) -> Result<Vec<ArrayRef>> {
 
 fn join(names: &[&transload_core::tree::Spanned<String>]) -> String {
     names.iter().map(|n| n.value.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use arrow::array::Int64Array;
+
+    use super::*;
+    use crate::check::Rule;
+
+    #[test]
+    fn the_time_of_each_check_costs_one_question() {
+        let checks =
+            [r#"{"range":{"column":"a","min":0}}"#, r#"{"row_count":{"min":1}}"#, r#"{"not_null":{"columns":["a"]}}"#]
+                .map(|json| Check::new(serde_json::from_str::<Rule>(json).unwrap()).unwrap());
+        let batch = RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![1, -1])) as ArrayRef)]).unwrap();
+        let pass = Pass::new(&checks, &batch.schema(), 0, &|_| Err(String::new())).unwrap();
+        let asked = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&asked);
+        let mut tally = pass.tally(false).timed(Arc::new(move || 7 * counted.fetch_add(1, Ordering::Relaxed)));
+        pass.rows(&batch, &|_| None, &mut tally).unwrap();
+        pass.table(&batch, &mut tally).unwrap();
+        let nanos: Vec<Option<u64>> = tally.finish().into_iter().map(|t| t.nanos).collect();
+        assert_eq!(nanos, [Some(7); 3]);
+        // Once before each pass, then once for each of its checks.
+        assert_eq!(asked.load(Ordering::Relaxed), 2 + 3);
+        let untimed = pass.tally(false).finish();
+        assert!(untimed.iter().all(|t| t.nanos.is_none()));
+    }
 }

@@ -5,7 +5,8 @@ const LONGEST: usize = 40;
 
 /// The shape of a value's text: `A` and `a` for letters, `9` for digits, blanks and punctuation as they are. A run of
 /// more than four of a kind is written once, with a `+`.
-pub(crate) fn shape(text: &str) -> String {
+#[must_use]
+pub fn shape(text: &str) -> String {
     let mut out = String::new();
     let mut last = '\0';
     let mut run = 0;

@@ -5,12 +5,13 @@ use arrow::buffer::BooleanBuffer;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::Value as Json;
 use transload_core::Result;
+use transload_core::clock::Ticks;
 use transload_core::finding::CheckTally;
 
 use crate::shape::shape;
 
 /// Rows that break a rule whose values are looked at, per unit and check.
-const LOOKED_AT: usize = 256;
+pub(crate) const LOOKED_AT: usize = 256;
 /// Different shapes that are kept.
 pub(crate) const SHAPES: usize = 8;
 /// Values that are kept, if they were asked for.
@@ -29,6 +30,13 @@ pub(crate) trait Counter: Send {
 #[derive(Default)]
 pub struct Tally {
     pub(crate) checks: Vec<Counted>,
+    ticks: Option<Ticks>,
+}
+
+/// Tells how much time went by since it was asked last; always 0 for a tally that is not timed.
+pub(crate) struct Laps {
+    ticks: Option<Ticks>,
+    last: u64,
 }
 
 /// What one check counts.
@@ -42,6 +50,24 @@ pub(crate) struct Counted {
 }
 
 impl Tally {
+    /// A tally of checks.
+    pub(crate) fn new(checks: Vec<Counted>) -> Self {
+        Self { checks, ticks: None }
+    }
+
+    /// Also counts the time that each check takes. `ticks` is asked once for each check and batch.
+    #[must_use]
+    pub fn timed(mut self, ticks: Ticks) -> Self {
+        self.checks.iter_mut().for_each(|counted| counted.tally.nanos = Some(0));
+        self.ticks = Some(ticks);
+        self
+    }
+
+    /// Time that goes by from now on.
+    pub(crate) fn laps(&self) -> Laps {
+        Laps { last: self.ticks.as_ref().map_or(0, |ticks| ticks()), ticks: self.ticks.clone() }
+    }
+
     /// Takes the values of the columns of one check that needs a second look, row by row without NULL, which
     /// [`Pass::table`](crate::Pass::table) has kept since the last call. The first call only asks for them to be kept.
     pub fn take_keys(&mut self, check: usize) -> Vec<Vec<ArrayRef>> {
@@ -58,7 +84,23 @@ impl Tally {
     }
 }
 
+impl Laps {
+    /// Nanoseconds since the last call, or since the beginning.
+    pub(crate) fn lap(&mut self) -> u64 {
+        let Some(ticks) = &self.ticks else { return 0 };
+        let now = ticks();
+        now.saturating_sub(std::mem::replace(&mut self.last, now))
+    }
+}
+
 impl Counted {
+    /// Adds time that was spent on it, if time is counted at all.
+    pub(crate) fn took(&mut self, nanos: u64) {
+        if let Some(sum) = &mut self.tally.nanos {
+            *sum = sum.saturating_add(nanos);
+        }
+    }
+
     pub(crate) fn new(fingerprint: &str, counter: Option<Box<dyn Counter>>, show_values: bool) -> Self {
         let tally = CheckTally { fingerprint: fingerprint.to_string(), ..CheckTally::default() };
         Self { tally, counter, show_values, looked_at: 0, keys: None }
@@ -69,25 +111,37 @@ impl Counted {
         if self.looked_at >= LOOKED_AT || columns.is_empty() {
             return Ok(());
         }
-        let options = FormatOptions::default();
-        let arrays: Vec<&ArrayRef> = columns.iter().map(|c| batch.column(*c)).collect();
-        let shown: Vec<ArrayFormatter<'_>> =
-            arrays.iter().map(|a| ArrayFormatter::try_new(a.as_ref(), &options)).collect::<Result<_, _>>()?;
-        let text = |row: usize, of: &dyn Fn(&str) -> String| {
-            let one = |(array, shown): (&&ArrayRef, &ArrayFormatter<'_>)| match array.is_null(row) {
-                true => "NULL".to_string(),
-                false => of(&shown.value(row).to_string()),
-            };
-            arrays.iter().zip(&shown).map(one).collect::<Vec<_>>().join(", ")
-        };
+        let shown = Shown::new(columns.iter().map(|c| batch.column(*c)))?;
         for row in broken.set_indices().take(LOOKED_AT - self.looked_at) {
             self.looked_at += 1;
-            add_shape(&mut self.tally.shapes, text(row, &shape), 1);
+            add_shape(&mut self.tally.shapes, shown.text(row, shape), 1);
             if self.show_values && self.tally.values.len() < VALUES {
-                self.tally.values.push(text(row, &str::to_string));
+                self.tally.values.push(shown.text(row, str::to_string));
             }
         }
         Ok(())
+    }
+}
+
+/// The values of some columns as text, row by row.
+pub(crate) struct Shown<'a>(Vec<(&'a ArrayRef, ArrayFormatter<'a>)>);
+
+impl<'a> Shown<'a> {
+    pub(crate) fn new(columns: impl Iterator<Item = &'a ArrayRef>) -> Result<Self> {
+        let options = FormatOptions::default();
+        let one = |column: &'a ArrayRef| -> Result<(&'a ArrayRef, ArrayFormatter<'a>)> {
+            Ok((column, ArrayFormatter::try_new(column.as_ref(), &options)?))
+        };
+        Ok(Self(columns.map(one).collect::<Result<_>>()?))
+    }
+
+    /// One row, with each value that is not NULL as `of` shows it.
+    pub(crate) fn text(&self, row: usize, of: impl Fn(&str) -> String) -> String {
+        let one = |(array, shown): &(&ArrayRef, ArrayFormatter<'_>)| match array.is_null(row) {
+            true => "NULL".to_string(),
+            false => of(&shown.value(row).to_string()),
+        };
+        self.0.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -180,3 +180,14 @@ pub(crate) fn each_float(array: &ArrayRef, mut see: impl FnMut(f64)) -> bool {
     }
     true
 }
+
+/// The same for text.
+pub(crate) fn each_text(array: &ArrayRef, see: impl FnMut(&str)) -> bool {
+    match array.data_type() {
+        DataType::Utf8 => array.as_string::<i32>().iter().flatten().for_each(see),
+        DataType::LargeUtf8 => array.as_string::<i64>().iter().flatten().for_each(see),
+        DataType::Utf8View => array.as_string_view().iter().flatten().for_each(see),
+        _ => return false,
+    }
+    true
+}

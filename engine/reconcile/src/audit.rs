@@ -16,6 +16,9 @@ use crate::drill::Drill;
 use crate::narrow::Differing;
 use crate::side::Side;
 
+/// Rows in differing buckets, of both sides together, that are so many that a closer look is worth its time.
+const MANY_ROWS: u64 = 1 << 16;
+
 /// What one table's audit needs.
 pub struct Audit<'a> {
     /// What the target should hold.
@@ -166,9 +169,9 @@ async fn compare_rows(
     let expected = target.splits().iter().map(|s| s.rows).sum::<Option<u64>>().or(plan.estimated_rows);
     let bits = TableDigest::bits_for(expected.unwrap_or(1 << 24));
     let algorithm = plan.reconcile.hash;
-    let ours = from.digest(algorithm, bits, session).await?;
+    let ours = from.digest(algorithm, bits, None, session).await?;
     let left_out = from.left_out();
-    let theirs = to.digest(algorithm, bits, session).await?;
+    let theirs = to.digest(algorithm, bits, None, session).await?;
 
     verdict.source_rows = Some(ours.rows());
     verdict.target_rows = Some(theirs.rows());
@@ -182,15 +185,10 @@ async fn compare_rows(
     }
     verdict.source_digest = Some(ours.to_string());
     verdict.target_digest = Some(theirs.to_string());
-    let Some(differing) = Differing::between(&ours, &theirs) else { return Ok(()) };
-    tracing::info!(table = %plan.to, buckets = differing.count(), "looking into differing buckets");
+    let Some(differing) = Differing::between(&ours, &theirs, None) else { return Ok(()) };
     let session = &filtering(session);
-    let drill = Drill {
-        source: from.narrowed(&differing, session).await?,
-        target: to.narrowed(&differing, session).await?,
-        algorithm,
-        differing,
-    };
+    let drill = closer(Drill { source: from, target: to, algorithm, differing }, session).await?;
+    tracing::info!(table = %plan.to, rows = drill.differing.rows(), "looking into differing buckets");
     let found = drill.find(session)?;
     let name = TableName::new(format!("{}/{}", audit.run, plan.to));
     let spec = WriteSpec {
@@ -211,6 +209,27 @@ async fn compare_rows(
     }
     verdict.differences = differences;
     Ok(())
+}
+
+/// The same look into no more rows than need be: as long as there are many rows in differing buckets, and it helps, they
+/// are spread over new buckets.
+async fn closer(drill: Drill, session: &SessionContext) -> Result<Drill> {
+    let narrowed = async |differing: Differing| {
+        let source = drill.source.narrowed(&differing, session).await?;
+        let target = drill.target.narrowed(&differing, session).await?;
+        Ok::<_, Error>(Drill { source, target, algorithm: drill.algorithm, differing })
+    };
+    let mut look = narrowed(drill.differing.clone()).await?;
+    while look.differing.rows() > MANY_ROWS {
+        let (bits, within) = (TableDigest::MOST_BITS, Some(&look.differing));
+        let ours = look.source.digest(look.algorithm, bits, within, session).await?;
+        let theirs = look.target.digest(look.algorithm, bits, within, session).await?;
+        match Differing::between(&ours, &theirs, within) {
+            Some(finer) if finer.rows() <= look.differing.rows() / 2 => look = narrowed(finer).await?,
+            _ => break,
+        }
+    }
+    Ok(look)
 }
 
 /// The session with readers that filter while they decode.

@@ -1,7 +1,8 @@
 //! From differing buckets to the exact keys and columns.
 //!
-//! The rows of differing buckets are sorted by key on both sides (spilling to disk when memory runs out) and the two
-//! sorted streams are merged. Memory does not depend on how many rows differ.
+//! As long as differing buckets hold many rows that are equal, their rows are spread over new buckets and compared again.
+//! What is left is sorted by key on both sides (spilling to disk when memory runs out) and the two sorted streams are
+//! merged. Memory does not depend on how many rows differ.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 };
 use transload_coerce::Cast;
 use transload_core::Result;
-use transload_digest::{Algorithm, RowHasher, TableDigest, bucket};
+use transload_digest::{Algorithm, RowHasher, TableDigest, bucket, mix};
 
 /// The buckets of a comparison that differ.
 #[derive(Debug, Clone)]
@@ -23,11 +23,16 @@ pub(crate) struct Differing {
     bits: u32,
     /// One bit per bucket: this is asked for every row.
     differ: Arc<BooleanBuffer>,
+    /// Rows in them, of both sides.
+    rows: u64,
+    /// The coarser buckets whose rows were spread over these.
+    within: Option<Arc<Self>>,
 }
 
 impl Differing {
-    /// The buckets in which two digests differ; `None` if they are equal.
-    pub(crate) fn between(a: &TableDigest, b: &TableDigest) -> Option<Self> {
+    /// The buckets in which two digests differ; `None` if they are equal. The digests are of all rows, or of those
+    /// `within` other differing buckets, each where that [places](Self::place) it.
+    pub(crate) fn between(a: &TableDigest, b: &TableDigest, within: Option<&Self>) -> Option<Self> {
         let numbers = a.differing(b);
         if numbers.is_empty() {
             return None;
@@ -35,17 +40,30 @@ impl Differing {
         let mut differ = BooleanBufferBuilder::new(1 << a.bits());
         differ.append_n(1 << a.bits(), false);
         numbers.iter().for_each(|number| differ.set_bit(*number, true));
-        Some(Self { bits: a.bits(), differ: Arc::new(differ.finish()) })
+        let differ = differ.finish();
+        let both = a.buckets().zip(b.buckets());
+        let rows = differ.iter().zip(both).filter(|(differs, _)| *differs).map(|(_, (a, b))| a.rows + b.rows).sum();
+        Some(Self { bits: a.bits(), differ: Arc::new(differ), rows, within: within.cloned().map(Arc::new) })
     }
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.differ.count_set_bits()
+    /// How many rows are in them, on both sides together.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Another hash for a key with this one, which spreads the keys in differing buckets over all of a digest's buckets;
+    /// `None` for other keys.
+    pub(crate) fn place(&self, key_hash: u64) -> Option<u64> {
+        let hash = match &self.within {
+            None => key_hash,
+            Some(coarser) => coarser.place(key_hash)?,
+        };
+        self.differ.value(bucket(hash, self.bits)).then(|| mix(hash))
     }
 
     /// Whether a key with this hash is in one of them.
     pub(crate) fn holds(&self, key_hash: u64) -> bool {
-        self.differ.value(bucket(key_hash, self.bits))
+        self.place(key_hash).is_some()
     }
 }
 
@@ -129,5 +147,35 @@ impl ScalarUDFImpl for InBuckets {
         let rows = args.number_rows;
         let keys: Vec<ArrayRef> = args.args.into_iter().map(|a| a.into_array(rows)).collect::<DfResult<_>>()?;
         Ok(ColumnarValue::Array(Arc::new(self.mask(&keys, rows)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use transload_digest::RowHashes;
+
+    use super::*;
+
+    fn digest(rows: &[u64], place: impl Fn(u64) -> Option<u64>) -> TableDigest {
+        let mut digest = TableDigest::new(Algorithm::Xxh64, 8);
+        let (rows, keys): (Vec<u64>, Vec<u64>) = rows.iter().filter_map(|r| Some((*r, place(*r)?))).unzip();
+        digest.add(&RowHashes::Xxh64(rows), Some(&keys));
+        digest
+    }
+
+    #[test]
+    fn looking_closer_keeps_what_differs_and_lets_go_of_the_rest() {
+        let ours: Vec<u64> = (0..50_000).map(mix).collect();
+        let theirs: Vec<u64> = ours.iter().copied().filter(|row| *row != ours[17] && *row != ours[23]).collect();
+        let coarse = Differing::between(&digest(&ours, Some), &digest(&theirs, Some), None).unwrap();
+        assert!(coarse.rows() > 400, "{}", coarse.rows());
+        let place = |row| coarse.place(row);
+        let fine = Differing::between(&digest(&ours, place), &digest(&theirs, place), Some(&coarse)).unwrap();
+        assert!(fine.rows() < 20, "{}", fine.rows());
+        assert!(fine.holds(ours[17]) && fine.holds(ours[23]));
+        let held = [&ours, &theirs].map(|rows| rows.iter().filter(|row| fine.holds(**row)).count() as u64);
+        assert_eq!(held[0] + held[1], fine.rows());
+        assert!(ours.iter().all(|row| coarse.holds(*row) || !fine.holds(*row)));
+        assert!(Differing::between(&digest(&ours, Some), &digest(&ours, Some), None).is_none());
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 use transload_coerce::{Cast, Rulebook};
 use transload_core::{Error, Result, Source};
 use transload_digest::{Algorithm, RowHasher, TableDigest};
-use transload_plan::{TablePlan, Transform};
+use transload_plan::{Place, TablePlan, Transform};
 
 use crate::declared::{self, reading};
 use crate::narrow::{self, Differing, KeyColumn};
@@ -170,10 +171,10 @@ impl Side {
             let batch = match &transform {
                 None => batch,
                 Some(transform) => {
-                    let done = transform.apply(&batch, position, &mut tally)?;
+                    let done = transform.apply(&batch, Place { split: partition, position }, &mut tally)?;
                     let mut left_out = left_out.lock().unwrap_or_else(PoisonError::into_inner);
                     left_out.filtered += done.filtered;
-                    left_out.quarantined += done.quarantined.map_or(0, |q| q.rows.num_rows() as u64);
+                    left_out.quarantined += done.aside;
                     done.rows
                 }
             };
@@ -190,11 +191,12 @@ impl Side {
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
     }
 
-    /// The digest of all rows, partitions in parallel.
+    /// The digest of all rows, or of those `within` differing buckets, partitions in parallel.
     pub(crate) async fn digest(
         &self,
         algorithm: Algorithm,
         bits: u32,
+        within: Option<&Differing>,
         session: &SessionContext,
     ) -> Result<TableDigest> {
         *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = LeftOut::default();
@@ -204,6 +206,7 @@ impl Side {
         let mut running = JoinSet::new();
         for _ in 0..workers.min(self.partitions()) {
             let (side, context, next) = (self.clone(), session.task_ctx(), Arc::clone(&next));
+            let within = within.cloned();
             running.spawn(async move {
                 let mut digest = TableDigest::new(algorithm, bits);
                 loop {
@@ -211,7 +214,7 @@ impl Side {
                     if partition >= side.partitions() {
                         return Ok::<_, Error>(digest);
                     }
-                    side.digest_partition(partition, algorithm, &mut digest, &context).await?;
+                    side.digest_partition(partition, &mut digest, within.as_ref(), &context).await?;
                 }
             });
         }
@@ -224,24 +227,32 @@ impl Side {
     async fn digest_partition(
         &self,
         partition: usize,
-        algorithm: Algorithm,
         digest: &mut TableDigest,
+        within: Option<&Differing>,
         context: &Arc<TaskContext>,
     ) -> Result<()> {
-        let mut hasher = RowHasher::new(&self.schema, algorithm)?;
+        let mut hasher = RowHasher::new(&self.schema, digest.algorithm())?;
         let mut key_hasher = RowHasher::new(&self.key_schema()?, Algorithm::Xxh64)?;
         let mut rows = self.rows(partition, context)?;
         while let Some(batch) = rows.next().await {
-            let batch = batch?;
+            let mut batch = batch?;
             tokio::task::yield_now().await;
-            let hashes = hasher.hash(batch.columns(), batch.num_rows())?;
-            match self.key.is_empty() {
-                true => digest.add(&hashes, None),
-                false => {
-                    let keys = key_hasher.hash(&self.key_columns(&batch), batch.num_rows())?;
-                    digest.add(&hashes, Some(&keys.short()));
-                }
+            let mut keys = match self.key.is_empty() {
+                true => None,
+                false => Some(key_hasher.hash(&self.key_columns(&batch), batch.num_rows())?.short()),
+            };
+            if let Some(within) = within {
+                let hashes = match keys {
+                    Some(keys) => keys,
+                    None => hasher.hash(batch.columns(), batch.num_rows())?.short(),
+                };
+                let places: Vec<Option<u64>> = hashes.iter().map(|hash| within.place(*hash)).collect();
+                let held = places.iter().map(|place| Some(place.is_some())).collect();
+                batch = filter_record_batch(&batch, &held)?;
+                keys = Some(places.into_iter().flatten().collect());
             }
+            let hashes = hasher.hash(batch.columns(), batch.num_rows())?;
+            digest.add(&hashes, keys.as_deref());
         }
         Ok(())
     }

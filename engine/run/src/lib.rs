@@ -3,10 +3,14 @@
 //! A unit of work is one split of one table. Units run in parallel; each staged unit is written to the
 //! journal, so that a later process can go on where this one ended. Once all units of a table are staged, its checks
 //! are judged; if none demands to stop, it is committed, and its receipt says what was done. Whether that is true is
-//! for `reconcile` to find out.
+//! for `reconcile` to find out. A run that is only there for the checks stops when they are judged.
 
+mod keys;
 mod limits;
 mod load;
+mod look;
+mod nowhere;
+mod profile;
 mod second_look;
 mod table;
 mod unit;
@@ -14,3 +18,5 @@ mod unit;
 pub use datafusion::prelude::SessionContext as Session;
 pub use limits::Limits;
 pub use load::{Load, TableOutcome, run};
+pub use look::look;
+pub use profile::profile;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use transload_coerce::Rulebook;
 use transload_core::journal::{BrokenRule, Event, StagedUnit};
 use transload_core::{
-    Clock, Endpoint, Error, ErrorKind, Finding, Journal, Progress, Receipt, Result, RunId, TableName, fault,
+    Clock, Counts, Endpoint, Error, ErrorKind, Finding, Journal, Progress, Receipt, Result, RunId, TableName, fault,
 };
 use transload_plan::Plan;
 
@@ -49,6 +49,8 @@ pub struct Load {
     pub limits: Limits,
     /// Whether checks may keep some of the values that break a rule.
     pub show_values: bool,
+    /// Whether it ends when the checks are judged, and nothing is written.
+    pub checks_only: bool,
     /// Asks the run to stop.
     pub cancel: CancellationToken,
 }
@@ -58,10 +60,12 @@ pub struct Load {
 pub struct TableOutcome {
     /// The target table.
     pub table: TableName,
-    /// Its receipt, or what went wrong.
-    pub result: Result<Receipt>,
+    /// Its receipt, or what went wrong. A run that only judges checks gives none.
+    pub result: Result<Option<Receipt>>,
     /// What its checks found, if it came to that.
     pub findings: Vec<Finding>,
+    /// Its rows, if all were read.
+    pub counts: Option<Counts>,
 }
 
 /// Executes a plan, or what is left of it after an earlier process.
@@ -85,16 +89,22 @@ pub async fn run(load: &Load) -> Result<Vec<TableOutcome>> {
     let mut outcomes: Vec<(usize, TableOutcome)> = Vec::new();
     for (at, plan) in load.plan.tables.iter().enumerate() {
         if let Some(receipt) = receipts.iter().find(|r| r.to == plan.to) {
-            let findings = receipt.checks.clone();
-            outcomes.push((at, TableOutcome { table: plan.to.clone(), result: Ok(receipt.clone()), findings }));
+            let outcome = TableOutcome {
+                table: plan.to.clone(),
+                findings: receipt.checks.clone(),
+                counts: Some(receipt.counts),
+                result: Ok(Some(receipt.clone())),
+            };
+            outcomes.push((at, outcome));
             continue;
         }
         let staged: Vec<StagedUnit> = recorded.iter().filter(|u| u.table == plan.to).cloned().collect();
         let (load, session, slots, name) = (load.clone(), session.clone(), Arc::clone(&slots), plan.to.clone());
         tables.spawn(async move {
-            let mut findings = Vec::new();
-            let result = table(load, at, staged, session, slots, &mut findings).await;
-            (at, TableOutcome { result: result.map_err(|e| e.with("table", name.as_str())), table: name, findings })
+            let mut outcome = TableOutcome { table: name, result: Ok(None), findings: Vec::new(), counts: None };
+            let result = table(load, at, staged, session, slots, &mut outcome).await;
+            outcome.result = result.map_err(|e| e.with("table", outcome.table.as_str()));
+            (at, outcome)
         });
     }
     while let Some(done) = tables.join_next().await {
@@ -111,14 +121,15 @@ async fn table(
     staged: Vec<StagedUnit>,
     session: SessionContext,
     slots: Arc<Semaphore>,
-    findings: &mut Vec<Finding>,
-) -> Result<Receipt> {
+    outcome: &mut TableOutcome,
+) -> Result<Option<Receipt>> {
     let plan = &load.plan.tables[at];
     let table = match Table::open(&load, plan, &load.rulebook, &session).await {
         Ok(table) => Arc::new(table),
         Err(error) => {
             // What an earlier process staged cannot be used any more.
-            if !is_passing(&error) {
+            if !error.is_passing() && !load.checks_only {
+                load.journal.forget(&plan.to).await?;
                 Table::abandon(&load, plan).await?;
             }
             return Err(error);
@@ -127,13 +138,18 @@ async fn table(
     let result = async {
         let resumed = staged.len() as u64;
         let units = table.in_order(stage_units(&load, &table, staged, session.clone(), slots).await?)?;
-        judge(&load, &table, &units, &session, findings).await?;
-        publish(&load, &table, units, findings.clone(), resumed).await
+        outcome.counts = Some(unit::counts(&units)?);
+        judge(&load, &table, &units, &session, &mut outcome.findings).await?;
+        match load.checks_only {
+            true => Ok(None),
+            false => publish(&load, &table, units, outcome.findings.clone(), resumed).await.map(Some),
+        }
     };
     let result = result.await;
     if let Err(error) = &result
-        && !is_passing(error)
+        && !error.is_passing()
     {
+        load.journal.forget(&plan.to).await?;
         table.abort().await?;
     }
     result
@@ -198,7 +214,7 @@ async fn judge(
     *findings = tokio::select! {
         biased;
         () = load.cancel.cancelled() => Err(stopped()),
-        found = table.judge(units, &load.rulebook, session) => found,
+        found = table.judge(load, units, session) => found,
     }?;
     if !findings.is_empty() {
         load.journal.record_findings(&table.plan.to, findings).await?;
@@ -218,16 +234,19 @@ async fn publish(
     resumed: u64,
 ) -> Result<Receipt> {
     let receipt = commit_with_retries(load, table, units, findings, resumed).await?;
-    fault::point("run.receipt")?;
-    load.journal.record_receipt(&receipt).await?;
+    // It is published, so whatever fails now must not make anybody load it again.
+    let told = async {
+        fault::point("run.receipt")?;
+        load.journal.record_receipt(&receipt).await
+    };
+    told.await.map_err(|e| {
+        Error::new(ErrorKind::CommitUnknown, "the table is published, but the ledger could not be told")
+            .hint("`transload resume` goes on from here; a new run would load the same rows again")
+            .because(e)
+    })?;
     load.progress.event(Event::TableCommitted { table: table.plan.to.clone(), rows: receipt.committed.rows });
     tracing::info!(table = %table.plan.to, rows = receipt.committed.rows, "committed");
     Ok(receipt)
-}
-
-/// Whether a resume can help, so that what is staged must stay.
-fn is_passing(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Transient | ErrorKind::CommitUnknown)
 }
 
 fn stopped() -> Error {
@@ -249,7 +268,7 @@ async fn unit_with_retries(
 ) -> Result<StagedUnit> {
     let mut retries = 0;
     let context = session.task_ctx();
-    let stage = || unit::stage(table, split, &context, &load.progress, load.show_values);
+    let stage = || unit::stage(table, split, &context, load);
     let mut unit = stage
         .retry(backoff())
         .when(Error::is_transient)

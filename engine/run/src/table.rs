@@ -8,14 +8,34 @@ use transload_coerce::{Loss, Rulebook};
 use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::journal::StagedUnit;
 use transload_core::value::Loss as LossCount;
-use transload_core::{CommitKey, Counts, Error, Finding, Receipt, Result, Sink, Source, TableName};
+use transload_core::{CommitKey, Endpoint, Error, Finding, Receipt, Result, Sink, Source, TableName, fault};
 use transload_digest::{Algorithm, sum_texts};
 use transload_plan::{RunFacts, TablePlan, Transform};
-use transload_quality::Facts;
+use transload_quality::{Check, Facts, Place};
 
 use crate::load::Load;
-use crate::second_look::SecondLook;
-use crate::unit::add_losses;
+use crate::nowhere::Nowhere;
+use crate::second_look::{OtherTable, SecondLook};
+use crate::unit::{add_losses, counts};
+
+/// Where the rows of a table go, and those that are put aside.
+async fn sinks(load: &Load, plan: &TablePlan, transform: &Transform) -> Result<(Arc<dyn Sink>, Option<Arc<dyn Sink>>)> {
+    let commit = CommitKey::new(&load.run, &plan.to);
+    let spec = WriteSpec {
+        commit: commit.clone(),
+        mode: plan.write,
+        partition_by: plan.partition_by.clone(),
+        expected: plan.expected.clone(),
+    };
+    let sink = load.target.sink(&plan.to, Arc::clone(transform.schema()), &spec).await?;
+    if !plan.can_quarantine() {
+        return Ok((sink, None));
+    }
+    let spec = WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
+    let name = TableName::new(format!("{}/{}", load.run, plan.to));
+    let quarantine = load.quarantine.sink(&name, Arc::clone(transform.quarantine_schema()), &spec).await?;
+    Ok((sink, Some(quarantine)))
+}
 
 /// A table with everything that is needed to load it.
 pub(crate) struct Table {
@@ -29,7 +49,38 @@ pub(crate) struct Table {
     pub(crate) compared: Vec<usize>,
     pub(crate) started: String,
     source: Arc<dyn Source>,
+    /// The other tables that its checks look at.
+    others: Vec<OtherTable>,
     facts: RunFacts,
+}
+
+/// Opens a table as it was planned.
+async fn open_pinned(endpoint: &Arc<dyn Endpoint>, plan: &TablePlan) -> Result<Arc<dyn Source>> {
+    let source = endpoint.source(&plan.from, &ReadSpec { pin: Some(plan.pin.clone()) }).await?;
+    if *source.pin() != plan.pin || source.splits() != plan.splits {
+        return Err(Error::config("the source is no longer what was planned")
+            .with("table", plan.from.as_str())
+            .hint("make a new plan"));
+    }
+    Ok(source)
+}
+
+/// Opens the other tables that checks look at, each once.
+async fn open_others(load: &Load, checks: &[Check]) -> Result<Vec<OtherTable>> {
+    let mut others: Vec<OtherTable> = Vec::new();
+    for other in checks.iter().filter_map(Check::other) {
+        if others.iter().any(|open| open.is(&other)) {
+            continue;
+        }
+        let plan = load.plan.other(&other).ok_or_else(|| Error::internal("a check looks at a table without a plan"))?;
+        let endpoint = match other.place {
+            Place::Pipeline | Place::Source => &load.source,
+            Place::Target => &load.target,
+        };
+        let source = open_pinned(endpoint, plan).await?;
+        others.push(OtherTable { place: other.place, plan: plan.clone(), source });
+    }
+    Ok(others)
 }
 
 impl Table {
@@ -43,18 +94,15 @@ impl Table {
         rulebook: &Rulebook,
         session: &SessionContext,
     ) -> Result<Self> {
-        let source = load.source.source(&plan.from, &ReadSpec { pin: Some(plan.pin.clone()) }).await?;
-        if *source.pin() != plan.pin || source.splits() != plan.splits {
-            return Err(Error::config("the source is no longer what was planned")
-                .with("table", plan.from.as_str())
-                .hint("make a new plan"));
-        }
+        let source = open_pinned(&load.source, plan).await?;
+        let others = open_others(load, &plan.checks).await?;
         let facts = RunFacts {
             run_id: load.run.to_string(),
             started_micros: load.started_micros,
-            source_system: format!("{}:{}", load.plan.source.kind, plan.from),
+            source_system: format!("{}:{}", load.plan.source.kind, plan.first_source()),
         };
-        let transform = Transform::new(plan, &source.schema(), rulebook, facts.clone())?;
+        let make = if load.checks_only { Transform::checking } else { Transform::new };
+        let transform = make(plan, &source.schema(), rulebook, facts.clone())?;
         let projection = transform.projection().to_vec();
         let state = session.state();
         let scan = source.provider()?.scan(&state, Some(&projection), transform.pushdown(), None).await?;
@@ -63,25 +111,13 @@ impl Table {
                 Error::internal("a source has another number of parts than it said").with("table", plan.from.as_str())
             );
         }
-        let commit = CommitKey::new(&load.run, &plan.to);
-        let spec = WriteSpec {
-            commit: commit.clone(),
-            mode: plan.write,
-            partition_by: plan.partition_by.clone(),
-            expected: plan.expected.clone(),
-        };
-        let sink = load.target.sink(&plan.to, Arc::clone(transform.schema()), &spec).await?;
-        let quarantine = if plan.can_quarantine() {
-            let spec =
-                WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
-            let name = TableName::new(format!("{}/{}", load.run, plan.to));
-            Some(load.quarantine.sink(&name, Arc::clone(transform.quarantine_schema()), &spec).await?)
-        } else {
-            None
+        let (sink, quarantine): (Arc<dyn Sink>, _) = match load.checks_only {
+            true => (Arc::new(Nowhere), None),
+            false => sinks(load, plan, &transform).await?,
         };
         Ok(Self {
             algorithm: plan.reconcile.hash,
-            compared: plan.compared().map(|(i, _)| i).collect(),
+            compared: plan.compared().map(|(i, _)| i).filter(|_| transform.writes()).collect(),
             transform: Arc::new(transform),
             plan: plan.clone(),
             scan,
@@ -89,6 +125,7 @@ impl Table {
             quarantine,
             started: load.clock.stamp(),
             source,
+            others,
             facts,
         })
     }
@@ -121,11 +158,20 @@ impl Table {
     /// Judges the checks by what all units counted, before anything is published.
     pub(crate) async fn judge(
         &self,
+        load: &Load,
         units: &[StagedUnit],
-        rulebook: &Rulebook,
         session: &SessionContext,
     ) -> Result<Vec<Finding>> {
-        let look = SecondLook { plan: &self.plan, source: &self.source, rulebook, facts: &self.facts, session };
+        let look = SecondLook {
+            plan: &self.plan,
+            source: &self.source,
+            others: &self.others,
+            rulebook: &load.rulebook,
+            facts: &self.facts,
+            session,
+            show_values: load.show_values,
+            ticks: load.clock.ticks(),
+        };
         let again = look.tally().await?;
         let tallies: Vec<_> = units.iter().map(|u| u.checks.as_slice()).chain(again.as_deref()).collect();
         let columns = self.plan.compared().map(|(_, c)| (c.name.as_str(), &c.ty)).collect();
@@ -141,15 +187,13 @@ impl Table {
         checks: Vec<Finding>,
         resumed_units: u64,
     ) -> Result<Receipt> {
-        let mut counts = Counts::default();
+        let counts = counts(&units)?;
         let mut losses: Vec<LossCount> = self.possible_losses();
         let mut retries = 0;
         for unit in &units {
-            counts.add(&unit.counts);
             add_losses(&mut losses, unit.losses.clone());
             retries += unit.retries;
         }
-        counts.balance()?;
         let before = self.plan.incremental.as_ref().and_then(|i| i.above.as_deref());
         let cursors = units.iter().filter_map(|u| u.cursor.as_deref()).chain(before);
         let state = TableState { cursor: self.transform.highest_cursor(cursors)? };
@@ -160,6 +204,7 @@ impl Table {
             }
             _ => None,
         };
+        fault::point("run.aside")?;
         let digest = sum_texts(self.algorithm, units.iter().map(|u| u.digest.as_str()))?;
         let committed = self.sink.commit(units.iter().map(|u| u.staged.clone()).collect(), state).await?;
         if committed.rows != counts.written {

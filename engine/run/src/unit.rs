@@ -13,9 +13,10 @@ use transload_core::journal::{Event, Progress, StagedUnit};
 use transload_core::value::Loss;
 use transload_core::{Counts, Error, ErrorKind, Result, Sink, Staged, fault};
 use transload_digest::{RowHasher, TableDigest};
-use transload_plan::Transform;
+use transload_plan::{Place, Transform};
 use transload_quality::Tally as CheckTallies;
 
+use crate::load::Load;
 use crate::table::Table;
 
 /// What is learned while rows pass by.
@@ -35,18 +36,13 @@ impl Tally {
 }
 
 /// Stages one split. Doing it again replaces what an earlier attempt left.
-pub(crate) async fn stage(
-    table: &Table,
-    split: usize,
-    context: &Arc<TaskContext>,
-    progress: &Arc<dyn Progress>,
-    show_values: bool,
-) -> Result<StagedUnit> {
+pub(crate) async fn stage(table: &Table, split: usize, context: &Arc<TaskContext>, load: &Load) -> Result<StagedUnit> {
     fault::point("unit.begun")?;
     let rows = table.scan.execute(split, Arc::clone(context))?;
-    let tally = Arc::new(Mutex::new(Tally::new(table, table.transform.tally(show_values))));
+    let checks = table.transform.tally(load.show_values).timed(load.clock.ticks());
+    let tally = Arc::new(Mutex::new(Tally::new(table, checks)));
     let (aside, put_aside) = mpsc::channel(1);
-    let rows = transformed(table, rows, Arc::clone(&tally), aside, Arc::clone(progress))?;
+    let rows = transformed(table, split, rows, Arc::clone(&tally), aside, Arc::clone(&load.progress))?;
 
     let unit = format!("{split:06}");
     let memory = context.memory_pool();
@@ -58,7 +54,8 @@ pub(crate) async fn stage(
         Tally::new(table, CheckTallies::default()),
     );
     let aside_rows = quarantined.as_ref().map_or(0, |q| q.rows);
-    if staged.rows != tally.counts.written || aside_rows != tally.counts.quarantined {
+    let kept_aside = if table.transform.writes() { tally.counts.quarantined } else { 0 };
+    if staged.rows != tally.counts.written || aside_rows != kept_aside {
         return Err(Error::internal(format!(
             "{} rows were sent to be written and {} to quarantine, but {} and {aside_rows} were staged",
             tally.counts.written, tally.counts.quarantined, staged.rows
@@ -82,6 +79,7 @@ pub(crate) async fn stage(
 /// The rows for the target, counted and hashed on the way; rows that are put aside go into the channel.
 fn transformed(
     table: &Table,
+    split: usize,
     rows: SendableRecordBatchStream,
     tally: Arc<Mutex<Tally>>,
     aside: mpsc::Sender<RecordBatch>,
@@ -103,18 +101,17 @@ fn transformed(
                 let read = batch.num_rows() as u64;
                 let done = {
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-                    transform.apply(&batch, position, &mut tally.checks)?
+                    transform.apply(&batch, Place { split, position }, &mut tally.checks)?
                 };
                 let columns: Vec<_> = compared.iter().map(|i| Arc::clone(done.rows.column(*i))).collect();
-                let hashes = hasher.hash(&columns, done.rows.num_rows())?;
-                let put_aside = done.quarantined.as_ref().map_or(0, |q| q.rows.num_rows() as u64);
+                let hashes = transform.writes().then(|| hasher.hash(&columns, done.rows.num_rows())).transpose()?;
                 {
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-                    tally.digest.add(&hashes, None);
+                    hashes.iter().for_each(|hashes| tally.digest.add(hashes, None));
                     tally.counts.add(&Counts {
                         read,
                         written: done.rows.num_rows() as u64,
-                        quarantined: put_aside,
+                        quarantined: done.aside,
                         filtered: done.filtered,
                     });
                     add_losses(&mut tally.losses, done.losses);
@@ -148,6 +145,14 @@ async fn stage_aside(
     let schema = Arc::clone(table.transform.quarantine_schema());
     let all = Box::pin(RecordBatchStreamAdapter::new(schema, all));
     sink.stage(unit, all, context.memory_pool()).await.map(Some)
+}
+
+/// The rows of all units.
+pub(crate) fn counts(units: &[StagedUnit]) -> Result<Counts> {
+    let mut counts = Counts::default();
+    units.iter().for_each(|unit| counts.add(&unit.counts));
+    counts.balance()?;
+    Ok(counts)
 }
 
 /// Adds up losses by column.

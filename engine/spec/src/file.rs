@@ -4,9 +4,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use transload_core::connector::Transform;
-use transload_core::decode::{Entries, Kinded};
+use transload_core::decode::{Entries, Kinded, TreeNode};
 use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Span};
+
+use crate::alerts::Alert;
 
 /// A pipeline: which tables move from where to where, and how it is proven that they arrived.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -23,9 +25,15 @@ pub(crate) struct PipelineFile {
     pub(crate) source: Kinded,
     /// Where the tables go to.
     pub(crate) target: Kinded,
+    /// Where rows go that are put aside. Default: beside the ledger.
+    #[serde(default)]
+    pub(crate) quarantine: Option<Quarantine>,
     /// Settings for all tables.
     #[serde(default)]
     pub(crate) defaults: Option<Settings>,
+    /// Who is told how a run ended.
+    #[serde(default)]
+    pub(crate) alerts: Option<Vec<Alert>>,
     /// The tables.
     pub(crate) tables: Spanned<Vec<TableEntry>>,
     /// What differs in other environments, chosen with `--env NAME`.
@@ -43,9 +51,15 @@ pub(crate) struct Environment {
     /// Replaces `target`.
     #[serde(default)]
     pub(crate) target: Option<Kinded>,
+    /// Replaces `quarantine`.
+    #[serde(default)]
+    pub(crate) quarantine: Option<Quarantine>,
     /// Goes over `defaults`, setting by setting.
     #[serde(default)]
     pub(crate) defaults: Option<Settings>,
+    /// Replaces `alerts`.
+    #[serde(default)]
+    pub(crate) alerts: Option<Vec<Alert>>,
 }
 
 /// An archetype: a template of a migration.
@@ -102,6 +116,9 @@ macro_rules! with_settings {
             /// Columns that say where a row came from.
             #[serde(default)]
             pub metadata_columns: Option<Spanned<Vec<Spanned<MetadataColumn>>>>,
+            /// What the table belongs to, such as `domain: sales`; alerts choose by it.
+            #[serde(default)]
+            pub labels: Option<Entries<Spanned<String>>>,
         }
     };
 }
@@ -223,6 +240,32 @@ pub enum PartitionBy {
     },
 }
 
+/// Where rows go that are put aside: the options of a lake. Whoever knows lakes reads them.
+#[derive(Debug, Clone)]
+pub(crate) struct Quarantine(pub(crate) Kinded);
+
+/// The kind of connection that holds a quarantine.
+pub(crate) const QUARANTINE_KIND: &str = "lake";
+
+impl<'de> Deserialize<'de> for Quarantine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let TreeNode(options) = TreeNode::deserialize(deserializer)?;
+        let kind = Spanned { value: QUARANTINE_KIND.to_string(), span: options.span };
+        Ok(Self(Kinded { kind, options }))
+    }
+}
+
+impl JsonSchema for Quarantine {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Quarantine".into()
+    }
+
+    /// The options of a lake; whoever knows them replaces this definition.
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "object" })
+    }
+}
+
 /// A quality check: its kind, then its settings. Whoever knows the kinds reads it.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckEntry(pub Kinded);
@@ -340,7 +383,7 @@ impl PartitionBy {
 }
 
 impl Settings {
-    /// Puts `over` on top of these settings: what it says wins. Columns and derived columns are joined by name, and
+    /// Puts `over` on top of these settings: what it says wins. Columns, derived columns and labels are joined by name, and
     /// checks add up: a rule that an archetype makes is not lost because a table has one of its own.
     #[must_use]
     pub fn under(self, over: &Settings) -> Settings {
@@ -371,6 +414,7 @@ impl Settings {
                 (below, over) => over.clone().or(below),
             },
             metadata_columns: over.metadata_columns.clone().or(self.metadata_columns),
+            labels: join(self.labels, &over.labels, |_, over| over.clone()),
         }
     }
 
@@ -434,6 +478,7 @@ impl TableEntry {
             checks: self.checks.clone(),
             reconcile: self.reconcile.clone(),
             metadata_columns: self.metadata_columns.clone(),
+            labels: self.labels.clone(),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! environment, table and command line over each other, and `table` checks what only makes sense together.
 //! Every problem found on the way is kept, and [`Problems`] shows them all with file, line and column.
 
+pub mod alerts;
 pub mod archetype;
 pub mod file;
 mod problems;
@@ -14,9 +15,18 @@ pub mod schema;
 mod table;
 mod yaml;
 
+pub use alerts::Alert;
 pub use file::{CheckEntry, ColumnSettings, Mask, Mode, PartitionBy, ReconcileLevel, ReconcileSettings, Settings};
 pub use problems::{Files, Problems};
 pub use resolve::{Outside, Overrides, Spec, TableSpec, load};
+
+/// Writes a value as a YAML document, which [`parse_document`] reads back as it was.
+///
+/// # Errors
+/// [`Internal`](transload_core::ErrorKind::Internal) if it cannot be written as YAML.
+pub fn write_document<T: serde::Serialize>(value: &T) -> transload_core::Result<String> {
+    yaml::write(value)
+}
 
 /// Reads any YAML document as a spanned tree, under the budgets of a pipeline.
 ///

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde::Serialize;
-use transload_core::Problem;
+use transload_core::{Problem, Span};
 
 /// The files that were read, in the order of their [`Span::file`](transload_core::Span::file).
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,16 @@ impl Files {
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> u32 {
         self.0.push((name.into(), text.into()));
         (self.0.len() - 1) as u32
+    }
+
+    /// Puts stars over a place, so that no problem that is found there or beside it shows what it holds.
+    pub(crate) fn hide(&mut self, place: Span) {
+        let Some((_, text)) = self.0.get_mut(place.file as usize) else { return };
+        let (start, end) = (place.start as usize, place.start as usize + place.len as usize);
+        if let (Some(before), Some(secret), Some(behind)) = (text.get(..start), text.get(start..end), text.get(end..)) {
+            let stars: String = secret.bytes().map(|b| if b == b'\n' { '\n' } else { '*' }).collect();
+            *text = format!("{before}{stars}{behind}");
+        }
     }
 
     fn get(&self, file: u32) -> (&str, &str) {

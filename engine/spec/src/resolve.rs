@@ -8,7 +8,7 @@ use transload_core::{Problem, Span};
 
 use crate::file::{ArchetypeFile, CheckEntry, Environment, PipelineFile, Settings};
 use crate::problems::{Files, Problems};
-use crate::{archetype, table, yaml};
+use crate::{Alert, alerts, archetype, table, yaml};
 
 const VERSION: u32 = 1;
 
@@ -25,12 +25,18 @@ pub struct Spec {
     pub source: Kinded,
     /// Where tables go to.
     pub target: Kinded,
+    /// Where rows go that are put aside, as a connection; beside the ledger, if nothing is said.
+    pub quarantine: Option<Kinded>,
+    /// Who is told how a run ended.
+    pub alerts: Vec<Alert>,
     /// The tables, in the order of the file. Names with `*` are not expanded yet.
     pub tables: Vec<TableSpec>,
     /// Sources of environments that were not chosen: not used, but checked.
     pub other_sources: Vec<Kinded>,
     /// Targets of environments that were not chosen: not used, but checked.
     pub other_targets: Vec<Kinded>,
+    /// Quarantines that were not chosen: not used, but checked.
+    pub other_quarantines: Vec<Kinded>,
     /// The files it was read from, to show problems that are found later.
     pub files: Files,
 }
@@ -65,6 +71,18 @@ pub struct TableSpec {
 }
 
 impl TableSpec {
+    /// A table as it stands, without settings of a pipeline.
+    pub fn plain(name: &Spanned<String>) -> Self {
+        Self {
+            from: name.clone(),
+            to: name.clone(),
+            except: Vec::new(),
+            settings: Settings::default(),
+            own_columns: Vec::new(),
+            own_checks: Vec::new(),
+        }
+    }
+
     /// Whether the name stands for any number of tables. (`**` is a pattern for the files of one table.)
     pub fn is_wildcard(&self) -> bool {
         is_wildcard(&self.from.value)
@@ -206,6 +224,7 @@ impl Loader {
         self.targets(&tables);
         let layers = file.environments.iter().flat_map(|e| &e.0).filter_map(|(_, e)| e.defaults.as_ref());
         layers.for_each(|settings| self.checks(settings, outside));
+        self.alerts(&file, &tables);
         let others: Vec<&Environment> = file
             .environments
             .iter()
@@ -215,7 +234,10 @@ impl Loader {
             .collect();
         let other_sources = others.iter().flat_map(|e| &e.source).cloned().collect();
         let other_targets = others.iter().flat_map(|e| &e.target).cloned().collect();
+        let other_quarantines = others.iter().filter_map(|e| e.quarantine.as_ref()).map(|q| q.0.clone()).collect();
         let environment_source = environment.as_ref().and_then(|e| e.source.clone());
+        let environment_quarantine = environment.as_ref().and_then(|e| e.quarantine.clone());
+        let environment_alerts = environment.as_ref().and_then(|e| e.alerts.clone());
         let environment_target = environment.and_then(|e| e.target);
         let spec = Spec {
             name: file.pipeline.value,
@@ -223,9 +245,12 @@ impl Loader {
             rulebook: archetype.map(|a| a.rulebook)?,
             source: environment_source.unwrap_or(file.source),
             target: environment_target.unwrap_or(file.target),
+            quarantine: environment_quarantine.or(file.quarantine).map(|q| q.0),
+            alerts: environment_alerts.or(file.alerts).unwrap_or_default(),
             tables,
             other_sources,
             other_targets,
+            other_quarantines,
             files: Files::default(),
         };
         self.itself(&spec);
@@ -329,6 +354,16 @@ impl Loader {
     fn checks(&mut self, settings: &Settings, outside: Outside<'_>) {
         let checks = settings.checks.iter().flat_map(|c| &c.value);
         self.problems.extend(checks.flat_map(|check| (outside.check)(check)));
+    }
+
+    /// Alerts of the pipeline and of every environment.
+    fn alerts(&mut self, file: &PipelineFile, tables: &[TableSpec]) {
+        let environments: Vec<&Environment> = file.environments.iter().flat_map(|e| &e.0).map(|(_, e)| e).collect();
+        let layers: Vec<&Settings> = environments.iter().filter_map(|e| e.defaults.as_ref()).collect();
+        let all = file.alerts.iter().chain(environments.iter().filter_map(|e| e.alerts.as_ref())).flatten();
+        for secret in alerts::check(all, tables, &layers, &mut self.problems) {
+            self.files.hide(secret);
+        }
     }
 
     /// No two tables may go to one target.

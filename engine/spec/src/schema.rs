@@ -5,7 +5,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 use transload_core::Connector;
 
-use crate::file::{ArchetypeFile, PipelineFile};
+use crate::file::{ArchetypeFile, PipelineFile, QUARANTINE_KIND};
 
 /// Gives the schema of one entry of a list of checks.
 pub type Checks = fn(&mut SchemaGenerator) -> Schema;
@@ -25,10 +25,14 @@ pub fn pipeline(connectors: &[&dyn Connector], checks: Checks) -> Value {
             })
         })
         .collect();
+    let lake = connectors.iter().find(|c| c.kind() == QUARANTINE_KIND).map(|c| c.schema(&mut generator));
     let checks = checks(&mut generator);
     let mut schema = generator.into_root_schema_for::<PipelineFile>();
     if let Some(connection) = schema.pointer_mut("/definitions/Connection") {
         *connection = json!({ "description": "A configured system: its kind, then its options.", "oneOf": kinds });
+    }
+    if let (Some(quarantine), Some(lake)) = (schema.pointer_mut("/definitions/Quarantine"), lake) {
+        *quarantine = json!({ "description": "A lake, by its options.", "allOf": [lake] });
     }
     finish(schema, checks, "transload pipeline")
 }

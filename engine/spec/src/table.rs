@@ -6,11 +6,13 @@ use transload_core::connector::Partition;
 use transload_core::tree::Spanned;
 use transload_core::{Problem, Span};
 
+use crate::alerts::check_labels;
 use crate::file::{ColumnSettings, Mask, Mode, PartitionBy, ReconcileLevel, ReconcileSettings, Settings, TableEntry};
 use crate::resolve::{fits, is_wildcard};
 
 /// Checks an entry and the settings that it led to.
 pub(crate) fn check(entry: &TableEntry, settings: &Settings, problems: &mut Vec<Problem>) {
+    check_labels(settings, problems);
     let mut table = Table { entry, settings, problems };
     table.names();
     table.key();

@@ -45,6 +45,13 @@ pub(crate) fn parse(text: &str, file: u32) -> Result<Node, Vec<Problem>> {
     }
 }
 
+/// Writes a value as a YAML document that [`parse`] reads back as it was.
+pub(crate) fn write<T: serde::Serialize>(value: &T) -> transload_core::Result<String> {
+    let options = serde_saphyr::ser_options! { compact_list_indent: false, prefer_block_scalars: false };
+    serde_saphyr::to_string_with_options(value, options)
+        .map_err(|e| transload_core::Error::internal("a document cannot be written as YAML").because(e))
+}
+
 fn explain(error: &Error, nowhere: Span) -> Problem {
     let error = error.without_snippet();
     let span = error.location().map_or(nowhere, |l| span_of(l, nowhere.file));

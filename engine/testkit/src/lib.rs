@@ -1,7 +1,9 @@
-//! For tests only: the conformance suite that every connector must pass, chosen by what it claims.
+//! For tests only: the conformance suite that every connector must pass, chosen by what it claims, and rules of every
+//! kind for property tests.
 //!
 //! A failed check is an `Err` with a sentence, so that a test shows which promise was broken.
 
+pub mod rules;
 mod sink;
 mod source;
 

@@ -68,7 +68,9 @@ async fn publishes_once(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Resu
     let b = stage(&first, "b", 100, 150).await?;
     promise(count(endpoint, table).await.is_err(), "staged rows are not visible")?;
     let state = TableState { cursor: Some("149".to_string()) };
+    promise(!first.is_committed().await?, "what is staged is not committed")?;
     let done = first.commit(vec![a.clone(), b.clone()], state.clone()).await?;
+    promise(first.is_committed().await?, "a commit is known by its key")?;
     promise(!done.already_done && done.rows == 150, "a commit publishes what is staged")?;
     promise(count(endpoint, table).await? == 150, "what is committed is visible")?;
     promise(first.state().await?.is_some_and(|(_, kept)| kept == state), "the state is kept")?;
@@ -87,7 +89,9 @@ async fn publishes_once(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Resu
     let second = sink(endpoint, table, WriteMode::Replace, Vec::new()).await?;
     let c = stage(&second, "a", 500, 520).await?;
     promise(count(endpoint, table).await? == 150, "the old rows stay until the commit")?;
+    promise(!second.is_committed().await?, "another key is another commit")?;
     second.commit(vec![c], TableState::default()).await?;
+    promise(first.is_committed().await? && second.is_committed().await?, "a key is known for longer than its rows")?;
     promise(count(endpoint, table).await? == 20, "replacing replaces")
 }
 

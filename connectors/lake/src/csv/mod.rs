@@ -6,6 +6,8 @@
 mod guess;
 mod read;
 mod record;
+mod text;
 
 pub(crate) use guess::guess;
 pub(crate) use read::{CsvFile, open};
+pub use text::{CsvRecord, csv_records};

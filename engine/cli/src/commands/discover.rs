@@ -3,25 +3,40 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
+use transload_coerce::Rulebook;
 use transload_core::connector::{ReadSpec, TableInfo};
-use transload_core::{Endpoint, Error, ErrorKind, Result, TableName};
+use transload_core::{Clock, Endpoint, Error, ErrorKind, Result, TableName};
 use transload_plan::Connection;
+use transload_quality::profile::{ENOUGH, Profiler};
+use transload_run::Limits;
 
 use crate::args::Discover;
+use crate::commands::profile::profiled;
 use crate::connectors::planned;
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, resolver};
 
+/// What is listed or profiled.
+pub(crate) struct Place {
+    pub(crate) endpoint: Arc<dyn Endpoint>,
+    pub(crate) rulebook: Rulebook,
+    /// Its connection as YAML flow text.
+    connection: String,
+}
+
+/// A table that was found, with what was counted of its rows, if they were read.
+type Found = (TableInfo, Option<Profiler>);
+
 pub(crate) async fn discover(args: &Discover, output: &Output) -> Result<u8, Failure> {
-    let (endpoint, connection) = open(args)?;
-    let (tables, unreadable) = find(&endpoint).await?;
-    if args.pipeline {
-        output.answer(&draft(&tables, &connection)?)?;
+    let place = open(&args.location, args.target)?;
+    let limits = args.checks.then(|| args.resources.limits());
+    let (found, unreadable) = find(&place, limits.as_ref()).await?;
+    let tables: Vec<&TableInfo> = found.iter().map(|(table, _)| table).collect();
+    if args.pipeline || args.checks {
+        output.answer(&draft(&found, &place.connection)?)?;
     } else if output.json() {
-        let shown = |(table, error): &(TableName, Error)| json!({ "table": table, "error": error.to_string() });
-        let unreadable: Vec<_> = unreadable.iter().map(shown).collect();
-        output.answer(&json!({ "tables": tables, "unreadable": unreadable }).to_string())?;
+        output.answer(&json!({ "tables": tables, "unreadable": unreadable_json(&unreadable) }).to_string())?;
     } else {
         output.answer(&listing(&tables))?;
     }
@@ -33,35 +48,49 @@ pub(crate) async fn discover(args: &Discover, output: &Output) -> Result<u8, Fai
     }
 }
 
+/// What keeps tables from being read, for programs.
+pub(crate) fn unreadable_json(unreadable: &[(TableName, Error)]) -> Vec<Json> {
+    unreadable.iter().map(|(table, error)| json!({ "table": table, "error": error.to_string() })).collect()
+}
+
 /// The tables that are there, and what keeps the others from being read. One that is broken does not hide the rest.
-async fn find(endpoint: &Arc<dyn Endpoint>) -> Result<(Vec<TableInfo>, Vec<(TableName, Error)>)> {
+/// Their rows are read if there are limits for that.
+async fn find(place: &Place, limits: Option<&Limits>) -> Result<(Vec<Found>, Vec<(TableName, Error)>)> {
     let (mut tables, mut unreadable) = (Vec::new(), Vec::new());
-    for name in endpoint.list().await? {
-        match endpoint.source(&name, &ReadSpec::default()).await {
-            Ok(source) => tables.push(TableInfo::of(name, source.as_ref())),
+    for name in place.endpoint.list().await? {
+        let found = match limits {
+            None => place.endpoint.source(&name, &ReadSpec::default()).await.map(|source| (source, None)),
+            Some(limits) => profiled(&place.endpoint, &name, &place.rulebook, limits)
+                .await
+                .map(|(source, profiler)| (source, Some(profiler))),
+        };
+        match found {
+            Ok((source, profiler)) => tables.push((TableInfo::of(name, source.as_ref()), profiler)),
             Err(error) => unreadable.push((name, error)),
         }
     }
     Ok((tables, unreadable))
 }
 
-/// The endpoint to list, and its connection as YAML flow text.
-fn open(args: &Discover) -> Result<(Arc<dyn Endpoint>, String), Failure> {
-    let path = Path::new(&args.location);
+/// Opens what a location names: the source or the target of a pipeline, or a folder of files.
+pub(crate) fn open(location: &str, target: bool) -> Result<Place, Failure> {
+    let path = Path::new(location);
     let is_pipeline = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
     if is_pipeline {
         let checked = pipeline::check(path, &crate::args::Overrides::default())?;
-        let (endpoint, kinded) = match args.target {
+        let (endpoint, kinded) = match target {
             true => (checked.target, checked.spec.target),
             false => (checked.source, checked.spec.source),
         };
-        return Ok((endpoint, serde_json::json!(kinded).to_string()));
+        let connection = serde_json::json!(kinded).to_string();
+        return Ok(Place { endpoint, rulebook: checked.rulebook, connection });
     }
     let format = if holds_csv(path) { "csv" } else { "parquet" };
-    let options = serde_json::json!({ "url": args.location.replace("${", "$${"), "format": format });
-    let text = serde_json::json!({ "lake": options }).to_string();
+    let options = serde_json::json!({ "url": location.replace("${", "$${"), "format": format });
+    let connection = serde_json::json!({ "lake": options }).to_string();
     let options = serde_json::from_value(options).map_err(|e| Error::internal("options cannot be made").because(e))?;
-    Ok((planned(&Connection { kind: "lake".to_string(), options }, &resolver())?, text))
+    let endpoint = planned(&Connection { kind: "lake".to_string(), options }, &resolver())?;
+    Ok(Place { endpoint, rulebook: pipeline::standard_rulebook()?, connection })
 }
 
 /// Whether a folder has CSV files and no Parquet files in it or right below it.
@@ -81,7 +110,7 @@ fn holds_csv(folder: &Path) -> bool {
     extensions.iter().any(|e| e == "csv") && !extensions.iter().any(|e| e == "parquet")
 }
 
-fn listing(tables: &[TableInfo]) -> String {
+fn listing(tables: &[&TableInfo]) -> String {
     let mut text = String::new();
     for table in tables {
         let rows = table.rows.map_or_else(|| "rows unknown".to_string(), |r| format!("{r} rows"));
@@ -96,12 +125,13 @@ fn listing(tables: &[TableInfo]) -> String {
     text
 }
 
-/// A pipeline that copies everything. JSON is YAML, so names need no quoting rules of their own.
-fn draft(tables: &[TableInfo], connection: &str) -> Result<String, Failure> {
+/// A pipeline that copies everything, with checks of tables whose rows were read. JSON is YAML, so names need no quoting
+/// rules of their own.
+fn draft(tables: &[Found], connection: &str) -> Result<String, Failure> {
     let mut text = format!(
         "version: 1\npipeline: draft\narchetype: table_copy\nsource: {connection}\ntarget: {{ lake: {{ url: ./target }} }}\ntables:\n"
     );
-    for table in tables {
+    for (table, profiler) in tables {
         let from = serde_json::to_string(table.name.as_str())
             .map_err(|e| Error::internal("a name cannot be written").because(e))?;
         text.push_str(&format!("  - from: {from}\n"));
@@ -111,7 +141,35 @@ fn draft(tables: &[TableInfo], connection: &str) -> Result<String, Failure> {
                 .map_err(|e| Error::internal("a name cannot be written").because(e))?;
             text.push_str(&format!("    to: {to}\n"));
         }
-        text.push_str("    # key: []\n");
+        match profiler {
+            None => text.push_str("    # key: []\n"),
+            Some(profiler) => text.push_str(&draft_checks(profiler)?),
+        }
+    }
+    Ok(text)
+}
+
+/// The key and the checks of a table, as what its rows have shown.
+fn draft_checks(profiler: &Profiler) -> Result<String> {
+    let mut text = String::new();
+    match profiler.key() {
+        None => text.push_str("    # key: []\n"),
+        Some(key) => text.push_str(&format!("    key: {}\n", json!([key]))),
+    }
+    let casts: serde_json::Map<String, Json> =
+        profiler.readable().into_iter().map(|(column, ty)| (column.to_string(), json!({ "cast": ty }))).collect();
+    if !casts.is_empty() {
+        let casts = Json::Object(casts);
+        text.push_str(&format!("    # all texts can be read as these types:\n    # columns: {casts}\n"));
+    }
+    let suggestions = profiler.suggest(Clock::system().now().timestamp_micros())?;
+    if suggestions.is_empty() {
+        text.push_str(&format!("    # checks: []  # nothing is concluded from fewer than {ENOUGH} rows or values\n"));
+        return Ok(text);
+    }
+    text.push_str("    checks:\n");
+    for suggestion in suggestions {
+        text.push_str(&format!("      # {}\n      - {}\n", suggestion.why, suggestion.line()?));
     }
     Ok(text)
 }

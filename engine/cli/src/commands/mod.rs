@@ -2,10 +2,13 @@
 
 pub(crate) mod audit;
 pub(crate) mod check;
+pub(crate) mod contract;
 pub(crate) mod discover;
 pub(crate) mod init;
 pub(crate) mod plan;
+pub(crate) mod profile;
 pub(crate) mod reconcile;
+pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod runs;

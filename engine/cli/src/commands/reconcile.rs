@@ -12,9 +12,10 @@ use transload_ledger::{Audit, Ledger, RunEnd, RunStart};
 use transload_plan::{Plan, TablePlan};
 use transload_reconcile::audit;
 
+use crate::alerts::{Desk, News, TableNews};
 use crate::args::{Global, Reconcile};
 use crate::commands::run::run_id;
-use crate::connectors::{self, beside, planned};
+use crate::connectors::{self, beside, planned, rows_of};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
@@ -93,6 +94,7 @@ fn stopped() -> Error {
 pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output) -> Result<u8, Failure> {
     let signals = Signals::listen()?;
     let clock = Clock::system();
+    let started = clock.stamp();
     let ledger;
     let names_run;
     let started_micros;
@@ -115,10 +117,11 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
                 run: names_run.clone(),
                 pipeline: plan.pipeline.clone(),
                 command: "reconcile".to_string(),
-                at: clock.stamp(),
+                at: started.clone(),
                 at_micros: clock.now().timestamp_micros(),
                 plan: ledger.keep(&plan.to_json()?).await?,
                 program: env!("CARGO_PKG_VERSION").to_string(),
+                show_values: false,
             };
             ledger.begin(&start).await?;
             started_micros = start.at_micros;
@@ -127,9 +130,10 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
         (None, None) => return Err(Error::new(ErrorKind::Usage, "a pipeline or a run is needed").into()),
     };
     let resolver = resolver();
+    let rulebook = Arc::new(planned_rulebook(&plan)?);
     let comparison = Comparison {
-        rulebook: Arc::new(planned_rulebook(&plan)?),
-        source: planned(&plan.source, &resolver)?,
+        source: rows_of(&plan, &rulebook, &ledger, &resolver).await?,
+        rulebook,
         target: planned(&plan.target, &resolver)?,
         audit: ledger.audit(clock.clone(), names_run.clone(), &plan.pipeline),
         names_evidence: RunId::new(&clock),
@@ -142,6 +146,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
         plan: Arc::new(plan),
     };
     let mut tables = Vec::new();
+    let mut news = Vec::new();
     let mut code = 0;
     let mut status = "match";
     let mut fail = |kind: ErrorKind, word: &'static str| {
@@ -161,6 +166,8 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
             None => Err(Error::new(ErrorKind::NotCompared, "the run did not commit this table")
                 .with("table", table.to.as_str())),
         };
+        let (verdict, error) = (compared.as_ref().ok(), compared.as_ref().err());
+        news.push(TableNews::new(&comparison.plan, table.to.as_str(), None, &[], verdict, error));
         match compared {
             Ok(verdict) => {
                 output.say(&format!("  {}: {} — {}", table.to, verdict.outcome, verdict.summary));
@@ -195,11 +202,24 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
     if let Some(interrupted) = signals.exit_code() {
         (code, status) = (interrupted, "interrupted");
     }
+    let ended = clock.stamp();
     if pins.is_none() {
         let end =
-            RunEnd { status: status.to_string(), exit_code: code, resumable: false, error: None, at: clock.stamp() };
+            RunEnd { status: status.to_string(), exit_code: code, resumable: false, error: None, at: ended.clone() };
         ledger.end(&names_run, &end).await?;
     }
+    let (plan, audit) = (&comparison.plan, &comparison.audit);
+    let news = News {
+        pipeline: plan.pipeline.clone(),
+        run: names_run.clone(),
+        command: "reconcile".to_string(),
+        status,
+        exit_code: code,
+        started,
+        ended,
+        tables: news,
+    };
+    Desk { plan, ledger: &ledger, audit, clock: &clock, signals: &signals, output }.send(&news).await;
     let answer = json!({
         "pipeline": comparison.plan.pipeline,
         "run_id": names_run,

@@ -9,7 +9,7 @@ use crate::args::{Global, Report};
 use crate::commands::run::run_id;
 use crate::connectors::ledger;
 use crate::output::{Failure, Output};
-use crate::report::{page, render};
+use crate::report::{Beside, page, render};
 
 pub(crate) async fn report(args: &Report, global: &Global, output: &Output) -> Result<u8, Failure> {
     let run = run_id(&args.run)?;
@@ -17,7 +17,8 @@ pub(crate) async fn report(args: &Report, global: &Global, output: &Output) -> R
     let summary = ledger.summary(&run).await?;
     let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
     let audit = ledger.audited(&summary.start).await?;
-    let html = render(&page(&summary, &plan, &audit, ledger.url()))?;
+    let beside = Beside::of(&summary, &plan, &ledger).await?;
+    let html = render(&page(&summary, &plan, &audit, ledger.url(), &beside))?;
     let file = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{run}.html")));
     let json = if file.as_os_str() == "-" {
         if !output.json() {

@@ -1,26 +1,32 @@
 //! `transload run` and `transload resume`
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
 use transload_core::value::Outcome;
-use transload_core::{Clock, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict};
-use transload_ledger::{Audit, Ledger, RunEnd, RunJournal, RunStart, RunSummary};
-use transload_plan::Plan;
+use transload_core::{Clock, Counts, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict, fault};
+use transload_ledger::{Audit, Ledger, Replayed, RunEnd, RunJournal, RunStart, RunSummary};
+use transload_plan::{Plan, TablePlan};
 use transload_run::{Limits, Load, TableOutcome};
 use transload_spec::ReconcileLevel;
 
+use crate::alerts::{Desk, News, TableNews};
 use crate::args::{Global, Quality, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
-use crate::connectors::{self, beside, planned};
+use crate::connectors::{self, planned, quarantine, rows_of};
+use crate::earlier;
 use crate::metrics::{self, Measured, MeasuredTable};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
+use crate::push::Gateway;
 use crate::signals::Signals;
 
+/// What the ledger calls a run that only judges checks.
+pub(crate) const CHECKS_ONLY: &str = "check";
+
 pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<u8, Failure> {
+    let gateway = args.quality.gateway()?;
     let plan = match (&args.plan, &args.pipeline) {
         (Some(path), _) => {
             let text =
@@ -29,7 +35,7 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
         }
         (None, Some(path)) => {
             let checked = pipeline::check(path, &args.selection.overrides)?;
-            pipeline::plan(&checked, &args.selection.table, Purpose::Load).await?
+            earlier::remembered(pipeline::plan(&checked, &args.selection.table, Purpose::Load).await?, global).await?
         }
         (None, None) => return Err(Error::new(ErrorKind::Usage, "a pipeline or a plan is needed").into()),
     };
@@ -39,60 +45,79 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
     }
     let ledger = connectors::ledger(global, true)?;
     let lock = ledger.lock(&plan.pipeline).await?;
-    let ended = begin(plan, ledger, args, output).await;
+    let asked = Asked { resources: &args.resources, quality: &args.quality, output };
+    let command = if args.checks_only { CHECKS_ONLY } else { "run" };
+    let ended = begin(command, plan, ledger, asked).await;
     lock.release().await;
-    ended
+    ended?.announce(gateway, output).await
+}
+
+/// What was asked of a run beside its plan.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) resources: &'a Resources,
+    pub(crate) quality: &'a Quality,
+    pub(crate) output: &'a Output,
 }
 
 /// A new run, from its first fact to its last. The pipeline's lock is held.
-async fn begin(plan: Plan, ledger: Ledger, args: &Run, output: &Output) -> Result<u8, Failure> {
+pub(crate) async fn begin(command: &str, plan: Plan, ledger: Ledger, asked: Asked<'_>) -> Result<Ended, Failure> {
     let clock = Clock::system();
     let start = RunStart {
         run: RunId::new(&clock),
         pipeline: plan.pipeline.clone(),
-        command: "run".to_string(),
+        command: command.to_string(),
         at: clock.stamp(),
         at_micros: clock.now().timestamp_micros(),
         plan: ledger.keep(&plan.to_json()?).await?,
         program: env!("CARGO_PKG_VERSION").to_string(),
+        show_values: asked.quality.show_values,
     };
     let journal = ledger.begin(&start).await?;
     let audit = ledger.audit(clock.clone(), start.run.clone(), &plan.pipeline);
     audit.append("planned", Some(&start.plan)).await?;
-    output.say(&format!("run {} of pipeline {}", start.run, plan.pipeline));
+    for patch in plan.tables.iter().filter_map(|t| t.replay.as_ref()?.patch.as_ref()) {
+        audit.append("patched", Some(patch)).await?;
+    }
+    let what = if command == CHECKS_ONLY { "run" } else { command };
+    asked.output.say(&format!("{what} {} of pipeline {}", start.run, plan.pipeline));
     let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock };
-    going.go(&args.resources, &args.quality, output).await
+    going.go(asked).await
 }
 
 pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> Result<u8, Failure> {
+    let gateway = args.quality.gateway()?;
     let run = run_id(&args.run)?;
     let ledger = connectors::ledger(global, false)?;
     let summary = ledger.summary(&run).await?;
-    if summary.start.command != "run" {
+    if !summary.start.is_load() {
         return Err(Error::config("only a load can be resumed").with("run", run.as_str()).into());
     }
     let lock = ledger.lock(&summary.start.pipeline).await?;
-    let ended = go_on(run, summary, ledger, args, output).await;
+    let asked = Asked { resources: &args.resources, quality: &args.quality, output };
+    let ended: Result<Ended, Failure> = match summary.end.as_ref().filter(|end| !end.resumable) {
+        Some(end) => Err(Error::new(ErrorKind::NothingToDo, format!("this run has ended: {}", end.status))
+            .with("run", run.as_str())
+            .hint("start a new one with `transload run`")
+            .into()),
+        None => go_on(summary, ledger, asked).await,
+    };
     lock.release().await;
-    ended
+    ended?.announce(gateway, output).await
 }
 
 /// A run that began before, from where it stopped. The pipeline's lock is held.
-async fn go_on(run: RunId, summary: RunSummary, ledger: Ledger, args: &Resume, output: &Output) -> Result<u8, Failure> {
-    if let Some(end) = summary.end.filter(|end| !end.resumable) {
-        return Err(Error::new(ErrorKind::NothingToDo, format!("this run has ended: {}", end.status))
-            .with("run", run.as_str())
-            .hint("start a new one with `transload run`")
-            .into());
-    }
+pub(crate) async fn go_on(summary: RunSummary, ledger: Ledger, asked: Asked<'_>) -> Result<Ended, Failure> {
+    let run = summary.start.run.clone();
     let clock = Clock::system();
     let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
     let journal = ledger.journal(&run);
     let audit = ledger.audit(clock.clone(), run.clone(), &plan.pipeline);
     audit.append("resumed", Some(&summary.start.plan)).await?;
-    output.say(&format!("resuming run {run} of pipeline {}: {} units are staged", plan.pipeline, summary.staged_units));
+    let staged = summary.staged_units;
+    asked.output.say(&format!("resuming run {run} of pipeline {}: {staged} units are staged", plan.pipeline));
     let going = Going { plan: Arc::new(plan), start: summary.start, ledger, journal, audit, clock };
-    going.go(&args.resources, &args.quality, output).await
+    going.go(asked).await
 }
 
 /// Reads the name of a run.
@@ -115,6 +140,36 @@ impl Resources {
     }
 }
 
+/// A run that has ended and is written down as such. What is left is to tell.
+pub(crate) struct Ended {
+    going: Going,
+    signals: Signals,
+    news: News,
+    metrics: String,
+    /// The last line.
+    answer: String,
+}
+
+impl Ended {
+    /// Sends alerts and metrics, then answers. The next run may begin meanwhile. What does not arrive is said, and
+    /// changes nothing.
+    pub(crate) async fn announce(self, gateway: Option<Gateway>, output: &Output) -> Result<u8, Failure> {
+        let Self { going: Going { plan, ledger, audit, clock, .. }, signals, news, metrics, answer } = self;
+        let desk = Desk { plan: &plan, ledger: &ledger, audit: &audit, clock: &clock, signals: &signals, output };
+        let pushed = async {
+            match gateway {
+                Some(gateway) => gateway.push(&plan.pipeline, metrics, signals.exit_code().is_some()).await,
+                None => Ok(()),
+            }
+        };
+        let ((), pushed) = tokio::join!(desk.send(&news), pushed);
+        if let Err(error) = pushed {
+            output.complain(&error);
+        }
+        output.last_line(&answer, news.exit_code)
+    }
+}
+
 /// A run that has begun.
 struct Going {
     plan: Arc<Plan>,
@@ -126,29 +181,35 @@ struct Going {
 }
 
 impl Going {
-    async fn go(self, resources: &Resources, quality: &Quality, output: &Output) -> Result<u8, Failure> {
+    async fn go(self, asked: Asked<'_>) -> Result<Ended, Failure> {
+        let Asked { quality, output, .. } = asked;
         let signals = Signals::listen()?;
-        let result = self.load_and_compare(resources, quality, output, &signals).await;
-        let Conclusion { code, status, error, tables, measured } = match result {
-            Ok(report) => report.conclude(&signals),
+        let result = match self.begin_replays().await {
+            Ok(()) => self.load_and_compare(asked, &signals).await,
+            Err(error) => Err(error),
+        };
+        let Conclusion { code, status, resumable, error, tables, measured, news } = match result {
+            Ok(report) => report.conclude(&self.plan, &signals),
             Err(error) => {
                 output.complain(&error);
-                let code = error.kind().exit_code();
-                let error = Some(error.chain().join(": "));
-                Conclusion { code, status: "failed", error, tables: Vec::new(), measured: Vec::new() }
+                Conclusion::without_tables(&self.plan, &error)
             }
         };
         let end = RunEnd {
             status: status.to_string(),
             exit_code: code,
-            resumable: matches!(code, 75 | 8),
+            resumable: resumable && self.start.command != CHECKS_ONLY,
             error,
             at: self.clock.stamp(),
         };
         self.ledger.end(&self.start.run, &end).await?;
         self.audit.append(&format!("ended: {status}"), None).await?;
-        if let Some(path) = &quality.metrics {
-            self.measure(path, code, &measured, output);
+        let metrics = self.measure(code, &measured);
+        if let Some(path) = &quality.metrics
+            && let Err(error) = metrics::write(path, &self.start.run, &metrics)
+        {
+            // The run is as it is.
+            output.complain(&error);
         }
         if end.resumable {
             output.say(&format!("`transload resume {}` goes on from here", self.start.run));
@@ -160,30 +221,50 @@ impl Going {
             "exit_code": code,
             "tables": tables,
         });
-        output.last_line(&answer.to_string(), code)
+        let news = News {
+            pipeline: self.plan.pipeline.clone(),
+            run: self.start.run.clone(),
+            command: self.start.command.clone(),
+            status,
+            exit_code: code,
+            started: self.start.at.clone(),
+            ended: end.at,
+            tables: news,
+        };
+        Ok(Ended { going: self, signals, news, metrics, answer: answer.to_string() })
     }
 
-    /// Writes the metrics of a run that has ended. That they cannot be written is said, and changes nothing.
-    fn measure(&self, path: &Path, exit_code: u8, tables: &[MeasuredTable], output: &Output) {
-        let run = Measured {
+    /// The metrics of a run that has ended.
+    fn measure(&self, exit_code: u8, tables: &[MeasuredTable]) -> String {
+        metrics::exposition(&Measured {
             pipeline: &self.plan.pipeline,
             exit_code,
             started_micros: self.start.at_micros,
             ended_micros: self.clock.now().timestamp_micros(),
             tables,
-        };
-        if let Err(error) = metrics::write(path, &self.start.run, &metrics::exposition(&run)) {
-            output.complain(&error);
-        }
+        })
     }
 
-    async fn load_and_compare(
-        &self,
-        resources: &Resources,
-        quality: &Quality,
-        output: &Output,
-        signals: &Signals,
-    ) -> Result<Report> {
+    /// Says that this run reads what others have put aside, so that no other does.
+    async fn begin_replays(&self) -> Result<()> {
+        for table in &self.plan.tables {
+            let Some(replay) = &table.replay else { continue };
+            fault::point("replay.begun")?;
+            let by = self.start.run.clone();
+            let replayed = Replayed { table: table.to.clone(), by, attempt: replay.attempt };
+            let first = self.ledger.begin_replay(&replay.run, &replayed).await?;
+            if first != self.start.run {
+                return Err(Error::config(format!("run {first} has begun to replay these rows before"))
+                    .with("table", table.to.as_str())
+                    .hint(format!("`transload replay {}` goes on from there", replay.run)));
+            }
+            fault::point("replay.claimed")?;
+        }
+        Ok(())
+    }
+
+    async fn load_and_compare(&self, asked: Asked<'_>, signals: &Signals) -> Result<Report> {
+        let Asked { resources, quality, output } = asked;
         let resolver = resolver();
         let progress = progress::listener(output);
         let rulebook = Arc::new(planned_rulebook(&self.plan)?);
@@ -192,44 +273,44 @@ impl Going {
             rulebook: Arc::clone(&rulebook),
             run: self.start.run.clone(),
             started_micros: self.start.at_micros,
-            source: planned(&self.plan.source, &resolver)?,
+            source: rows_of(&self.plan, &rulebook, &self.ledger, &resolver).await?,
             target: planned(&self.plan.target, &resolver)?,
-            quarantine: beside(self.ledger.url(), "quarantine", &resolver)?,
+            quarantine: quarantine(self.plan.quarantine.as_ref(), &self.ledger, &resolver)?,
             journal: Arc::new(self.journal.clone()),
             progress: Arc::clone(&progress),
             clock: self.clock.clone(),
             limits: resources.limits(),
             show_values: quality.show_values,
+            checks_only: self.start.command == CHECKS_ONLY,
             cancel: signals.cancel.clone(),
         };
         let outcomes = transload_run::run(&load).await?;
         let mut report = Report { tables: Vec::new() };
         for outcome in outcomes {
-            let TableOutcome { table, result, findings } = outcome;
-            let receipt = match result {
-                Ok(receipt) => receipt,
-                Err(error) => {
-                    report.tables.push(TableReport {
-                        table: table.to_string(),
-                        receipt: None,
-                        findings,
-                        verdict: None,
-                        error: Some(error),
-                        nothing_new: false,
-                    });
-                    continue;
-                }
+            let TableOutcome { table, result, findings, counts } = outcome;
+            let (receipt, error) = match result {
+                Ok(receipt) => (receipt, None),
+                Err(error) => (None, Some(error)),
             };
-            let text = serde_json::to_string_pretty(&receipt)
-                .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
-            let sha = self.ledger.keep(&text).await?;
-            self.audit.append(&format!("committed {table}"), Some(&sha)).await?;
+            if let Some(receipt) = &receipt {
+                let text = serde_json::to_string_pretty(receipt)
+                    .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
+                let sha = self.ledger.keep(&text).await?;
+                self.audit.append(&format!("committed {table}"), Some(&sha)).await?;
+            }
+            let counts = match &receipt {
+                Some(receipt) => receipt.counts,
+                None if load.checks_only => Counts { written: 0, ..counts.unwrap_or_default() },
+                None => Counts::default(),
+            };
+            let table = table.to_string();
             report.tables.push(TableReport {
-                table: table.to_string(),
-                receipt: Some(receipt),
+                table,
+                receipt,
+                counts,
                 findings,
                 verdict: None,
-                error: None,
+                error,
                 nothing_new: false,
             });
         }
@@ -250,7 +331,11 @@ impl Going {
         for table in &mut report.tables {
             let Some(receipt) = &table.receipt else { continue };
             let Some(plan) = self.plan.tables.iter().find(|t| t.to == receipt.to) else { continue };
-            table.nothing_new = plan.incremental.is_some() && receipt.counts.written + receipt.counts.quarantined == 0;
+            let counts = &receipt.counts;
+            table.nothing_new = match &plan.replay {
+                Some(_) => counts.written == 0,
+                None => plan.incremental.is_some() && counts.written + counts.quarantined == 0,
+            };
             if plan.reconcile.level == ReconcileLevel::None || table.nothing_new || signals.cancel.is_cancelled() {
                 continue;
             }
@@ -288,12 +373,32 @@ fn checks(findings: &[Finding]) -> serde_json::Value {
 struct Conclusion {
     code: u8,
     status: &'static str,
+    /// Whether some table can be gone on with.
+    resumable: bool,
     /// What went wrong first, for the ledger.
     error: Option<String>,
     /// The tables of the last line.
     tables: Vec<serde_json::Value>,
     /// The tables as numbers.
     measured: Vec<MeasuredTable>,
+    /// The tables for those who want to know.
+    news: Vec<TableNews>,
+}
+
+impl Conclusion {
+    /// What a run comes to that failed as a whole: so did every table of it.
+    fn without_tables(plan: &Plan, error: &Error) -> Self {
+        let news = |table: &TablePlan| TableNews::new(plan, table.to.as_str(), None, &[], None, Some(error));
+        Self {
+            code: error.kind().exit_code(),
+            status: "failed",
+            resumable: error.is_passing(),
+            error: Some(error.chain().join(": ")),
+            tables: Vec::new(),
+            measured: Vec::new(),
+            news: plan.tables.iter().map(news).collect(),
+        }
+    }
 }
 
 /// What became of every table.
@@ -304,18 +409,25 @@ struct Report {
 struct TableReport {
     table: String,
     receipt: Option<Receipt>,
+    /// Its rows: of its receipt, or those that only the checks looked at.
+    counts: Counts,
     findings: Vec<Finding>,
     verdict: Option<Verdict>,
     error: Option<Error>,
-    /// Whether an incremental load found nothing new.
+    /// Whether an incremental load found nothing new, or a replay nothing that passes now.
     nothing_new: bool,
 }
 
 impl TableReport {
+    fn news(&self, plan: &Plan) -> TableNews {
+        let (receipt, verdict) = (self.receipt.as_ref(), self.verdict.as_ref());
+        TableNews::new(plan, &self.table, receipt, &self.findings, verdict, self.error.as_ref())
+    }
+
     fn measured(&self) -> MeasuredTable {
         MeasuredTable {
             table: self.table.clone(),
-            counts: self.receipt.as_ref().map(|r| r.counts).unwrap_or_default(),
+            counts: self.counts,
             findings: self.findings.clone(),
             verdict: self.verdict.as_ref().map(|v| v.outcome),
         }
@@ -325,18 +437,19 @@ impl TableReport {
 impl Report {
     fn say(&self, output: &Output) {
         for t in &self.tables {
-            if let Some(r) = &t.receipt {
-                let aside = match r.counts.quarantined {
+            let counts = &t.counts;
+            if t.receipt.is_some() || counts.read > 0 {
+                let aside = match counts.quarantined {
                     0 => String::new(),
                     n => format!(", {n} put aside"),
                 };
-                let filtered = match r.counts.filtered {
+                let filtered = match counts.filtered {
                     0 => String::new(),
                     n => format!(", {n} filtered"),
                 };
                 output.say(&format!(
                     "  {}: {} rows read, {} written{filtered}{aside}",
-                    t.table, r.counts.read, r.counts.written
+                    t.table, counts.read, counts.written
                 ));
             }
             if let Some(summary) = transload_quality::summary(&t.findings) {
@@ -355,12 +468,12 @@ impl Report {
     }
 
     /// What the run as a whole comes to.
-    fn conclude(self, signals: &Signals) -> Conclusion {
+    fn conclude(self, plan: &Plan, signals: &Signals) -> Conclusion {
         let tables = self
             .tables
             .iter()
             .map(|t| {
-                let counts = t.receipt.as_ref().map(|r| r.counts).unwrap_or_default();
+                let counts = t.counts;
                 json!({
                     "table": t.table,
                     "read": counts.read,
@@ -375,10 +488,12 @@ impl Report {
             })
             .collect();
         let measured = self.tables.iter().map(TableReport::measured).collect();
+        let news = self.tables.iter().map(|t| t.news(plan)).collect();
         let outcome = |wanted| self.tables.iter().any(|t| t.verdict.as_ref().is_some_and(|v| v.outcome == wanted));
         let mismatch = outcome(Outcome::Mismatch);
         let not_compared = outcome(Outcome::NotCompared);
         let nothing_new = self.tables.iter().all(|t| t.nothing_new);
+        let resumable = self.tables.iter().filter_map(|t| t.error.as_ref()).any(Error::is_passing);
         let worst = Error::worst(self.tables.into_iter().filter_map(|t| t.error));
         let (code, status) = match (&worst, signals.exit_code()) {
             (_, Some(code)) => (code, "interrupted"),
@@ -388,6 +503,8 @@ impl Report {
             _ if nothing_new => (ErrorKind::NothingToDo.exit_code(), "nothing_to_do"),
             _ => (0, "succeeded"),
         };
-        Conclusion { code, status, error: worst.map(|e| e.chain().join(": ")), tables, measured }
+        // A signal removes what is staged.
+        let resumable = resumable && signals.exit_code().is_none();
+        Conclusion { code, status, resumable, error: worst.map(|e| e.chain().join(": ")), tables, measured, news }
     }
 }

@@ -4,6 +4,7 @@ use transload_core::value::Outcome;
 use transload_ledger::{Ledger, RunSummary};
 
 use crate::args::{Global, Runs};
+use crate::commands::run::CHECKS_ONLY;
 use crate::connectors::ledger;
 use crate::output::{Failure, Output};
 use crate::trend;
@@ -23,7 +24,7 @@ pub(crate) async fn runs(args: &Runs, global: &Global, output: &Output) -> Resul
                 serde_json::json!({
                     "run_id": s.start.run, "pipeline": s.start.pipeline, "command": s.start.command, "started": s.start.at,
                     "status": status(s), "exit_code": s.end.as_ref().map(|e| e.exit_code),
-                    "tables": s.receipts.len(), "written": written(s),
+                    "tables": s.receipts.len(), "written": written(s), "replayed_by": replayed_by(s),
                 })
             })
             .collect();
@@ -42,14 +43,14 @@ pub(crate) async fn runs(args: &Runs, global: &Global, output: &Output) -> Resul
             s.start.command,
             s.start.pipeline,
             written(s),
-            status(s)
+            with_replays(s)
         ));
     }
     output.answer(&text)?;
     Ok(0)
 }
 
-/// The runs that are asked for, newest first. Only a load has checks.
+/// The runs that are asked for, newest first. Only loads, and runs that only check, have checks.
 async fn newest(args: &Runs, ledger: &Ledger) -> Result<Vec<RunSummary>, Failure> {
     let mut found: Vec<RunSummary> = Vec::new();
     for run in ledger.runs().await?.iter().rev() {
@@ -58,7 +59,8 @@ async fn newest(args: &Runs, ledger: &Ledger) -> Result<Vec<RunSummary>, Failure
         }
         let summary = ledger.summary(run).await?;
         let has_name = args.pipeline.as_ref().is_none_or(|p| *p == summary.start.pipeline);
-        if has_name && (!args.quality || summary.start.command == "run") {
+        let judged = matches!(summary.start.command.as_str(), "run" | CHECKS_ONLY);
+        if has_name && (!args.quality || judged) {
             found.push(summary);
         }
     }
@@ -69,6 +71,22 @@ async fn newest(args: &Runs, ledger: &Ledger) -> Result<Vec<RunSummary>, Failure
 
 fn written(summary: &RunSummary) -> u64 {
     summary.receipts.iter().map(|r| r.counts.written).sum()
+}
+
+/// The runs that began to read what this one put aside.
+fn replayed_by(summary: &RunSummary) -> Vec<&str> {
+    let mut runs: Vec<&str> = summary.replays.iter().map(|r| r.by.as_str()).collect();
+    runs.sort_unstable();
+    runs.dedup();
+    runs
+}
+
+/// How the run ended, and what came of its quarantine.
+fn with_replays(summary: &RunSummary) -> String {
+    match replayed_by(summary).as_slice() {
+        [] => status(summary),
+        runs => format!("{}; replayed by {}", status(summary), runs.join(", ")),
+    }
 }
 
 /// How the run ended, in one word or two.

@@ -8,7 +8,7 @@ use transload_plan::Plan;
 use crate::args::{Global, Show};
 use crate::commands::run::{indented, run_id};
 use crate::commands::runs::status;
-use crate::connectors::ledger;
+use crate::connectors::{ledger, quarantine_url};
 use crate::output::{Failure, Output};
 
 pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Result<u8, Failure> {
@@ -39,14 +39,24 @@ pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Resul
     if let Some(error) = summary.end.as_ref().and_then(|e| e.error.as_ref()) {
         let _ = writeln!(text, "error        {error}");
     }
+    for alerted in &summary.alerts {
+        let _ = writeln!(text, "alert        {alerted}");
+    }
+    let quarantine = quarantine_url(plan.quarantine.as_ref(), ledger.url());
     for table in &plan.tables {
         let _ = writeln!(text, "\n{} → {}", table.from, table.to);
+        if let Some(replay) = &table.replay {
+            let _ = writeln!(text, "  replays      what run {} put aside of {}", replay.run, replay.from);
+        }
         match summary.receipts.iter().find(|r| r.to == table.to) {
-            Some(receipt) => describe_receipt(&mut text, receipt, ledger.url()),
-            None if start.command == "run" => {
+            Some(receipt) => describe_receipt(&mut text, receipt, &quarantine),
+            None if start.is_load() => {
                 let _ = writeln!(text, "  not committed");
             }
             None => {}
+        }
+        if let Some(replayed) = summary.replays.iter().rfind(|r| r.table == table.to) {
+            let _ = writeln!(text, "  replayed     by run {}", replayed.by);
         }
         let findings: Vec<Finding> = summary.findings.iter().filter(|f| f.table == table.to).cloned().collect();
         if let Some(line) = transload_quality::summary(&findings) {
@@ -74,13 +84,18 @@ pub(crate) fn connection(connection: &transload_plan::Connection) -> String {
     }
 }
 
-/// Where rows of a table were put aside.
-pub(crate) fn quarantine_place(receipt: &Receipt, ledger: &str) -> String {
-    let run = receipt.committed.key.as_str().rsplit_once('-').map_or("", |(run, _)| run);
-    format!("{ledger}/quarantine/{run}/{}", receipt.to)
+/// Where rows of a table were put aside, below the url of all quarantines.
+pub(crate) fn quarantine_place(receipt: &Receipt, quarantine: &str) -> String {
+    format!("{quarantine}/{}", quarantine_name(receipt))
 }
 
-fn describe_receipt(text: &mut String, receipt: &Receipt, ledger: &str) {
+/// The name of a table's quarantine among those of the ledger.
+pub(crate) fn quarantine_name(receipt: &Receipt) -> String {
+    let run = receipt.committed.key.as_str().rsplit_once('-').map_or("", |(run, _)| run);
+    format!("{run}/{}", receipt.to)
+}
+
+fn describe_receipt(text: &mut String, receipt: &Receipt, quarantine: &str) {
     let c = &receipt.counts;
     let _ = writeln!(text, "  source       {}", receipt.pin.describe());
     let _ = writeln!(
@@ -111,7 +126,7 @@ fn describe_receipt(text: &mut String, receipt: &Receipt, ledger: &str) {
         );
     }
     if receipt.quarantine.is_some() {
-        let _ = writeln!(text, "  quarantine   {}", quarantine_place(receipt, ledger));
+        let _ = writeln!(text, "  quarantine   {}", quarantine_place(receipt, quarantine));
     }
 }
 

@@ -6,6 +6,7 @@ use transload_core::value::Outcome;
 use transload_ledger::{RunEnd, RunSummary};
 use transload_plan::Plan;
 
+use crate::commands::run::CHECKS_ONLY;
 use crate::report::words::{count, counted};
 
 /// The sentence, and what else should be known at once.
@@ -51,10 +52,16 @@ fn ended(end: &RunEnd, summary: &RunSummary, plan: &Plan) -> (&'static str, &'st
 
 fn succeeded(summary: &RunSummary, plan: &Plan) -> (&'static str, &'static str, String) {
     let tables = plan.tables.len();
+    if summary.start.command == CHECKS_ONLY {
+        let said = format!("{} read and checked; nothing was written.", were(tables as u64, "table", "tables"));
+        return ("good", "Checks passed", said);
+    }
     let equal = summary.verdicts.iter().filter(|v| v.outcome == Outcome::Match).count();
     let written: u64 = summary.receipts.iter().map(|r| r.counts.written).sum();
     let loaded = match summary.start.command.as_str() {
-        "run" => format!("{} loaded into {}", were(written, "row", "rows"), counted(tables as u64, "table", "tables")),
+        "run" | "replay" => {
+            format!("{} loaded into {}", were(written, "row", "rows"), counted(tables as u64, "table", "tables"))
+        }
         _ => format!("{} compared", were(tables as u64, "table", "tables")),
     };
     if equal == tables && tables > 0 {

@@ -1,21 +1,25 @@
-//! One run as a page for a browser: a single file without scripts, built from the ledger alone.
+//! One run as a page for a browser: a single file without scripts, built from the ledger alone, quarantine included.
 //!
 //! [`page`] makes plain data of what the ledger holds, [`render`] puts it into `page.html`. The template decides
 //! nothing and escapes everything it is given.
 
 mod headline;
+mod history;
+mod sample;
 mod table;
 mod words;
 
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 use transload_core::{Error, Result};
-use transload_ledger::{Record, RunSummary};
+use transload_ledger::{Ledger, PastRun, Record, RunSummary};
 use transload_plan::Plan;
 
 use crate::commands::runs::status;
 use crate::commands::show::connection;
+use crate::connectors::quarantine_url;
 use crate::report::headline::{Headline, headline};
+use crate::report::sample::{Sample, samples};
 use crate::report::table::{TablePart, table};
 use crate::report::words::{count, counted, elapsed, took};
 
@@ -67,8 +71,32 @@ impl Fact {
     }
 }
 
+/// What the page shows of a run beside its own facts.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// What checks found in runs before, and in this one.
+    history: Vec<PastRun>,
+    /// Rows that were put aside.
+    samples: Vec<Sample>,
+}
+
+impl Beside {
+    /// Looks it up in the ledger.
+    ///
+    /// # Errors
+    /// As the ledger fails. A quarantine that cannot be read is told on the page.
+    pub(crate) async fn of(summary: &RunSummary, plan: &Plan, ledger: &Ledger) -> Result<Self> {
+        let history = match summary.findings.is_empty() {
+            true => Vec::new(),
+            false => ledger.history(&summary.start, history::RUNS).await?,
+        };
+        Ok(Self { history, samples: samples(summary, plan, ledger).await })
+    }
+}
+
 /// What the page shows of a run.
-pub(crate) fn page(summary: &RunSummary, plan: &Plan, audit: &[Record], ledger: &str) -> Page {
+pub(crate) fn page(summary: &RunSummary, plan: &Plan, audit: &[Record], ledger: &str, beside: &Beside) -> Page {
+    let quarantine = quarantine_url(plan.quarantine.as_ref(), ledger);
     Page {
         run: summary.start.run.to_string(),
         pipeline: summary.start.pipeline.clone(),
@@ -76,7 +104,7 @@ pub(crate) fn page(summary: &RunSummary, plan: &Plan, audit: &[Record], ledger: 
         error: summary.end.as_ref().and_then(|end| end.error.clone()),
         figures: figures(summary, plan),
         facts: facts(summary, plan),
-        tables: plan.tables.iter().enumerate().map(|(i, t)| table(i + 1, t, summary, ledger)).collect(),
+        tables: plan.tables.iter().enumerate().map(|(i, t)| table(i + 1, t, summary, &quarantine, beside)).collect(),
         plan: plan.to_string(),
         audit: audit.iter().map(audit_line).collect(),
         ledger: ledger.to_string(),
@@ -101,7 +129,7 @@ pub(crate) fn render(page: &Page) -> Result<String> {
 fn figures(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
     let sum = |of: fn(&transload_core::Receipt) -> u64| count(summary.receipts.iter().map(of).sum());
     let mut figures = vec![Fact::plain("Tables", count(plan.tables.len() as u64))];
-    if summary.start.command == "run" {
+    if summary.start.is_load() {
         figures.push(Fact::plain("Rows read", sum(|r| r.counts.read)));
         figures.push(Fact::plain("Rows written", sum(|r| r.counts.written)));
         figures.push(Fact::plain("Put aside", sum(|r| r.counts.quarantined)));
@@ -139,9 +167,13 @@ fn facts(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
         Fact::plain("Program", format!("transload {}", start.program)),
         Fact::code("Plan fingerprint", plan.fingerprint.clone()),
     ]);
-    if start.command == "run" {
+    for replayed in &summary.replays {
+        facts.push(Fact::code("Replayed by", format!("{} ({})", replayed.by, replayed.table)));
+    }
+    if start.is_load() {
         facts.push(Fact::plain("Staged", counted(summary.staged_units as u64, "unit of work", "units of work")));
     }
+    facts.extend(summary.alerts.iter().map(|alerted| Fact::plain("Alert", alerted.to_string())));
     facts
 }
 
@@ -198,6 +230,7 @@ mod tests {
                 at_micros: 0,
                 plan: "0".repeat(64),
                 program: "0.1.0".to_string(),
+                show_values: false,
             },
             end: Some(RunEnd {
                 status: status.to_string(),
@@ -210,6 +243,8 @@ mod tests {
             findings: Vec::new(),
             verdicts: Vec::new(),
             staged_units: 0,
+            replays: Vec::new(),
+            alerts: Vec::new(),
         }
     }
 
@@ -255,7 +290,7 @@ mod tests {
     }
 
     fn html(summary: &RunSummary, name: &str) -> String {
-        render(&page(summary, &plan(name), &[], "ledger")).unwrap()
+        render(&page(summary, &plan(name), &[], "ledger", &Beside::default())).unwrap()
     }
 
     #[test]
@@ -277,7 +312,7 @@ mod tests {
         let mut equal = verdict("t", "match");
         equal.differences = transload_core::value::Differences::default();
         summary.verdicts.push(equal);
-        let page = page(&summary, &plan("t"), &[], "ledger");
+        let page = page(&summary, &plan("t"), &[], "ledger", &Beside::default());
         assert_eq!(page.headline.tone, "good");
         let html = render(&page).unwrap();
         for said in ["12,345", "12,340", "2.5 s", "int64 → int32", "partial", "it was dropped", "version 17"] {

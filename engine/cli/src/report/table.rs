@@ -9,8 +9,10 @@ use transload_ledger::RunSummary;
 use transload_plan::{ColumnPlan, OnMisfit, Origin, TablePlan};
 
 use crate::commands::show::quarantine_place;
-use crate::report::Fact;
+use crate::report::history::{Course, course};
+use crate::report::sample::Sample;
 use crate::report::words::{count, counted, elapsed, per_second, size, took};
+use crate::report::{Beside, Fact};
 
 /// Files of a pin that are listed; of the others the number is told.
 const FILES: usize = 100;
@@ -35,6 +37,8 @@ pub(crate) struct TablePart {
     checks_summary: String,
     comparison: Option<Comparison>,
     files: Vec<FileList>,
+    /// Some of the rows that were put aside.
+    sample: Option<Sample>,
 }
 
 /// Law 5 for one table.
@@ -80,6 +84,8 @@ struct CheckLine {
     /// Empty if the rule holds.
     remedy: String,
     fingerprint: String,
+    /// How it went in the runs before.
+    course: Option<Course>,
 }
 
 /// What the second reading found.
@@ -104,7 +110,13 @@ struct FileList {
 }
 
 /// What the page shows of a table.
-pub(crate) fn table(number: usize, plan: &TablePlan, summary: &RunSummary, ledger: &str) -> TablePart {
+pub(crate) fn table(
+    number: usize,
+    plan: &TablePlan,
+    summary: &RunSummary,
+    quarantine: &str,
+    beside: &Beside,
+) -> TablePart {
     let receipt = summary.receipts.iter().find(|r| r.to == plan.to);
     let verdict = summary.verdicts.iter().find(|v| v.to == plan.to);
     let findings: Vec<Finding> = summary.findings.iter().filter(|f| f.table == plan.to).cloned().collect();
@@ -117,13 +129,14 @@ pub(crate) fn table(number: usize, plan: &TablePlan, summary: &RunSummary, ledge
         word,
         sentence,
         balance: receipt.map(balance),
-        facts: receipt.map_or_else(|| planned_facts(plan), |r| receipt_facts(r, ledger)),
+        facts: receipt.map_or_else(|| planned_facts(plan), |r| receipt_facts(r, quarantine)),
         casts: casts(plan, receipt),
         masks: plan.columns.iter().filter_map(mask).collect(),
-        checks: findings.iter().map(check).collect(),
+        checks: findings.iter().map(|f| check(f, beside)).collect(),
         checks_summary: transload_quality::summary(&findings).unwrap_or_default(),
         comparison: verdict.map(comparison),
         files: files(receipt, verdict),
+        sample: beside.samples.iter().find(|s| *s.table() == plan.to).cloned(),
     }
 }
 
@@ -151,9 +164,13 @@ fn state(
         return ("warn", "Not compared", why.to_string());
     }
     match (summary.start.command.as_str(), findings.iter().any(|f| f.stops)) {
-        ("run", true) => ("bad", "Not published", "A check stopped it: nothing of the table is visible.".to_string()),
-        ("run", false) if summary.end.is_none() => ("warn", "Not published", "It is not published yet.".to_string()),
-        ("run", false) => ("bad", "Not published", "Nothing of the table is visible.".to_string()),
+        ("run" | "replay", true) => {
+            ("bad", "Not published", "A check stopped it: nothing of the table is visible.".to_string())
+        }
+        ("run" | "replay", false) if summary.end.is_none() => {
+            ("warn", "Not published", "It is not published yet.".to_string())
+        }
+        ("run" | "replay", false) => ("bad", "Not published", "Nothing of the table is visible.".to_string()),
         _ => ("warn", "Not compared", "The comparison did not come to a verdict.".to_string()),
     }
 }
@@ -175,7 +192,7 @@ fn planned_facts(plan: &TablePlan) -> Vec<Fact> {
     facts
 }
 
-fn receipt_facts(receipt: &Receipt, ledger: &str) -> Vec<Fact> {
+fn receipt_facts(receipt: &Receipt, quarantine: &str) -> Vec<Fact> {
     let committed = &receipt.committed;
     let earlier = if committed.already_done { ", by an earlier attempt" } else { "" };
     let files = counted(committed.parts, "file", "files");
@@ -194,7 +211,7 @@ fn receipt_facts(receipt: &Receipt, ledger: &str) -> Vec<Fact> {
     facts.push(Fact::plain("Work", work(receipt)));
     facts.push(Fact::code("Digest of what was written", receipt.digest.clone()));
     if receipt.quarantine.is_some() {
-        facts.push(Fact::code("Quarantine", quarantine_place(receipt, ledger)));
+        facts.push(Fact::code("Quarantine", quarantine_place(receipt, quarantine)));
     }
     facts
 }
@@ -266,7 +283,7 @@ fn mask(column: &ColumnPlan) -> Option<MaskLine> {
     Some(MaskLine { column: column.name.clone(), kind })
 }
 
-fn check(finding: &Finding) -> CheckLine {
+fn check(finding: &Finding, beside: &Beside) -> CheckLine {
     let (tone, word) = match (finding.is_failed(), finding.severity) {
         (false, _) => ("good", "Passed"),
         (true, Severity::Error) => ("bad", "Failed"),
@@ -284,6 +301,7 @@ fn check(finding: &Finding) -> CheckLine {
         values: finding.values.iter().map(|v| v.escape_debug().to_string()).collect(),
         remedy: if finding.is_failed() { finding.remedy.clone() } else { String::new() },
         fingerprint: finding.fingerprint.clone(),
+        course: course(finding, &beside.history),
     }
 }
 

@@ -1,14 +1,16 @@
 //! # `aggregate` (Q015)
 //!
 //! **What it checks.** A figure of a column, over the rows that go to the target, lies within limits: `sum`, `min` and
-//! `max` (exactly for whole numbers and decimals), `avg` and `stddev` (of a sample; in floating point). NULL is passed
-//! over. Without any value there is no figure, and the rule is broken.
+//! `max` (exactly for whole numbers and decimals), `avg` and `stddev` (of a sample; in floating point), and
+//! `count_distinct`, the number of different values of any type but floats and nested ones, which is exact. NULL is
+//! passed over. Without any value there is no figure, and the rule is broken; only `count_distinct` is 0 then.
 //!
 //! **Why it matters.** Rows can be right one by one and wrong together: amounts in cents, a day that was booked twice.
 //!
 //! **Example.** `aggregate: { column: amount, of: avg, min: 10, max: 500 }`
 //!
-//! **Cost.** An addition or a comparison per value; some more for `stddev`.
+//! **Cost.** An addition or a comparison per value; some more for `stddev`. `count_distinct` takes a second look: once all
+//! rows are staged, the column is read again at the pin and sorted, on disk where memory does not suffice.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field};
@@ -20,6 +22,7 @@ use transload_core::{Error, ErrorKind, LogicalType, Problem, Result, Span};
 
 use crate::bounds::{Exact, Limits, float};
 use crate::checks::{Definition, Facts, Ruling, Scope, Setting, Work, read_state};
+use crate::look::{Look, Looked};
 use crate::policy::Policy;
 use crate::scalar::Scalar;
 use crate::tally::Counter;
@@ -61,6 +64,8 @@ pub enum Figure {
     Max,
     /// The standard deviation of a sample.
     Stddev,
+    /// How many different values there are.
+    CountDistinct,
 }
 
 impl Figure {
@@ -71,6 +76,7 @@ impl Figure {
             Self::Min => "min",
             Self::Max => "max",
             Self::Stddev => "stddev",
+            Self::CountDistinct => "count_distinct",
         }
     }
 }
@@ -101,6 +107,17 @@ impl Aggregate {
             && limit(&self.below).is_none_or(|l| value < l)
             && !value.is_nan()
     }
+
+    fn judge_distinct(&self, states: &[Json]) -> Result<Ruling> {
+        let (mut values, mut distinct) = (0, 0);
+        for state in states {
+            let looked: Looked = read_state(state)?;
+            values += looked.rows;
+            distinct += looked.rows.saturating_sub(looked.broken);
+        }
+        let found = format!("{} {distinct} of {values} values", self.of.word());
+        Ok(Ruling { holds: self.allows(i128::from(distinct), 0), found, broken: None })
+    }
 }
 
 impl Definition for Aggregate {
@@ -124,6 +141,10 @@ impl Definition for Aggregate {
         Scope::Table
     }
 
+    fn look(&self) -> Option<Look> {
+        (self.of == Figure::CountDistinct).then_some(Look::Repeats)
+    }
+
     fn validate(&self, place: Span, problems: &mut Vec<Problem>) {
         self.limits().validate(self.kind(), place, problems);
         for limit in [&self.min, &self.above, &self.max, &self.below].into_iter().flatten() {
@@ -144,6 +165,10 @@ impl Definition for Aggregate {
     }
 
     fn work(&self, setting: &Setting<'_>) -> Result<Work, String> {
+        if self.of == Figure::CountDistinct {
+            setting.keys(std::slice::from_ref(&self.column), self.kind())?;
+            return Ok(Work::Keys);
+        }
         let (_, field, ty) = setting.typed(&self.column)?;
         let scale = match &ty {
             LogicalType::Int(_) | LogicalType::UInt(_) => Some(0),
@@ -158,6 +183,9 @@ impl Definition for Aggregate {
     }
 
     fn judge(&self, states: &[Json], _: &Facts<'_>) -> Result<Ruling> {
+        if self.of == Figure::CountDistinct {
+            return self.judge_distinct(states);
+        }
         let mut all: Option<State> = None;
         for state in states {
             let more: State = read_state(state)?;
@@ -191,7 +219,7 @@ fn parse(text: &str) -> Result<i128> {
     text.parse().map_err(|e| Error::internal("what a check counted cannot be read").because(e))
 }
 
-fn decimal(value: i128, scale: u32) -> String {
+pub(super) fn decimal(value: i128, scale: u32) -> String {
     if scale == 0 {
         return value.to_string();
     }
@@ -331,7 +359,8 @@ impl Counter for Moments {
 
 #[cfg(test)]
 mod tests {
-    use crate::checks::testing::{decimals, floats, ints, judged, refused, texts};
+    use crate::checks::testing::{decimals, floats, ints, judged, kept_keys, looked, refused, texts};
+    use crate::look::Seen;
 
     fn rule(of: &str, limits: &str) -> String {
         format!(r#"{{"aggregate":{{"column":"c","of":"{of}",{limits}}}}}"#)
@@ -373,5 +402,20 @@ mod tests {
         assert!(judged(&rule("sum", r#""min":3,"max":3"#), vec![floats([Some(1.5)]), floats([Some(1.5)])]).0);
         assert!(!judged(&rule("max", r#""min":0"#), vec![floats([Some(1.0), Some(f64::NAN)])]).0);
         assert!(refused(&rule("sum", r#""min":0"#), texts([Some("1")])).contains("needs numbers"));
+    }
+
+    #[test]
+    fn different_values_are_counted_in_a_second_look() {
+        let least = rule("count_distinct", r#""min":3"#);
+        assert_eq!(kept_keys(&least, texts([Some("a"), None, Some("a")])), ["a", "a"]);
+        assert!(refused(&least, floats([Some(1.0)])).contains("no floats"));
+        let units = || vec![texts([Some("a"), None]), texts([Some("a"), Some("b"), Some("c")])];
+        let found = looked(&least, units(), Seen { rows: 4, broken: 1, ..Seen::default() });
+        assert_eq!((found.is_failed(), found.found.as_str()), (false, "count_distinct 3 of 4 values"));
+        assert_eq!((found.failed, found.evaluated), (None, 4));
+        assert!(looked(&least, units(), Seen { rows: 4, broken: 2, ..Seen::default() }).stops);
+        let most = rule("count_distinct", r#""below":1"#);
+        assert!(!looked(&most, vec![], Seen::default()).is_failed());
+        assert!(looked(&least, vec![ints([None])], Seen::default()).is_failed());
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! **Cost.** That of the expression. It is looked at only for rows that `where` selects.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
@@ -67,7 +68,7 @@ impl Definition for Expression {
     }
 
     fn remedy(&self) -> &'static str {
-        "find out which of the columns is wrong in the source, or put such rows aside with `action: quarantine`"
+        "find out which of the columns is wrong in the source"
     }
 
     fn work(&self, setting: &Setting<'_>) -> Result<Work, String> {
@@ -94,16 +95,32 @@ pub(crate) fn values(
     batch: &RecordBatch,
     about: Option<&BooleanBuffer>,
 ) -> Result<ArrayRef> {
-    let found = match about {
-        None => condition.evaluate(batch),
-        Some(about) => condition.evaluate_selection(batch, &BooleanArray::new(about.clone(), None)),
-    };
+    evaluate("the condition of a check", condition, batch, about)
+}
+
+/// The values of an expression in every row of a batch; where `about` says no, any value. `what` names it in an error.
+///
+/// # Errors
+/// [`Quality`](ErrorKind::Quality) if it fails for a row.
+pub fn evaluate(
+    what: &str,
+    expr: &Arc<dyn PhysicalExpr>,
+    batch: &RecordBatch,
+    about: Option<&BooleanBuffer>,
+) -> Result<ArrayRef> {
+    // Some functions panic for some values, such as a text that is to be padded to a length beyond all memory.
+    let values = catch_unwind(AssertUnwindSafe(|| {
+        let values = match about {
+            None => expr.evaluate(batch),
+            Some(about) => expr.evaluate_selection(batch, &BooleanArray::new(about.clone(), None)),
+        };
+        values.and_then(|values| values.into_array(batch.num_rows()))
+    }));
     // The engine's own text would show the value it failed on.
-    let failed = |_| {
-        let what = "the condition of a check fails for a row, as in a division by zero or a CAST of text";
-        Error::new(ErrorKind::Quality, what).hint("guard it, for example with NULLIF, TRY_CAST or CASE")
-    };
-    found.and_then(|v| v.into_array(batch.num_rows())).map_err(failed)
+    values.ok().and_then(std::result::Result::ok).ok_or_else(|| {
+        Error::new(ErrorKind::Quality, format!("{what} fails for a row, as in a division by zero or a CAST of text"))
+            .hint("guard it, for example with NULLIF, TRY_CAST or CASE")
+    })
 }
 
 struct Condition {

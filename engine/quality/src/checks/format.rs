@@ -58,7 +58,11 @@ pub enum Form {
 }
 
 impl Form {
-    fn test(self) -> fn(&str) -> bool {
+    /// Every form, those first that say more.
+    pub(crate) const ALL: [Self; 6] = [Self::Uuid, Self::Email, Self::Ip, Self::Date, Self::Timestamp, Self::Json];
+
+    /// Says whether a text has the form.
+    pub(crate) fn test(self) -> fn(&str) -> bool {
         match self {
             Self::Uuid => is_uuid,
             Self::Email => is_email,

@@ -3,8 +3,8 @@
 //! | family | checks |
 //! | --- | --- |
 //! | schema | schema, not_null, not_empty, length, format, completeness |
-//! | business | accepted_values, range, pattern, expression, row_count, aggregate |
-//! | referential | unique; foreign_key is to come |
+//! | business | accepted_values, range, pattern, expression, row_count, aggregate, drift |
+//! | referential | unique, foreign_key; row_count beside another table |
 //! | temporal | not_in_future, monotonic, freshness, no_gaps |
 //!
 //! NULL breaks no rule but `not_null` and `completeness`: whether a value may be missing is a question of its own.
@@ -17,9 +17,12 @@ use transload_core::tree::Spanned;
 use transload_core::{Error, LogicalType, Problem, Result, Span};
 
 use crate::bounds::Finder;
+use crate::check::Before;
+use crate::look::{Beside, Look, Looked};
 use crate::pass::Compile;
 use crate::policy::Policy;
 use crate::tally::Counter;
+use crate::values::wrong_type;
 
 /// Defines the settings of a check: its own, and those that every check has.
 macro_rules! settings {
@@ -71,7 +74,9 @@ macro_rules! each_column {
 mod accepted_values;
 mod aggregate;
 mod completeness;
+mod drift;
 pub(crate) mod expression;
+mod foreign_key;
 mod format;
 mod freshness;
 mod length;
@@ -89,7 +94,9 @@ mod unique;
 pub use accepted_values::AcceptedValues;
 pub use aggregate::{Aggregate, Figure};
 pub use completeness::Completeness;
+pub use drift::{Drift, Measure};
 pub use expression::Expression;
+pub use foreign_key::{ForeignKey, References};
 pub use format::{Form, Format};
 pub use freshness::Freshness;
 pub use length::Length;
@@ -100,7 +107,7 @@ pub use not_in_future::NotInFuture;
 pub use not_null::NotNull;
 pub use pattern::Pattern;
 pub use range::Range;
-pub use row_count::RowCount;
+pub use row_count::{RowCount, SameAs};
 pub use schema::TableSchema;
 pub use unique::Unique;
 
@@ -139,6 +146,16 @@ pub(crate) trait Definition {
         Scope::Rows
     }
 
+    /// What it needs to see once all rows are staged.
+    fn look(&self) -> Option<Look> {
+        None
+    }
+
+    /// The other table that it looks at.
+    fn beside(&self) -> Option<Beside<'_>> {
+        None
+    }
+
     /// Whether the way in which values break it is worth showing.
     fn has_shapes(&self) -> bool {
         true
@@ -165,6 +182,22 @@ pub(crate) trait Definition {
     /// [`Internal`](transload_core::ErrorKind::Internal) if a state cannot be read.
     fn judge(&self, _states: &[Json], _facts: &Facts<'_>) -> Result<Ruling> {
         Ok(Ruling { holds: true, found: String::new(), broken: None })
+    }
+
+    /// The same for a rule that compares what was counted with what the last published run measured, if there is one.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if a state or the earlier figures cannot be read.
+    fn judge_against(&self, states: &[Json], facts: &Facts<'_>, _: Option<&Before>) -> Result<Ruling> {
+        self.judge(states, facts)
+    }
+
+    /// What a later run may compare itself with; null for rules that compare nothing.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if a state cannot be read.
+    fn figures(&self, _: &[Json]) -> Result<Json> {
+        Ok(Json::Null)
     }
 }
 
@@ -209,6 +242,19 @@ impl Setting<'_> {
         let (at, field) = self.column(name)?;
         let ty = LogicalType::of(field).ok_or_else(|| format!("`{name}` is of a type that cannot be checked"))?;
         Ok((at, field, ty))
+    }
+
+    /// Makes sure that values of some columns can be told apart exactly.
+    pub(crate) fn keys(&self, columns: &[Spanned<String>], kind: &str) -> Result<(), String> {
+        for column in columns {
+            use LogicalType as T;
+            let (_, _, ty) = self.typed(column)?;
+            if matches!(ty, T::Float(_) | T::Interval | T::Json | T::List(_) | T::Struct(_) | T::Map(..)) {
+                let needs = "numbers (but no floats), text, binary values, dates or timestamps";
+                return Err(wrong_type(kind, column, &ty, needs));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -257,6 +303,25 @@ impl RowTest for OneColumn {
 fn read_state<T: serde::de::DeserializeOwned>(state: &Json) -> Result<T> {
     <T as serde::Deserialize>::deserialize(state)
         .map_err(|e| Error::internal("what a check counted cannot be read").because(e))
+}
+
+/// What a rule comes to whose second look counts the rows that break it.
+fn broken_in_all(states: &[Json]) -> Result<Ruling> {
+    let mut broken = 0;
+    for state in states {
+        broken += read_state::<Looked>(state)?.broken;
+    }
+    Ok(Ruling { holds: broken == 0, found: String::new(), broken: Some(broken) })
+}
+
+/// Says that a rule names a column twice.
+fn no_repeats(columns: &[Spanned<String>], kind: &str, problems: &mut Vec<Problem>) {
+    for (at, column) in columns.iter().enumerate() {
+        if columns[..at].contains(column) {
+            let problem = Problem::new(column.span, format!("`{kind}` names `{}` twice", column.value));
+            problems.push(problem.hint("keep one of them"));
+        }
+    }
 }
 
 /// Says that a rule names no columns.

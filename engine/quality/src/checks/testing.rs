@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
-    StringViewArray,
+    StringViewArray, StructArray,
 };
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::array_value_to_string;
 use transload_core::TableName;
 use transload_core::finding::CheckTally;
@@ -14,6 +14,7 @@ use transload_core::finding::CheckTally;
 use crate::check::{Check, Rule};
 use crate::checks::Facts;
 use crate::judge::judge;
+use crate::look::Seen;
 use crate::pass::Pass;
 
 /// The day on which the runs of these tests start, at noon.
@@ -57,6 +58,11 @@ pub(crate) fn texts<const N: usize>(values: [Option<&str>; N]) -> ArrayRef {
 
 pub(crate) fn views<const N: usize>(values: [Option<&str>; N]) -> ArrayRef {
     Arc::new(StringViewArray::from(values.to_vec()))
+}
+
+/// Structs with one number.
+pub(crate) fn structs<const N: usize>(values: [Option<i64>; N]) -> ArrayRef {
+    Arc::new(StructArray::from(vec![(Arc::new(Field::new("n", DataType::Int64, true)), ints(values))]))
 }
 
 fn check(rule: &str) -> Check {
@@ -104,7 +110,7 @@ pub(crate) fn refused(rule: &str, column: ArrayRef) -> String {
     pass(&check(rule), &batch(column)).err().expect("the rule is refused")
 }
 
-fn finding(rule: &str, units: Vec<ArrayRef>) -> transload_core::Finding {
+fn finding(rule: &str, units: Vec<ArrayRef>, seen: Option<Seen>) -> transload_core::Finding {
     let check = check(rule);
     let tally = |column: ArrayRef| -> Vec<CheckTally> {
         let batch = batch(column);
@@ -118,12 +124,19 @@ fn finding(rule: &str, units: Vec<ArrayRef>) -> transload_core::Finding {
         }
         tally.finish()
     };
-    let tallies: Vec<Vec<CheckTally>> = units.into_iter().map(tally).collect();
+    let mut tallies: Vec<Vec<CheckTally>> = units.into_iter().map(tally).collect();
+    tallies.extend(seen.map(|seen| vec![seen.tally(&check)]));
     let text = serde_json::to_string(&tallies).unwrap();
     let tallies: Vec<Vec<CheckTally>> = serde_json::from_str(&text).unwrap();
     let tallies: Vec<&[CheckTally]> = tallies.iter().map(Vec::as_slice).collect();
     let facts = Facts { started_micros: STARTED_MICROS, columns: Vec::new() };
     judge(std::slice::from_ref(&check), &TableName::new("t"), &tallies, &facts).unwrap().remove(0)
+}
+
+/// What a rule comes to for units with these values of `c`, after a second look.
+#[track_caller]
+pub(crate) fn looked(rule: &str, units: Vec<ArrayRef>, seen: Seen) -> transload_core::Finding {
+    finding(rule, units, Some(seen))
 }
 
 /// The values that a second look gets, as text.
@@ -143,12 +156,12 @@ pub(crate) fn kept_keys(rule: &str, column: ArrayRef) -> Vec<String> {
 /// Whether a rule about a table holds for units with these values of `c`, and what was found.
 #[track_caller]
 pub(crate) fn judged(rule: &str, units: Vec<ArrayRef>) -> (bool, String) {
-    let finding = finding(rule, units);
+    let finding = finding(rule, units, None);
     (!finding.is_failed(), finding.found)
 }
 
 /// How many rows break a rule about the order of rows.
 #[track_caller]
 pub(crate) fn broken_in_order(rule: &str, units: Vec<ArrayRef>) -> u64 {
-    finding(rule, units).failed.unwrap()
+    finding(rule, units, None).failed.unwrap()
 }

@@ -8,15 +8,15 @@
 //! **Example.** `unique: [order_id, line_no]`
 //!
 //! **Cost.** A second look: once all rows are staged, the columns are read again at the pin and sorted, on disk where
-//! memory does not suffice. It is the only check that costs a reading of its own.
+//! memory does not suffice.
 
 use serde_json::Value as Json;
 use transload_core::tree::Spanned;
-use transload_core::{LogicalType, Problem, Result, Span};
+use transload_core::{Problem, Result, Span};
 
-use crate::checks::{Definition, Facts, Ruling, Scope, Setting, Work, no_columns, read_state};
+use crate::checks::{Definition, Facts, Ruling, Scope, Setting, Work, broken_in_all, no_columns, no_repeats};
+use crate::look::Look;
 use crate::policy::Policy;
-use crate::values::wrong_type;
 
 settings! {
     /// No two rows have the same values in these columns, taken together.
@@ -47,18 +47,17 @@ impl Definition for Unique {
         Scope::Keys
     }
 
+    fn look(&self) -> Option<Look> {
+        Some(Look::Repeats)
+    }
+
     fn has_shapes(&self) -> bool {
         false
     }
 
     fn validate(&self, place: Span, problems: &mut Vec<Problem>) {
         no_columns(&self.columns, self.kind(), place, problems);
-        for (at, column) in self.columns.iter().enumerate() {
-            if self.columns[..at].contains(column) {
-                let problem = Problem::new(column.span, format!("`unique` names `{}` twice", column.value));
-                problems.push(problem.hint("keep one of them"));
-            }
-        }
+        no_repeats(&self.columns, self.kind(), problems);
     }
 
     fn expected(&self) -> String {
@@ -70,29 +69,19 @@ impl Definition for Unique {
     }
 
     fn work(&self, setting: &Setting<'_>) -> Result<Work, String> {
-        for column in &self.columns {
-            use LogicalType as T;
-            let (_, _, ty) = setting.typed(column)?;
-            if matches!(ty, T::Float(_) | T::Interval | T::Json | T::List(_) | T::Struct(_) | T::Map(..)) {
-                let needs = "numbers (but no floats), text, binary values, dates or timestamps";
-                return Err(wrong_type(self.kind(), column, &ty, needs));
-            }
-        }
+        setting.keys(&self.columns, self.kind())?;
         Ok(Work::Keys)
     }
 
     fn judge(&self, states: &[Json], _: &Facts<'_>) -> Result<Ruling> {
-        let mut repeated = 0u64;
-        for state in states {
-            repeated += read_state::<u64>(state)?;
-        }
-        Ok(Ruling { holds: repeated == 0, found: String::new(), broken: Some(repeated) })
+        broken_in_all(states)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::checks::testing::{floats, ints, kept_keys, refused, texts};
+    use crate::checks::testing::{floats, ints, kept_keys, looked, refused, texts};
+    use crate::look::Seen;
 
     #[test]
     fn keys_without_null_are_kept_for_the_second_look() {
@@ -105,5 +94,13 @@ mod tests {
     #[test]
     fn floats_are_no_keys() {
         assert!(refused(r#"{"unique":["c"]}"#, floats([Some(1.0)])).contains("no floats"));
+    }
+
+    #[test]
+    fn rows_that_repeat_others_break_it() {
+        let rule = r#"{"unique":["c"]}"#;
+        let found = looked(rule, vec![ints([Some(3), Some(3)])], Seen { rows: 2, broken: 1, ..Seen::default() });
+        assert_eq!((found.stops, found.found.as_str()), (true, "1 of 2 rows breaks it (50.00 %)"));
+        assert!(!looked(rule, vec![], Seen::default()).is_failed());
     }
 }
