@@ -286,13 +286,13 @@ fn misfits(policy: &str) -> Bench {
     csv("", &format!(", key: [id], columns: {{ n: {{ cast: int8{policy} }} }}"), MISFITS)
 }
 
-/// The run's receipt says: values that became NULL, values whose row was put aside.
-fn losses(bench: &Bench, outcome: &Outcome) -> [u64; 2] {
+/// The run's receipt says of a column: values that were changed, that became NULL, whose row was put aside.
+fn losses(bench: &Bench, outcome: &Outcome, column: &str) -> [u64; 3] {
     let run = outcome.last_line()["run_id"].as_str().unwrap().to_string();
     let shown = bench.run(&["show", &run, "--format", "json"]).expect(0).last_line();
     let losses = shown["run"]["receipts"][0]["losses"].as_array().unwrap().clone();
-    let loss = losses.iter().find(|l| l["column"] == "n").unwrap();
-    ["nulled", "quarantined"].map(|name| loss[name].as_u64().unwrap())
+    let loss = losses.iter().find(|l| l["column"] == column).unwrap();
+    ["changed", "nulled", "quarantined"].map(|name| loss[name].as_u64().unwrap())
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn misfits_that_become_null_are_counted() {
     let bench = misfits(", on_misfit: null_counted");
     let outcome = bench.run(&["run", "p.yaml"]).expect(0);
     assert_eq!(counts(&outcome), [5, 5, 0, 0]);
-    assert_eq!(losses(&bench, &outcome), [2, 0]);
+    assert_eq!(losses(&bench, &outcome, "n"), [0, 2, 0]);
 }
 
 #[test]
@@ -366,13 +366,30 @@ fn misfits_that_are_put_aside_keep_their_value_and_a_reason() {
     let bench = misfits(", on_misfit: quarantine");
     let outcome = bench.run(&["run", "p.yaml"]).expect(0);
     assert_eq!(counts(&outcome), [5, 3, 2, 0]);
-    assert_eq!(losses(&bench, &outcome), [0, 2]);
+    assert_eq!(losses(&bench, &outcome, "n"), [0, 0, 2]);
     let found: Vec<Value> = quarantine(&bench)
         .iter()
         .map(|r| json!([r["id"], r["n"], r["_rules"][0]["code"], r["_rules"][0]["reason"]]))
         .collect();
     let expected = [("2", "much"), ("3", "300")];
     assert_eq!(found, expected.map(|(id, n)| json!([id, n, "C001", "n does not fit int8"])));
+}
+
+#[test]
+fn what_casts_lose_is_counted_for_rows_that_are_written() {
+    const ROWS: &str = "id,n,f,day\n1,10,0.1,2024-01-01\n2,much,16777217,2024-01-02\n3,much,16777217,never\n\
+                        4,much,16777217,2024-01-04\n5,12,0.5,2024-01-05\n";
+    let columns = "n: { cast: int8, on_misfit: null_counted }, f: { cast: float32 }, \
+                   day: { cast: date, on_misfit: quarantine }";
+    let bench = csv("", &format!(", columns: {{ {columns} }}, filter: 'id <> 4'"), ROWS);
+    let outcome = bench.run(&["run", "p.yaml"]).expect(0);
+    assert_eq!(counts(&outcome), [5, 3, 1, 1]);
+    let found = ["f", "n", "day"].map(|column| losses(&bench, &outcome, column));
+    assert_eq!(found, [[1, 0, 0], [0, 1, 0], [0, 0, 1]]);
+
+    let bench = csv("", ", columns: { f: { cast: float32 } }", "f\n0.1\n16777217\n");
+    let outcome = bench.run(&["run", "p.yaml"]).expect(0);
+    assert_eq!(losses(&bench, &outcome, "f"), [1, 0, 0]);
 }
 
 /// As `docs/pipelines.md` says where masks are described.

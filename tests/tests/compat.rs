@@ -269,6 +269,26 @@ print_digests({"t": pa.table({
 }
 
 #[test]
+fn dates_in_milliseconds_are_days_for_checks_and_beside_other_dates() {
+    let bench = Bench::new();
+    let source = computed(
+        &bench,
+        r#"
+days = pa.table({"id": [1, 2, 3], "day": [dt.date(2024, 1, 1), dt.date(1969, 12, 31), None]})
+wide = days.set_column(1, "day", days["day"].cast(pa.date64()))
+pq.write_table(wide, file_of("wide"))
+pq.write_table(days, file_of("both", "1.parquet"))
+pq.write_table(wide, file_of("both", "2.parquet"))
+print_digests({"wide": wide, "both": pa.concat_tables([days, days])})
+"#,
+    );
+    let check = "checks: [{ not_in_future: { columns: [day] } }]";
+    let tables = format!("[{{ from: wide, {check} }}, {{ from: both, {check} }}]");
+    assert_eq!(loaded(&bench, PARQUET, &tables), source);
+    python(&bench, "assert {written(t).schema.field('day').type for t in ('wide', 'both')} == {pa.date32()}");
+}
+
+#[test]
 fn a_file_is_a_table() {
     let bench = Bench::new();
     let source = computed(

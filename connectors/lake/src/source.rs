@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::table_schema::TableSchema;
 use futures::{StreamExt, TryStreamExt};
 use transload_core::connector::{DECLARED_TYPE, Source, Transform};
 use transload_core::store::Store;
+use transload_core::types::has_wide_dates;
 use transload_core::{Error, LogicalType, Pin, Result, Split, TableName};
 
 use crate::csv::{self, CsvFile};
@@ -157,7 +158,7 @@ fn folder_columns(found: &Found) -> Result<FolderColumns> {
             }
         }
         let ty = csv::guess(values.into_iter());
-        let field = Field::new(name, arrow::datatypes::DataType::Utf8View, true)
+        let field = Field::new(name, DataType::Utf8View, true)
             .with_metadata([(DECLARED_TYPE.to_string(), ty.to_string())].into());
         out.fields.push(Arc::new(field));
         out.types.push(LogicalType::Text);
@@ -207,10 +208,15 @@ fn union(files: &[ParquetFile], folders: &FolderColumns) -> Result<SchemaRef> {
                 continue;
             }
             let nullable = seen.is_nullable() || field.is_nullable();
+            let wide_dates = has_wide_dates(seen.data_type()) || has_wide_dates(field.data_type());
             let wider = LogicalType::of(seen).zip(LogicalType::of(&field)).and_then(|(a, b)| a.supertype(&b));
             match wider {
-                Some(ty) => fields[at] = read_as(&ty.to_field(field.name(), nullable)),
-                None => {
+                // What of a date in milliseconds is no date, its cast must see.
+                Some(LogicalType::Date) if wide_dates => {
+                    fields[at] = Arc::new(Field::new(field.name(), DataType::Date64, nullable));
+                }
+                Some(ty) if !wide_dates => fields[at] = read_as(&ty.to_field(field.name(), nullable)),
+                _ => {
                     return Err(Error::config(format!(
                         "column `{}` is {} here and {} in another file of the table",
                         field.name(),

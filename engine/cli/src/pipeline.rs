@@ -292,7 +292,9 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
 
 /// The rulebook that a plan carries.
 pub(crate) fn planned_rulebook(plan: &Plan) -> Result<Rulebook> {
-    Rulebook::read(&plan.rulebook).map_err(|_| Error::config("the plan's rulebook cannot be read"))
+    Rulebook::read(&plan.rulebook).map_err(|_| {
+        Error::config("the plan's rulebook cannot be read").hint("another version made it: make a new plan")
+    })
 }
 
 /// The rulebook of who names none.

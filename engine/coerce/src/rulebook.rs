@@ -159,7 +159,8 @@ fn name_of(loss: Loss) -> &'static str {
 fn best_possible(from: &str, to: &str) -> Option<Loss> {
     let simple = |name: &str| name.parse::<LogicalType>().ok();
     match (from, to) {
-        ("decimal", "decimal" | "float32" | "float64") | ("float32" | "float64", "decimal") => Some(Loss::Lossy),
+        ("text" | "decimal", "float32" | "float64") => Some(Loss::Lossy),
+        ("decimal" | "float32" | "float64", "decimal") => Some(Loss::Lossy),
         ("timestamp", "timestamp" | "date") | ("time", "time") => Some(Loss::Lossy),
         ("text", "binary" | "text") | (_, "text") if from != "binary" => None,
         ("text", _) | ("binary", _) | ("decimal", _) => Some(Loss::Checked),

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryArray, FixedSizeBinaryBuilder,
+    StringArray,
+};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::nullif;
-use arrow::datatypes::{Float32Type, Float64Type};
+use arrow::datatypes::{DataType, Float64Type};
+use transload_core::number::{FloatFit, float_fit};
 use transload_core::types::Unit;
 use transload_core::{LogicalType, Result};
 
@@ -24,22 +29,30 @@ pub(crate) fn parse(texts: &StringArray, to: &LogicalType) -> Result<Option<Arra
     };
     let array: ArrayRef = Arc::new(texts.clone());
     let values = convert(&array, &to.to_arrow())?;
-    let lost: BooleanArray = (0..texts.len())
-        .map(|i| Some(texts.is_valid(i) && (loses(texts.value(i), to) || became_infinite(texts.value(i), &values, i))))
-        .collect();
+    let lost: BooleanArray = (0..texts.len()).map(|i| Some(texts.is_valid(i) && loses(texts.value(i), to))).collect();
     Ok(Some(if lost.true_count() == 0 { values } else { nullif(&values, &lost)? }))
 }
 
-/// A number too large for a float reads as infinity, which nobody wrote.
-fn became_infinite(text: &str, values: &ArrayRef, row: usize) -> bool {
-    let infinite = if let Some(v) = values.as_primitive_opt::<Float64Type>() {
-        v.is_valid(row) && v.value(row).is_infinite()
-    } else if let Some(v) = values.as_primitive_opt::<Float32Type>() {
-        v.is_valid(row) && v.value(row).is_infinite()
-    } else {
-        false
-    };
-    infinite && !text.to_ascii_lowercase().contains("inf")
+/// Reads every text as a float of 32 or 64 `bits`; NULL where that cannot be done. Beside it, which of the floats are not
+/// the number that was written.
+pub(crate) fn floats(texts: &StringArray, bits: u8) -> Result<(ArrayRef, BooleanBuffer)> {
+    let array: ArrayRef = Arc::new(texts.clone());
+    let values = convert(&array, &LogicalType::Float(bits).to_arrow())?;
+    let wide = convert(&values, &DataType::Float64)?;
+    let wide = wide.as_primitive::<Float64Type>();
+    let mut rounded = BooleanBufferBuilder::new(texts.len());
+    let mut lost = BooleanBufferBuilder::new(texts.len());
+    for (row, text) in texts.iter().enumerate() {
+        let fit = match text {
+            Some(text) if wide.is_valid(row) => float_fit(text, wide.value(row), bits),
+            _ => FloatFit::Kept,
+        };
+        rounded.append(fit == FloatFit::Rounded);
+        lost.append(fit == FloatFit::Lost);
+    }
+    let lost = BooleanArray::new(lost.finish(), None);
+    let values = if lost.true_count() == 0 { values } else { nullif(&values, &lost)? };
+    Ok((values, rounded.finish()))
 }
 
 fn too_many_digits(text: &str, to: &LogicalType) -> bool {
@@ -56,7 +69,7 @@ fn not_a_plain_date(text: &str, _: &LogicalType) -> bool {
 
 fn not_a_plain_time(text: &str, to: &LogicalType) -> bool {
     let LogicalType::Time(unit) = to else { return false };
-    !text.contains(':') || finer_than(text, *unit)
+    !text.contains(':') || finer_than(text, *unit) || has_leap_second(text)
 }
 
 fn cuts_a_timestamp(text: &str, to: &LogicalType) -> bool {
@@ -65,7 +78,13 @@ fn cuts_a_timestamp(text: &str, to: &LogicalType) -> bool {
     let has_zone = time
         .char_indices()
         .any(|(i, c)| matches!(c, 'Z' | 'z' | '+' | '-') || (c.is_alphabetic() && !(i == 0 && matches!(c, 'T' | 't'))));
-    finer_than(text, *unit) || (zone.is_none() && has_zone)
+    finer_than(text, *unit) || (zone.is_none() && has_zone) || has_leap_second(text.get(11..).unwrap_or(""))
+}
+
+/// A second 60 (`10:30:60`, `103060`) would become the first one of the next minute, or of no minute at all.
+fn has_leap_second(time: &str) -> bool {
+    let compact = |t: &[u8; 6]| t.iter().all(u8::is_ascii_digit) && t.ends_with(b"60");
+    time.contains(":60") || time.as_bytes().first_chunk().is_some_and(compact)
 }
 
 /// Whether the text gives more digits of a second than `unit` holds.

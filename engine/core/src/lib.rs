@@ -19,6 +19,7 @@ pub mod finding;
 pub mod journal;
 pub mod memory;
 pub mod name;
+pub mod number;
 pub mod secret;
 pub mod store;
 pub mod tree;

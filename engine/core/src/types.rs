@@ -209,12 +209,10 @@ impl LogicalType {
     }
 
     /// Gives `field` the layout [`to_arrow`](Self::to_arrow) names where its own would confuse a
-    /// writer or a reader (dictionaries, run ends, large offsets); text and binary views stay.
+    /// writer or a reader (dictionaries, run ends, large offsets, dates in milliseconds); text and binary views stay.
     pub fn plain_layout(field: &FieldRef) -> Option<FieldRef> {
-        let keep = matches!(
-            field.data_type(),
-            DataType::Utf8View | DataType::BinaryView | DataType::FixedSizeBinary(_) | DataType::Date64
-        );
+        let keep =
+            matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView | DataType::FixedSizeBinary(_));
         let logical = Self::of(field)?;
         if keep || *field.data_type() == logical.to_arrow() {
             return Some(Arc::clone(field));
@@ -296,6 +294,21 @@ impl LogicalType {
             Self::Struct(_) => "struct",
             Self::Map(..) => "map",
         }
+    }
+}
+
+/// Whether a layout holds dates as milliseconds (Date64), which may have a time of day that is no part of a date.
+pub fn has_wide_dates(layout: &DataType) -> bool {
+    match layout {
+        DataType::Date64 => true,
+        DataType::Dictionary(_, values) => has_wide_dates(values),
+        DataType::RunEndEncoded(_, part)
+        | DataType::List(part)
+        | DataType::LargeList(part)
+        | DataType::FixedSizeList(part, _)
+        | DataType::Map(part, _) => has_wide_dates(part.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|f| has_wide_dates(f.data_type())),
+        _ => false,
     }
 }
 
@@ -569,6 +582,24 @@ mod tests {
             let ty: LogicalType = text.parse().unwrap();
             assert_eq!(ty.to_string(), text);
             assert_eq!(LogicalType::of(&ty.to_field("c", true)), Some(ty), "{text} through Arrow");
+        }
+    }
+
+    #[test]
+    fn dates_have_one_layout() {
+        let plain = |layout: DataType| {
+            let field = LogicalType::plain_layout(&Arc::new(Field::new("c", layout, true))).unwrap();
+            field.data_type().clone()
+        };
+        assert_eq!(plain(DataType::Date32), DataType::Date32);
+        assert_eq!(plain(DataType::Date64), DataType::Date32);
+        let list = |item: DataType| DataType::List(Arc::new(Field::new("item", item, true)));
+        assert_eq!(plain(list(DataType::Date64)), list(DataType::Date32));
+
+        let keyed = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Date64));
+        let inside = DataType::Struct(vec![Field::new("a", list(keyed), true)].into());
+        for (layout, wide) in [(DataType::Date64, true), (inside, true), (list(DataType::Date32), false)] {
+            assert_eq!(has_wide_dates(&layout), wide, "{layout}");
         }
     }
 

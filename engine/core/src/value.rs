@@ -134,9 +134,9 @@ pub struct Loss {
     pub from: String,
     /// Target type.
     pub to: String,
-    /// Values that were changed (rounded, cut) as the rulebook allows.
+    /// Values of written rows that were changed (rounded, cut) as the rulebook allows.
     pub changed: u64,
-    /// Values that did not fit and became NULL.
+    /// Values of written rows that did not fit and became NULL.
     pub nulled: u64,
     /// Values that did not fit and sent their row to quarantine.
     pub quarantined: u64,

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use transload_core::Span;
+use transload_core::types::has_wide_dates;
 
 use crate::sql::{check_expression, context};
 
@@ -103,6 +104,10 @@ impl Expressions {
     /// Type and nullability of its values.
     pub(crate) fn field(&self, name: &str, expr: &Expr) -> Result<Field, String> {
         let (_, field) = expr.to_field(&self.schema).map_err(|e| sentence(&e))?;
+        if has_wide_dates(field.data_type()) {
+            let ty = field.data_type();
+            return Err(format!("the expression gives {ty}, whose dates may hold a time of day: cast it to date"));
+        }
         let ty = if *field.data_type() == DataType::Null { DataType::Utf8 } else { field.data_type().clone() };
         Ok(Field::new(name, ty, field.is_nullable()))
     }
@@ -111,5 +116,21 @@ impl Expressions {
         create_physical_expr(expr, &self.schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
             .and_then(crate::checked::checked)
             .map_err(|e| sentence(&e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Schema;
+
+    use super::*;
+
+    #[test]
+    fn dates_in_milliseconds_are_not_made() {
+        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Date32, true)]));
+        let expressions = Expressions::new(&schema).unwrap();
+        let field = |sql: &str| expressions.field("b", &expressions.logical(sql).unwrap());
+        assert_eq!(field("a").unwrap().data_type(), &DataType::Date32);
+        assert!(field("arrow_cast(a, 'Date64')").unwrap_err().contains("may hold a time of day"));
     }
 }

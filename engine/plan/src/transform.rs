@@ -97,8 +97,8 @@ enum Output {
     Metadata(MetadataColumn),
 }
 
-/// For columns with values that do not fit, which rows they are in.
-type Misfits = Vec<(usize, BooleanBuffer)>;
+/// For columns with values that do not fit, or were changed, which rows they are in.
+type Marks = Vec<(usize, BooleanBuffer)>;
 
 /// Why rows of a batch are put aside.
 struct Reasons<'a> {
@@ -191,7 +191,9 @@ impl Transform {
                 Some(p) => {
                     let cast = Cast::new(rulebook, &p.from, &p.to)
                         .ok_or_else(|| Error::internal("the rulebook of the plan refuses a cast of the plan"))?;
-                    Some((cast, p.on_misfit, true))
+                    // What does not fit an exact cast are dates with a time of day, which no policy expects.
+                    let policy = if p.loss == Loss::Exact { OnMisfit::Error } else { p.on_misfit };
+                    Some((cast, policy, true))
                 }
                 None if LogicalType::plain_layout(field).as_ref() != Some(field)
                     && LogicalType::plain_layout(field).is_some_and(|f| f.data_type() != field.data_type()) =>
@@ -428,10 +430,11 @@ impl Transform {
     pub fn apply(&self, batch: &RecordBatch, place: Place, tally: &mut Tally) -> Result<Transformed> {
         let rows = batch.num_rows();
         let mut losses: BTreeMap<usize, LossCount> = BTreeMap::new();
-        let (columns, misfits) = self.cast(batch, &mut losses)?;
+        let (columns, misfits, changed) = self.cast(batch)?;
         let fault =
             self.fault.and_then(|i| self.positions[i]).map(|at| batch.column(at)).filter(|c| c.null_count() < rows);
         if self.filter.is_none() && self.checks.is_none() && misfits.is_empty() && fault.is_none() {
+            self.count_losses(&mut losses, &misfits, &changed, &BooleanBuffer::new_set(rows));
             let cursor = self.highest(&columns)?;
             let rows = self.output_batch(&columns, rows, None)?;
             return Ok(Transformed {
@@ -460,8 +463,9 @@ impl Transform {
             if count == 0 {
                 continue;
             }
-            match self.casts[*column].cast.as_ref().map(|(_, policy, _)| *policy) {
-                Some(OnMisfit::NullCounted) => self.loss(&mut losses, *column).nulled += count,
+            match self.policy(*column) {
+                // Counted when it is known which rows are written.
+                Some(OnMisfit::NullCounted) => {}
                 Some(OnMisfit::Quarantine) => {
                     self.loss(&mut losses, *column).quarantined += count;
                     aside = &aside | &bad;
@@ -479,6 +483,7 @@ impl Transform {
             aside = &aside | &found.rows(&seen);
         }
         let keep = BooleanArray::new(&passed & &!&aside, None);
+        self.count_losses(&mut losses, &misfits, &changed, keep.values());
         let found = checked.as_ref().and_then(|(_, found)| found.as_ref());
         let quarantined =
             self.put_aside(batch, &aside, &Reasons { misfits: &misfits, fault, found, seen: &seen }, place)?;
@@ -506,10 +511,10 @@ impl Transform {
         Ok(Transformed { rows, filtered, aside: put_aside, quarantined, losses, cursor })
     }
 
-    /// Casts the columns that are needed, and finds the values that do not fit.
-    fn cast(&self, batch: &RecordBatch, losses: &mut BTreeMap<usize, LossCount>) -> Result<(Vec<ArrayRef>, Misfits)> {
+    /// Casts the columns that are needed, and finds the values that do not fit and those that were changed.
+    fn cast(&self, batch: &RecordBatch) -> Result<(Vec<ArrayRef>, Marks, Marks)> {
         let rows = batch.num_rows();
-        let mut misfits = Misfits::new();
+        let (mut misfits, mut changed) = (Marks::new(), Marks::new());
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
         for (i, cast) in self.casts.iter().enumerate() {
             let Some(at) = self.positions[i] else {
@@ -523,18 +528,47 @@ impl Transform {
             match &cast.cast {
                 Some((cast, _, counts)) if cast.from() == cast.to() || self.casts[i].needed => {
                     let done = cast.apply(array).map_err(|e| e.with("column", self.source.field(i).name()))?;
-                    if let Some(bad) = done.misfits {
+                    // Whole rows are read for quarantine; what nothing reads of them may be as it is.
+                    if let Some(bad) = done.misfits.filter(|_| self.casts[i].needed) {
                         misfits.push((i, bad));
                     }
-                    if done.changed > 0 && *counts {
-                        self.loss(losses, i).changed += done.changed;
+                    if let Some(bits) = done.changed.filter(|_| *counts) {
+                        changed.push((i, bits));
                     }
                     columns.push(done.array);
                 }
                 _ => columns.push(Arc::clone(array)),
             }
         }
-        Ok((columns, misfits))
+        Ok((columns, misfits, changed))
+    }
+
+    /// Counts what the casts lost of the values of rows that are `written`.
+    fn count_losses(
+        &self,
+        losses: &mut BTreeMap<usize, LossCount>,
+        misfits: &[(usize, BooleanBuffer)],
+        changed: &[(usize, BooleanBuffer)],
+        written: &BooleanBuffer,
+    ) {
+        let count = |bits: &BooleanBuffer| (bits & written).count_set_bits() as u64;
+        for (column, bits) in changed {
+            match count(bits) {
+                0 => {}
+                changed => self.loss(losses, *column).changed += changed,
+            }
+        }
+        for (column, bits) in misfits {
+            match (self.policy(*column), count(bits)) {
+                (Some(OnMisfit::NullCounted), nulled) if nulled > 0 => self.loss(losses, *column).nulled += nulled,
+                _ => {}
+            }
+        }
+    }
+
+    /// What happens to values of a column that do not fit.
+    fn policy(&self, column: usize) -> Option<OnMisfit> {
+        self.casts[column].cast.as_ref().map(|(_, policy, _)| *policy)
     }
 
     /// Looks at the rows that are `seen`: what checks see of them, and which of them are to be put aside.
@@ -601,14 +635,19 @@ impl Transform {
     }
 
     fn misfit(&self, column: usize, count: u64, first: u64) -> Error {
-        let to = self.casts[column].cast.as_ref().map(|(c, _, _)| c.to().to_string()).unwrap_or_default();
+        let cast = self.casts[column].cast.as_ref().map(|(cast, _, _)| cast);
+        let to = cast.map(|c| c.to().to_string()).unwrap_or_default();
+        let hint = match cast.map(Cast::loss) {
+            Some(Loss::Exact) => "repair the source: its dates hold a time of day, which would be cut",
+            _ => "repair the source, or set `on_misfit: quarantine` (or null_counted, text, widen) for this column",
+        };
         let (values, do_not) = if count == 1 { ("value", "does") } else { ("values", "do") };
         Error::new(
             ErrorKind::Quality,
             format!("{count} {values} in one batch {do_not} not fit {to}; the first is in row {first} of its split"),
         )
         .with("column", self.source.field(column).name())
-        .hint("repair the source, or set `on_misfit: quarantine` (or null_counted, text, widen) for this column")
+        .hint(hint)
     }
 
     fn put_aside(

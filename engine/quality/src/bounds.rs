@@ -184,7 +184,7 @@ impl Exact {
         // A library reads more forms than a person means.
         let dated = text.len() >= 10 && text.as_bytes()[4] == b'-';
         let plain = match field.data_type() {
-            DataType::Date32 | DataType::Date64 => dated && text.len() == 10,
+            DataType::Date32 => dated && text.len() == 10,
             DataType::Timestamp(..) => dated,
             _ => text.contains(':'),
         };

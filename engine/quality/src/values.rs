@@ -115,10 +115,6 @@ macro_rules! for_exact_type {
                 type $T = t::Date32Type;
                 $body
             }
-            t::DataType::Date64 => {
-                type $T = t::Date64Type;
-                $body
-            }
             t::DataType::Time32(t::TimeUnit::Second) => {
                 type $T = t::Time32SecondType;
                 $body

@@ -37,13 +37,13 @@ pub(crate) fn found_type(column: &ColumnPlan, field: &Field, rulebook: &Rulebook
 /// A column's values as they are compared.
 ///
 /// # Errors
-/// [`Config`](transload_core::ErrorKind::Config) if one is not of the declared type: as NULL it could match.
+/// [`Config`](transload_core::ErrorKind::Config) if one is not of the declared type: as NULL, or rounded, it could match.
 pub(crate) fn read(array: &ArrayRef, cast: Option<&Cast>, column: &str) -> Result<ArrayRef> {
     let Some(cast) = cast else { return Ok(Arc::clone(array)) };
     let done = cast.apply(array)?;
-    match done.misfits {
-        None => Ok(done.array),
-        Some(_) => {
+    match (done.misfits, done.changed) {
+        (None, None) => Ok(done.array),
+        _ => {
             let message = format!("a value of the target is not of type {}, as its column is declared", cast.to());
             Err(Error::config(message).with("column", column))
         }

@@ -1,10 +1,12 @@
 //! Guessing a column's type from some of its values.
 
 use transload_core::LogicalType;
+use transload_core::number::{FloatFit, float_fit};
 use transload_core::types::Unit;
 
 /// The narrowest of int64, float64, bool, date, timestamp(us) and text that fits all values. Numbers with
-/// leading zeros are text: they are codes, and would not come back as they were.
+/// leading zeros are text: they are codes, and would not come back as they were. So are numbers that a float would change:
+/// how many digits a decimal needs, a sample cannot tell.
 pub(crate) fn guess<'a>(values: impl Iterator<Item = &'a str> + Clone) -> LogicalType {
     if values.clone().next().is_none() {
         return LogicalType::Text;
@@ -35,10 +37,11 @@ fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let code = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
     let plain = digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'-' | b'+'));
-    !code && plain && text.parse::<f64>().is_ok_and(f64::is_finite) && !is_long_int(digits)
+    let kept = |float: f64| float_fit(text, float, 64) == FloatFit::Kept;
+    !code && plain && !is_long_int(digits) && text.parse::<f64>().is_ok_and(kept)
 }
 
-/// A float would round these.
+/// A float would round others of their kind.
 fn is_long_int(digits: &str) -> bool {
     digits.len() > 15 && digits.bytes().all(|b| b.is_ascii_digit())
 }
@@ -50,7 +53,8 @@ fn is_date(text: &str) -> bool {
 fn is_timestamp(text: &str) -> bool {
     let ok = |format| chrono::NaiveDateTime::parse_from_str(text, format).is_ok();
     let short = text.split_once('.').is_none_or(|(_, f)| f.len() <= 6);
-    short && (ok("%Y-%m-%dT%H:%M:%S%.f") || ok("%Y-%m-%d %H:%M:%S%.f"))
+    let leap = text.contains(":60");
+    short && !leap && (ok("%Y-%m-%dT%H:%M:%S%.f") || ok("%Y-%m-%d %H:%M:%S%.f"))
 }
 
 #[cfg(test)]
@@ -64,9 +68,14 @@ mod tests {
         assert_eq!(g(&["1", "02134"]), "text");
         assert_eq!(g(&["1", "2.5", "-1e3"]), "float64");
         assert_eq!(g(&["1", "99999999999999999999"]), "text");
+        assert_eq!(g(&["0.30000000000000004", "5e-324", "1e23"]), "float64");
+        assert_eq!(g(&["0.5", "0.12345678901234567890"]), "text");
+        assert_eq!(g(&["1", "1e400"]), "text");
+        assert_eq!(g(&["1", "1e-400"]), "text");
         assert_eq!(g(&["true", "FALSE"]), "bool");
         assert_eq!(g(&["2024-01-01", "2024-02-29"]), "date");
         assert_eq!(g(&["2024-01-01 10:00:00", "2024-01-01T10:00:00.123"]), "timestamp(us)");
+        assert_eq!(g(&["2016-12-31 23:59:59", "2016-12-31 23:59:60"]), "text");
         assert_eq!(g(&["nan", "1"]), "text");
         assert_eq!(g(&[]), "text");
     }

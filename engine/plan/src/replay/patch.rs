@@ -97,7 +97,7 @@ impl Patch {
     ///
     /// # Errors
     /// [`Config`](transload_core::ErrorKind::Config) with the line of the file, if a text cannot be read as its column's
-    /// type by the rulebook, or takes a value away where there must be one.
+    /// type by the rulebook without a change, or takes a value away where there must be one.
     pub(super) fn values(&self, schema: &Schema, rulebook: &Rulebook) -> Result<Values> {
         let mut columns = Vec::new();
         for (number, field) in schema.fields().iter().enumerate() {
@@ -122,7 +122,8 @@ impl Patch {
                         at(&self.file, first.line, message).hint("repair the source instead")
                     })?;
                     let done = cast.apply(&texts)?;
-                    if let Some((_, row, _)) = done.misfits.and_then(|bad| given.get(bad.set_indices().next()?)) {
+                    let bad = done.misfits.or(done.changed);
+                    if let Some((_, row, _)) = bad.and_then(|bad| given.get(bad.set_indices().next()?)) {
                         return Err(at(&self.file, row.line, format!("the text for `{name}` cannot be read as {ty}")));
                     }
                     done.array
