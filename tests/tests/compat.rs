@@ -248,6 +248,45 @@ duckdb.sql("copy (from sales) to 'lake/sales' (format parquet, partition_by (sho
 }
 
 #[test]
+fn timestamps_of_every_age_are_read_right() {
+    let bench = Bench::new();
+    let source = computed(
+        &bench,
+        r#"
+# From the year 1 to the value that stands for ever in many a warehouse.
+ages = pa.array([0, 253402300799999999, -62135596800000000, -1, None], pa.timestamp("us"))
+ages = pa.table({"id": range(5), "at": ages, "all": pa.array([[a] for a in ages.to_pylist()], pa.list_(pa.timestamp("us")))})
+fine = pa.table({"id": range(3), "at": pa.array([1, -1, None], pa.timestamp("ns"))})
+near = ages.slice(0, 1)
+old = {"use_deprecated_int96_timestamps": True, "store_schema": False}
+pq.write_table(ages, file_of("ages"), row_group_size=2, **old)
+pq.write_table(fine, file_of("fine"), **old)
+pq.write_table(near, file_of("grown", "1.parquet"), **old)
+pq.write_table(ages, file_of("grown", "2.parquet"), **old)
+pq.write_table(near.select(["id", "at"]), file_of("modern", "1.parquet"), **old)
+pq.write_table(ages.select(["id", "at"]), file_of("modern", "2.parquet"))
+pq.write_table(fine, file_of("apart", "1.parquet", "apart"))
+pq.write_table(ages.select(["id", "at"]), file_of("apart", "2.parquet", "apart"))
+both = pa.concat_tables([near, ages])
+print_digests({"ages": ages, "fine": fine, "grown": both, "modern": both.select(["id", "at"])})
+"#,
+    );
+    assert_eq!(loaded(&bench, PARQUET, "[{ from: '*' }]"), source);
+    python(
+        &bench,
+        r#"
+types = {name: written(name).schema.field("at").type for name in ("ages", "fine", "grown", "modern")}
+micros = pa.timestamp("us")
+assert types == {"ages": micros, "fine": pa.timestamp("ns"), "grown": micros, "modern": micros}, types
+"#,
+    );
+    // No unit holds every value of both files, and the value is nobody's business.
+    write_pipeline(&bench, "{ lake: { url: apart } }", "[{ from: apart }]");
+    let refused = bench.run(&["run", "p.yaml"]).expect(3).says("apart/2.parquet").says("common type");
+    assert!(!refused.stderr.contains("253402300799"), "{}", refused.stderr);
+}
+
+#[test]
 fn files_that_grew_apart_are_one_table() {
     let bench = Bench::new();
     let source = computed(

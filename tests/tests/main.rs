@@ -17,6 +17,7 @@ mod exit_codes;
 mod faults;
 mod harness;
 mod house;
+mod lake;
 mod metrics;
 mod profile;
 mod quality;

@@ -1,7 +1,8 @@
 //! Publishing staged files, all at once.
 //!
-//! The files are first moved to their places, where readers that go by the manifest do not see them yet; then
-//! the manifest is created, which is the commit; then what it replaced is removed.
+//! A note of the files is written, and they are moved to their places, where readers that go by the manifest do not
+//! see them yet; then the manifest is created, which is the commit; then what it replaced is removed. Only files that
+//! a manifest or a note of this table names are ever removed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -10,16 +11,16 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
+use object_store::ObjectMeta;
 use object_store::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 use transload_core::connector::{Expected, Sink, TableState, WriteMode, WriteSpec};
 use transload_core::store::{Lock, Store};
-use transload_core::{
-    Committed, Error, LogicalType, Pin, PinnedFile, Resolve, Result, RunId, Staged, TableName, fault,
-};
+use transload_core::{Committed, Error, LogicalType, Pin, PinnedFile, Resolve, Result, Staged, TableName, fault};
 
-use crate::listing::{below, is_hidden, pinned};
+use crate::listing::{below, is_hidden, lock_of, overlapping, pinned};
 use crate::manifest::{Column, DataFile, FOLDER, Manifest};
+use crate::moves::{self, Moves};
 use crate::options::ParquetSettings;
 use crate::stage::{StagedFile, Stager, write_empty};
 
@@ -65,10 +66,6 @@ impl LakeSink {
         Store::open_as(self.url.expose_secret(), &self.shown, create, self.resolver.as_ref())
     }
 
-    fn lock(&self) -> Path {
-        self.root.clone().join(FOLDER).join("lock")
-    }
-
     fn staging(&self) -> Path {
         self.root.clone().join(FOLDER).join("staging").join(self.spec.commit.as_str())
     }
@@ -97,28 +94,55 @@ impl LakeSink {
         store.remove_all(&self.staging()).await
     }
 
-    /// Removes what a commit that died has moved and not published, and refuses files that transload did not write:
-    /// they could not be replaced or left in place safely.
+    /// Removes what commits that died have moved and not published, by their notes: whatever else is there is not theirs.
     async fn clear_the_way(&self, store: &Store, base: Option<&Manifest>) -> Result<()> {
-        let listed: HashSet<&str> = base.iter().flat_map(|m| &m.files).map(|f| f.path.as_str()).collect();
-        let own = format!("part-{}-", self.spec.commit);
-        let prefix = format!("{}/", self.root);
-        for file in store.list(&self.root).await? {
-            let path = file.location.as_ref().strip_prefix(&prefix).unwrap_or_default();
-            let name = file.location.filename().unwrap_or_default();
-            if is_hidden(&file.location, &self.root) || listed.contains(path) || name.starts_with(&own) {
-                continue;
-            }
-            let ours = name.strip_prefix("part-").and_then(|rest| RunId::parse(rest.get(..25)?)).is_some();
-            if ours {
-                store.remove_and_prune(&file.location).await?;
-            } else if base.is_none() {
-                return Err(Error::config("the target folder holds files that transload did not write")
-                    .with("path", file.location.to_string())
-                    .hint("use another `to`, or empty the folder"));
+        let own = moves::path(&self.root, &self.spec.commit);
+        for (note, moves) in Moves::all(store, &self.root).await? {
+            if note != own {
+                self.remove_moved(store, &moves, base).await?;
+                store.remove(&note).await?;
             }
         }
         Ok(())
+    }
+
+    /// Removes the files of a note that `newest` does not name.
+    async fn remove_moved(&self, store: &Store, moves: &Moves, newest: Option<&Manifest>) -> Result<()> {
+        let published: HashSet<&str> = newest.iter().flat_map(|m| &m.files).map(|f| f.path.as_str()).collect();
+        for path in moves.files.iter().filter(|path| !published.contains(path.as_str())) {
+            store.remove_and_prune(&below(&self.root, path)?).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to begin a table in the folder of another one, around another one, or among files that transload did not
+    /// write: they could not be replaced or left in place safely.
+    async fn is_free(&self, store: &Store) -> Result<()> {
+        let there = store.list(&self.root).await?;
+        self.stands_alone(store, &there).await?;
+        let own = Moves::read(store, &moves::path(&self.root, &self.spec.commit)).await?;
+        let own: HashSet<Path> =
+            own.iter().flat_map(|moves| &moves.files).map(|path| below(&self.root, path)).collect::<Result<_>>()?;
+        match there.iter().find(|file| !is_hidden(&file.location, &self.root) && !own.contains(&file.location)) {
+            Some(file) => Err(Error::config("the target folder holds files that transload did not write")
+                .with("path", file.location.to_string())
+                .hint("use another `to`, or empty the folder")),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a table whose folder would be in that of another table, or the other way round. `there` is everything
+    /// below its folder.
+    async fn stands_alone(&self, store: &Store, there: &[ObjectMeta]) -> Result<()> {
+        let Some(other) = overlapping(store, &self.root, there).await? else { return Ok(()) };
+        let (inner, outer) = if self.root.prefix_matches(&other) { (&self.root, &other) } else { (&other, &self.root) };
+        let place = |path: &Path| if path.is_root() { "the url itself".to_string() } else { format!("`{path}`") };
+        Err(Error::config(format!("a table in {} would lie inside a table in {}", place(inner), place(outer)))
+            .with("table", self.table.as_str())
+            .hint(format!(
+                "use another `to`; if there is no table in {} any more, remove its folder `{FOLDER}`",
+                place(&other)
+            )))
     }
 
     /// The result of this commit when an earlier call did it, whatever was committed since.
@@ -179,7 +203,11 @@ impl LakeSink {
 impl Sink for LakeSink {
     async fn state(&self) -> Result<Option<(String, TableState)>> {
         let Some(store) = self.existing() else { return Ok(None) };
-        Ok(Manifest::newest(&store, &self.root).await?.map(|m| (m.version.to_string(), m.state)))
+        let newest = Manifest::newest(&store, &self.root).await?;
+        if newest.is_none() {
+            self.stands_alone(&store, &store.list(&self.root).await?).await?;
+        }
+        Ok(newest.map(|m| (m.version.to_string(), m.state)))
     }
 
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged> {
@@ -209,7 +237,7 @@ impl Sink for LakeSink {
         }
         fault::point("commit.begun")?;
         // Commits of one table come one after the other, so whatever is moved and not published is of a dead one.
-        let turn = store.lock(&self.lock()).await?;
+        let turn = store.lock(&lock_of(&self.root)).await?;
         let committed = self.commit_in_turn(store, &turn, files, state).await;
         turn.release().await;
         committed
@@ -226,8 +254,8 @@ impl Sink for LakeSink {
         if !store.has(&self.root.clone().join(FOLDER)).await? {
             return Ok(());
         }
-        let turn = store.lock(&self.lock()).await?;
-        let aborted = self.abort_in_turn(&store).await;
+        let turn = store.lock(&lock_of(&self.root)).await?;
+        let aborted = self.abort_in_turn(&store, &turn).await;
         turn.release().await;
         aborted
     }
@@ -248,11 +276,19 @@ impl LakeSink {
             }
             self.as_expected(base.as_ref())?;
             self.clear_the_way(store, base.as_ref()).await?;
+            if base.is_none() {
+                self.is_free(store).await?;
+            }
             let mut manifest = self.next(base.as_ref(), state.clone())?;
             if files.is_empty() && manifest.files.is_empty() {
                 files.push(write_empty(&self.stager(store, "empty")).await?);
             }
+            let moves = Moves::of(files.iter().map(|f| f.path.clone()).collect());
+            moves.write(store, &self.root, &self.spec.commit).await?;
+            // Whoever has the turn by now takes the moved files for those of a dead commit.
+            let in_turn = || turn.check().map_err(|e| e.with("table", self.table.as_str()));
             for file in &files {
+                in_turn()?;
                 let from =
                     Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))?;
                 store.rename(&from, &below(&self.root, &file.path)?).await?;
@@ -265,8 +301,7 @@ impl LakeSink {
                 commit: self.spec.commit.clone(),
             }));
             fault::point("commit.manifest")?;
-            // Whoever has the turn by now has taken the moved files for those of a dead commit.
-            turn.check().map_err(|e| e.with("table", self.table.as_str()))?;
+            in_turn()?;
             if manifest.publish(store, &self.root).await? {
                 fault::point("commit.published")?;
                 self.finish(store, &manifest).await?;
@@ -280,20 +315,17 @@ impl LakeSink {
             .with("table", self.table.as_str()))
     }
 
-    async fn abort_in_turn(&self, store: &Store) -> Result<()> {
+    async fn abort_in_turn(&self, store: &Store, turn: &Lock) -> Result<()> {
         let manifest = Manifest::newest(store, &self.root).await?;
-        if manifest.as_ref().is_none_or(|m| !m.commits.contains(&self.spec.commit)) {
-            let own = format!("part-{}-", self.spec.commit);
-            for file in store.list(&self.root).await? {
-                if file.location.filename().unwrap_or_default().starts_with(&own) {
-                    store.remove_and_prune(&file.location).await?;
-                }
-            }
+        if manifest.as_ref().is_none_or(|m| !m.commits.contains(&self.spec.commit))
+            && let Some(moves) = Moves::read(store, &moves::path(&self.root, &self.spec.commit)).await?
+        {
+            self.remove_moved(store, &moves, manifest.as_ref()).await?;
         }
         self.remove_staged(store).await?;
         match manifest {
             Some(_) => Ok(()),
-            None => store.remove_and_prune(&self.lock()).await,
+            None => store.remove_lock(&lock_of(&self.root), turn).await,
         }
     }
 
@@ -343,5 +375,156 @@ impl LakeSink {
         }
         self.remove_staged(store).await?;
         fault::point("commit.cleaned")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+    use bytes::Bytes;
+    use object_store::memory::InMemory;
+    use parquet::basic::Compression;
+    use transload_core::secret::NoReferences;
+    use transload_core::{Clock, CommitKey, ErrorKind, RunId};
+
+    use super::*;
+
+    /// A bucket.
+    fn bucket() -> Store {
+        Store::over(Arc::new(InMemory::new()), "memory", Clock::system())
+    }
+
+    /// A load into a table of it.
+    fn load(store: &Store, to: &str, mode: WriteMode) -> LakeSink {
+        let table = TableName::new(to);
+        let commit = CommitKey::new(&RunId::new(&Clock::system()), &table);
+        LakeSink {
+            url: SecretString::from("memory"),
+            shown: "memory".to_string(),
+            resolver: Arc::new(NoReferences),
+            opened: OnceLock::from(store.clone()),
+            root: Path::from(to),
+            table,
+            schema: Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)])),
+            spec: WriteSpec { commit, mode, partition_by: Vec::new(), expected: Expected::Anything },
+            parquet: ParquetSettings {
+                compression: Compression::UNCOMPRESSED,
+                row_group_rows: 1000,
+                file_bytes: 1 << 20,
+            },
+        }
+    }
+
+    async fn commit(sink: &LakeSink) -> Result<Committed> {
+        sink.commit(Vec::new(), TableState::default()).await
+    }
+
+    async fn put(store: &Store, path: &str) {
+        assert!(store.create(&Path::from(path), Bytes::from_static(b"x")).await.unwrap());
+    }
+
+    async fn files(store: &Store) -> Vec<String> {
+        let all = store.list(&Path::default()).await.unwrap();
+        let data = all.iter().map(|f| f.location.to_string()).filter(|f| !f.contains("/_transload/"));
+        data.collect()
+    }
+
+    const LOOKS_LIKE_OURS: &str = "part-20240101T000000Z-0123abcd-01234567-000000-0.parquet";
+
+    #[tokio::test]
+    async fn a_file_that_no_commit_of_the_table_has_moved_is_never_removed() {
+        let store = bucket();
+        let foreign = format!("t/{LOOKS_LIKE_OURS}");
+        put(&store, &foreign).await;
+        let refused = load(&store, "t", WriteMode::Replace);
+        let error = commit(&refused).await.unwrap_err();
+        assert!(error.to_string().contains("files that transload did not write"), "{error}");
+        refused.abort().await.unwrap();
+        assert_eq!(files(&store).await, [foreign]);
+
+        commit(&load(&store, "u", WriteMode::Replace)).await.unwrap();
+        let beside = format!("u/x=1/{LOOKS_LIKE_OURS}");
+        put(&store, &beside).await;
+        for mode in [WriteMode::Replace, WriteMode::Append, WriteMode::Replace] {
+            commit(&load(&store, "u", mode)).await.unwrap();
+        }
+        let given_up = load(&store, "u", WriteMode::Replace);
+        given_up.abort().await.unwrap();
+        let left = files(&store).await;
+        assert!(left.contains(&beside), "{left:?}");
+        assert_eq!(left.len(), 3, "{left:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_commit_that_died_has_moved_is_removed_by_the_next_one() {
+        for is_begun in [false, true] {
+            let store = bucket();
+            if is_begun {
+                commit(&load(&store, "t", WriteMode::Replace)).await.unwrap();
+            }
+            let died = load(&store, "t", WriteMode::Append);
+            let moved = format!("part-{}-000000-0.parquet", died.spec.commit);
+            Moves::of(vec![moved.clone(), "never moved".to_string()])
+                .write(&store, &died.root, &died.spec.commit)
+                .await
+                .unwrap();
+            put(&store, &format!("t/{moved}")).await;
+            let next = load(&store, "t", WriteMode::Append);
+            commit(&next).await.unwrap();
+            let left = files(&store).await;
+            assert!(!left.iter().any(|f| f.ends_with(&moved)), "{left:?}");
+            assert!(Moves::all(&store, &next.root).await.unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn giving_up_removes_what_was_moved_and_nothing_that_is_published() {
+        let store = bucket();
+        let published = load(&store, "t", WriteMode::Append);
+        let done = commit(&published).await.unwrap();
+        published.abort().await.unwrap();
+        assert_eq!(done.parts, 1);
+        let before = files(&store).await;
+        let given_up = load(&store, "t", WriteMode::Append);
+        let mut moved: Vec<String> = before.iter().filter_map(|f| Some(f.strip_prefix("t/")?.to_string())).collect();
+        moved.push("x=1/new.parquet".to_string());
+        Moves::of(moved).write(&store, &given_up.root, &given_up.spec.commit).await.unwrap();
+        put(&store, "t/x=1/new.parquet").await;
+        given_up.abort().await.unwrap();
+        assert_eq!(files(&store).await, before);
+    }
+
+    #[tokio::test]
+    async fn no_table_lies_in_the_folder_of_another() {
+        let store = bucket();
+        commit(&load(&store, "bronze/nation", WriteMode::Replace)).await.unwrap();
+        let before = files(&store).await;
+        for to in ["bronze", "bronze/nation/x", "bronze/nation/x/y"] {
+            let sink = load(&store, to, WriteMode::Replace);
+            for error in [sink.state().await.unwrap_err(), commit(&sink).await.unwrap_err()] {
+                assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+                assert!(error.to_string().contains("would lie inside a table in"), "{error}");
+            }
+            sink.abort().await.unwrap();
+            assert_eq!(files(&store).await, before, "{to}");
+        }
+        // What was refused stands in nobody's way.
+        for to in ["bronze/nation", "bronze/nation_2", "bronze/region", "silver"] {
+            let sink = load(&store, to, WriteMode::Replace);
+            sink.state().await.unwrap();
+            commit(&sink).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_in_a_bucket_is_not_removed() {
+        let store = bucket();
+        let sink = load(&store, "t", WriteMode::Replace);
+        Moves::of(Vec::new()).write(&store, &sink.root, &sink.spec.commit).await.unwrap();
+        sink.abort().await.unwrap();
+        let left = store.list(&Path::default()).await.unwrap();
+        assert_eq!(left.iter().map(|f| f.location.as_ref()).collect::<Vec<&str>>(), ["t/_transload/lock"]);
+        sink.abort().await.unwrap();
+        commit(&sink).await.unwrap();
     }
 }

@@ -144,8 +144,11 @@ impl Level {
             DataType::UInt32 => numbers!(UInt32Type),
             DataType::UInt64 => numbers!(UInt64Type),
             DataType::Date32 if self.partition.transform == Transform::Identity => {
-                let days = array.as_primitive::<Date32Type>().iter();
-                days.map(|v| self.text_code(v.and_then(|v| day(v.into())).map(|d| d.to_string()).as_deref())).collect()
+                let code = |v: Option<i32>| match v {
+                    None => self.null_code(),
+                    Some(v) => day(v.into()).map_or(u32::MAX, |day| self.text_code(Some(&day.to_string()))),
+                };
+                array.as_primitive::<Date32Type>().iter().map(code).collect()
             }
             DataType::Date32 => {
                 let days = array.as_primitive::<Date32Type>().iter();
@@ -360,6 +363,22 @@ mod tests {
         assert_eq!(
             folders(&[("n", Transform::Truncate(10))], vec![("n", n)]),
             ["n_trunc=-10", "n_trunc=10", "n_trunc=10"]
+        );
+    }
+
+    #[test]
+    fn a_day_that_no_calendar_has_is_not_null() {
+        let partitions = [Partition { column: "d".to_string(), transform: Transform::Identity }];
+        for beyond in [i32::MAX, i32::MIN] {
+            let days: ArrayRef = Arc::new(Date32Array::from(vec![Some(0), None, Some(beyond)]));
+            let batch = RecordBatch::try_from_iter([("d", days)]).unwrap();
+            let error = Router::new(&partitions, &batch.schema()).unwrap().route(&batch).unwrap_err();
+            assert!(error.to_string().contains("out of the range of its partition (column d)"), "{error}");
+        }
+        let days: ArrayRef = Arc::new(Date32Array::from(vec![Some(0), None]));
+        assert_eq!(
+            folders(&[("d", Transform::Identity)], vec![("d", days)]),
+            ["d=1970-01-01", "d=__HIVE_DEFAULT_PARTITION__"]
         );
     }
 

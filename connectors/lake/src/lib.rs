@@ -3,9 +3,11 @@
 mod commit;
 mod csv;
 mod endpoint;
+mod int96;
 mod layout;
 mod listing;
 mod manifest;
+mod moves;
 mod options;
 mod parquet;
 mod scan;

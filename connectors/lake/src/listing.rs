@@ -9,7 +9,14 @@ use transload_core::store::{Store, relative};
 use transload_core::{Error, Pin, PinnedFile, Result, TableName};
 
 use crate::manifest::{FOLDER, Manifest};
+use crate::moves::Moves;
 use crate::options::Format;
+
+/// Attempts to read a table that is replaced again and again while it is read.
+const ATTEMPTS: usize = 10;
+
+/// Which paths are asked for.
+type Fits<'a> = &'a (dyn Fn(&Path) -> bool + Sync);
 
 /// A table that was found.
 pub(crate) struct Found {
@@ -19,6 +26,20 @@ pub(crate) struct Found {
     pub(crate) files: Vec<ObjectMeta>,
     /// Its manifest, if transload wrote it.
     pub(crate) manifest: Option<Manifest>,
+    /// The tables that transload wrote and that files are of, each with its version.
+    pub(crate) versions: Vec<(Path, u64)>,
+}
+
+impl Found {
+    /// Whether a commit has published another version of a table since: files of the old one may be gone.
+    pub(crate) async fn is_outdated(&self, store: &Store) -> Result<bool> {
+        for (table, version) in &self.versions {
+            if Manifest::newest(store, table).await?.is_none_or(|now| now.version != *version) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 /// Whether `name` chooses files by a pattern.
@@ -55,39 +76,152 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
             .build()
             .map_err(|e| Error::config(e.to_string()))?
             .compile_matcher();
-        let mut files = store.list(&root).await?;
-        files.retain(|f| !is_hidden(&f.location, &root) && matcher.is_match(f.location.as_ref()));
-        return if files.is_empty() { Err(missing()) } else { Ok(Found { root, files, manifest: None }) };
+        let fits = |path: &Path| matcher.is_match(path.as_ref());
+        refuse_broken_links(store, &root, &fits).await?;
+        let there = store.list(&root).await?;
+        let (files, versions) = visible(store, &root, there, &fits).await?;
+        return if files.is_empty() { Err(missing()) } else { Ok(Found { root, files, manifest: None, versions }) };
     }
-    if let Some(manifest) = Manifest::newest(store, &root).await? {
-        let files = listed(store, &root, &manifest).await?;
-        return Ok(Found { root, files, manifest: Some(manifest) });
-    }
-    // What is being written for the first time is not a table yet.
-    if store.has(&root.clone().join(FOLDER)).await? {
-        return Err(missing());
+    if let Some((manifest, files)) = published(store, &root, &|_| true).await? {
+        let versions = vec![(root.clone(), manifest.version)];
+        return Ok(Found { root, files, manifest: Some(manifest), versions });
     }
     let extension = format!(".{}", format.extension());
-    let mut files = store.list(&root).await?;
-    files.retain(|f| !is_hidden(&f.location, &root) && f.location.as_ref().ends_with(&extension));
-    if files.is_empty() {
-        for candidate in [root.to_string(), format!("{root}{extension}")] {
-            let path = Path::parse(&candidate).map_err(|e| Error::config(e.to_string()))?;
-            if let Some(meta) = store.head(&path).await? {
-                let parent: Vec<&str> = candidate.rsplit_once('/').map(|(p, _)| p).into_iter().collect();
-                return Ok(Found { root: Path::from(parent.join("/")), files: vec![meta], manifest: None });
+    refuse_broken_links(store, &root, &|_| true).await?;
+    let there = store.list(&root).await?;
+    let fits = |path: &Path| path.as_ref().ends_with(&extension);
+    let (files, versions) = visible(store, &root, there, &fits).await?;
+    if !files.is_empty() {
+        return Ok(Found { root, files, manifest: None, versions });
+    }
+    for candidate in [root.to_string(), format!("{root}{extension}")] {
+        let path = Path::parse(&candidate).map_err(|e| Error::config(e.to_string()))?;
+        if let Some(meta) = store.head(&path).await? {
+            let (files, versions) = visible(store, &path, vec![meta], &|_| true).await?;
+            if !files.is_empty() {
+                let root = path.parent().unwrap_or_default();
+                return Ok(Found { root, files, manifest: None, versions });
             }
         }
-        return Err(missing());
     }
-    Ok(Found { root, files, manifest: None })
+    Err(missing())
 }
 
-/// The files of a manifest, as they are now.
-async fn listed(store: &Store, root: &Path, manifest: &Manifest) -> Result<Vec<ObjectMeta>> {
+/// Refuses a table some of whose files may be behind symbolic links that lead nowhere: its other files are not all of it.
+async fn refuse_broken_links(store: &Store, root: &Path, fits: Fits<'_>) -> Result<()> {
+    let broken = store.broken_links(root).await?;
+    match broken.into_iter().find(|path| !is_hidden(path, root) && fits(path)) {
+        Some(path) => Err(Error::config("a symbolic link leads nowhere")
+            .with("path", path.to_string())
+            .hint("remove the link, or put back what it leads to")),
+        None => Ok(()),
+    }
+}
+
+/// Of the files that are `there`, at or below `root`, those that fit and that readers may see, sorted by path: of a table
+/// that transload writes exactly the files that its newest manifest names. With them the versions of such tables.
+async fn visible(
+    store: &Store,
+    root: &Path,
+    there: Vec<ObjectMeta>,
+    fits: Fits<'_>,
+) -> Result<(Vec<ObjectMeta>, Vec<(Path, u64)>)> {
+    let mut tables: BTreeSet<Path> = there.iter().filter_map(|file| table_of(&file.location)).collect();
+    for above in folders_above(root) {
+        if store.has(&above.clone().join(FOLDER)).await? {
+            tables.insert(above);
+        }
+    }
+    let mut files = there;
+    files.retain(|file| !is_hidden(&file.location, root) && fits(&file.location));
+    let mut named: Vec<ObjectMeta> = Vec::new();
+    let mut versions = Vec::new();
+    for table in tables {
+        let hidden = is_hidden(&table, root);
+        let wanted = |path: &Path| !hidden && path.prefix_matches(root) && fits(path);
+        match published(store, &table, &wanted).await? {
+            Some((manifest, own)) => {
+                files.retain(|file| !file.location.prefix_matches(&table));
+                named.extend(own);
+                versions.push((table, manifest.version));
+            }
+            // What is written for the first time is not there yet.
+            None => {
+                let moved = Moves::unpublished(store, &table).await?;
+                files.retain(|file| inside(&table, &file.location).is_none_or(|path| !moved.contains(path)));
+            }
+        }
+    }
+    files.extend(named);
+    files.sort_by(|a, b| a.location.cmp(&b.location));
+    files.dedup_by(|a, b| a.location == b.location);
+    Ok((files, versions))
+}
+
+/// A path as the notes and manifests of a table name it, if it is in the table's folder.
+fn inside<'a>(table: &Path, path: &'a Path) -> Option<&'a str> {
+    let path: &str = path.as_ref();
+    if table.is_root() { Some(path) } else { path.strip_prefix(table.as_ref())?.strip_prefix('/') }
+}
+
+/// The table whose `_transload` folder a path is in.
+fn table_of(path: &Path) -> Option<Path> {
+    let parts: Vec<_> = path.parts().collect();
+    let at = parts.iter().position(|part| part.as_ref() == FOLDER)?;
+    (at + 1 < parts.len()).then(|| parts.into_iter().take(at).collect())
+}
+
+/// The folders that a path is in, that of the url first.
+fn folders_above(path: &Path) -> Vec<Path> {
+    let parts: Vec<_> = path.parts().collect();
+    (0..parts.len()).map(|depth| parts.iter().take(depth).cloned().collect()).collect()
+}
+
+/// Another table whose folder `root` is in, or which is in the folder `root`: a load that has begun is one too. `there`
+/// is everything below `root`.
+pub(crate) async fn overlapping(store: &Store, root: &Path, there: &[ObjectMeta]) -> Result<Option<Path>> {
+    // A lock alone is left of a load into a bucket that was given up.
+    let table = |file: &ObjectMeta| table_of(&file.location).filter(|t| file.location != lock_of(t));
+    for above in folders_above(root) {
+        let kept = store.list(&above.clone().join(FOLDER)).await?;
+        if kept.iter().any(|file| table(file).is_some()) {
+            return Ok(Some(above));
+        }
+    }
+    Ok(there.iter().filter_map(table).find(|other| other != root && !is_hidden(other, root)))
+}
+
+/// Where the lock of a table's commits lies.
+pub(crate) fn lock_of(table: &Path) -> Path {
+    table.clone().join(FOLDER).join("lock")
+}
+
+/// The newest manifest of a table, if it has one, and the files that it names and that fit, sorted by path.
+async fn published(store: &Store, table: &Path, fits: Fits<'_>) -> Result<Option<(Manifest, Vec<ObjectMeta>)>> {
+    let mut newest = Manifest::newest(store, table).await?;
+    for _ in 0..ATTEMPTS {
+        let Some(manifest) = newest else { return Ok(None) };
+        let error = match listed(store, table, &manifest, fits).await {
+            Ok(files) => return Ok(Some((manifest, files))),
+            Err(error) => error,
+        };
+        newest = Manifest::newest(store, table).await?;
+        // A commit that replaces the table removes the files of the version before.
+        if newest.as_ref().is_some_and(|now| now.version == manifest.version) {
+            return Err(error);
+        }
+    }
+    Err(Error::transient("the table is replaced again and again while it is read").with("table", table.to_string()))
+}
+
+/// The files of a manifest that fit, as they are now.
+async fn listed(store: &Store, root: &Path, manifest: &Manifest, fits: Fits<'_>) -> Result<Vec<ObjectMeta>> {
     let mut files = Vec::with_capacity(manifest.files.len());
     for file in &manifest.files {
         let path = below(root, &file.path)?;
+        if !fits(&path) {
+            continue;
+        }
         let meta = store.head(&path).await?.ok_or_else(|| {
             Error::config("there is no such object")
                 .with("path", path.to_string())
@@ -153,25 +287,262 @@ pub(crate) fn is_hidden(path: &Path, root: &Path) -> bool {
 pub(crate) async fn tables(store: &Store, format: Format) -> Result<Vec<TableName>> {
     let root = Path::default();
     let extension = format!(".{}", format.extension());
-    let mut names = BTreeSet::new();
-    let mut published = HashSet::new();
-    let mut begun = HashSet::new();
-    for file in store.list(&root).await? {
-        let path = file.location.as_ref();
-        if let Some((table, rest)) = path.split_once(&format!("/{FOLDER}/")) {
-            begun.insert(table.to_string());
-            if rest.starts_with("manifest/") && rest.ends_with(".json") {
-                published.insert(table.to_string());
-                names.insert(table.to_string());
-            }
-        } else if !is_hidden(&file.location, &root) && path.ends_with(&extension) {
-            // A folder of partitions is one table, and so is the folder of a file.
-            let parts: Vec<&str> = path.split('/').collect();
-            let data = parts[..parts.len() - 1].iter().position(|p| p.contains('=')).unwrap_or(parts.len() - 1);
-            names.insert(if data == 0 { path.to_string() } else { parts[..data].join("/") });
+    // What a link leads nowhere from is listed too, so that whoever opens it is told.
+    let mut paths = store.broken_links(&root).await?;
+    paths.extend(store.list(&root).await?.into_iter().map(|file| file.location));
+    let begun: BTreeSet<Path> = paths.iter().filter_map(table_of).collect();
+    let manifests = format!("{FOLDER}/manifest/");
+    let mut published: BTreeSet<String> = BTreeSet::new();
+    for path in &paths {
+        let text: &str = path.as_ref();
+        if text.contains(&manifests)
+            && text.ends_with(".json")
+            && let Some(table) = table_of(path)
+        {
+            published.insert(table.to_string());
         }
     }
-    // Nor is it listed.
-    names.retain(|name| published.contains(name) || !begun.contains(name));
+    let mut unpublished: HashSet<String> = HashSet::new();
+    for table in begun.iter().filter(|table| !published.contains(&table.to_string())) {
+        for path in Moves::unpublished(store, table).await? {
+            unpublished.insert(below(table, &path)?.to_string());
+        }
+    }
+    // The files of a table in the url's own folder are tables like any other file there.
+    let mut own: HashSet<String> = HashSet::new();
+    if published.contains("") {
+        let newest = Manifest::newest(store, &root).await?;
+        own.extend(newest.into_iter().flat_map(|manifest| manifest.files).map(|file| file.path));
+    }
+    let mut names: BTreeSet<String> = published
+        .iter()
+        .filter(|name| !name.is_empty() && !is_hidden(&Path::from(name.as_str()), &root))
+        .cloned()
+        .collect();
+    for location in paths {
+        let path: &str = location.as_ref();
+        let elsewhere = path.match_indices('/').any(|(at, _)| published.contains(&path[..at]));
+        let not_own = published.contains("") && !own.contains(path);
+        if elsewhere
+            || not_own
+            || unpublished.contains(path)
+            || is_hidden(&location, &root)
+            || !path.ends_with(&extension)
+        {
+            continue;
+        }
+        // A folder of partitions is one table, and so is the folder of a file.
+        let parts: Vec<&str> = path.split('/').collect();
+        let data = parts[..parts.len() - 1].iter().position(|p| p.contains('=')).unwrap_or(parts.len() - 1);
+        names.insert(if data == 0 { path.to_string() } else { parts[..data].join("/") });
+    }
     Ok(names.into_iter().map(TableName::new).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use futures::stream::BoxStream;
+    use object_store::memory::InMemory;
+    use object_store::{
+        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectStore, PutMultipartOptions, PutOptions,
+        PutPayload, PutResult,
+    };
+    use transload_core::connector::TableState;
+    use transload_core::{Clock, CommitKey, ErrorKind, RunId};
+
+    use super::*;
+    use crate::manifest::DataFile;
+
+    fn store(objects: Arc<dyn ObjectStore>) -> Store {
+        Store::over(objects, "memory", Clock::system())
+    }
+
+    fn memory() -> Store {
+        store(Arc::new(InMemory::new()))
+    }
+
+    fn key() -> CommitKey {
+        CommitKey::new(&RunId::new(&Clock::system()), &TableName::new("t"))
+    }
+
+    async fn put(store: &Store, path: &str) {
+        assert!(store.create(&Path::from(path), Bytes::from_static(b"x")).await.unwrap());
+    }
+
+    /// Publishes a version of a table with these files of one byte.
+    async fn publish(store: &Store, table: &str, version: u64, files: &[&str]) {
+        let file = |path: &&str| DataFile { path: path.to_string(), size: 1, rows: 1, commit: key() };
+        let mut manifest = Manifest {
+            format: 1,
+            version,
+            commits: vec![key()],
+            columns: Vec::new(),
+            partition_by: Vec::new(),
+            files: files.iter().map(file).collect(),
+            state: TableState::default(),
+        };
+        assert!(manifest.publish(store, &Path::from(table)).await.unwrap());
+    }
+
+    async fn found(store: &Store, name: &str) -> Result<Vec<String>> {
+        let found = find(store, &TableName::new(name), Format::Parquet).await?;
+        Ok(found.files.iter().map(|f| f.location.to_string()).collect())
+    }
+
+    #[tokio::test]
+    async fn patterns_and_parents_see_what_manifests_name() {
+        let store = memory();
+        for path in ["nation/old.parquet", "nation/new.parquet", "nation/x=1/dead.parquet", "nation/y=1/.z/own.parquet"]
+        {
+            put(&store, &format!("bronze/{path}")).await;
+        }
+        put(&store, "bronze/plain/a.parquet").await;
+        put(&store, "bronze/_hidden/b.parquet").await;
+        publish(&store, "bronze/nation", 1, &["old.parquet"]).await;
+        publish(&store, "bronze/nation", 2, &["new.parquet", "y=1/.z/own.parquet"]).await;
+        let (new, own) = ("bronze/nation/new.parquet", "bronze/nation/y=1/.z/own.parquet");
+        assert_eq!(found(&store, "bronze").await.unwrap(), [new, own, "bronze/plain/a.parquet"]);
+        assert_eq!(found(&store, "bronze/nation").await.unwrap(), [new, own]);
+        assert_eq!(found(&store, "bronze/**/*.parquet").await.unwrap(), [new, own, "bronze/plain/a.parquet"]);
+        assert_eq!(found(&store, "bronze/nation/[a-z]*.parquet").await.unwrap(), [new]);
+        assert_eq!(found(&store, "bronze/nation/y=1").await.unwrap(), [own]);
+        assert_eq!(found(&store, "bronze/nation/new.parquet").await.unwrap(), [new]);
+        assert_eq!(found(&store, "bronze/nation/new").await.unwrap(), [new]);
+        for unpublished in ["bronze/nation/old.parquet", "bronze/nation/x=1", "bronze/nation/x=*/*.parquet"] {
+            assert!(found(&store, unpublished).await.is_err(), "{unpublished}");
+        }
+        let names = tables(&store, Format::Parquet).await.unwrap();
+        assert_eq!(names, [TableName::new("bronze/nation"), TableName::new("bronze/plain")]);
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_not_published_yet_hides_its_own_files_only() {
+        let store = memory();
+        put(&store, "t/foreign.parquet").await;
+        put(&store, "t/x=1/moved.parquet").await;
+        put(&store, "u/moved.parquet").await;
+        for (table, moved) in [("t", "x=1/moved.parquet"), ("u", "moved.parquet")] {
+            Moves::of(vec![moved.to_string()]).write(&store, &Path::from(table), &key()).await.unwrap();
+        }
+        assert_eq!(found(&store, "t").await.unwrap(), ["t/foreign.parquet"]);
+        assert_eq!(found(&store, "**/*.parquet").await.unwrap(), ["t/foreign.parquet"]);
+        for unpublished in ["u", "u/moved.parquet", "t/x=1/moved"] {
+            assert!(found(&store, unpublished).await.is_err(), "{unpublished}");
+        }
+        assert_eq!(tables(&store, Format::Parquet).await.unwrap(), [TableName::new("t")]);
+    }
+
+    #[tokio::test]
+    async fn a_lock_alone_is_no_table() {
+        let store = memory();
+        put(&store, "a/b/_transload/lock").await;
+        put(&store, "a/b/f.parquet").await;
+        assert_eq!(found(&store, "a/b").await.unwrap(), ["a/b/f.parquet"]);
+        for root in ["a", "a/b", "a/b/c"] {
+            let root = Path::from(root);
+            let there = store.list(&root).await.unwrap();
+            assert_eq!(overlapping(&store, &root, &there).await.unwrap(), None);
+        }
+        put(&store, "a/b/_transload/staging/k/u/0-0.staged").await;
+        for (root, other) in [("a", Some("a/b")), ("a/b", None), ("a/b/c/d", Some("a/b"))] {
+            let root = Path::from(root);
+            let there = store.list(&root).await.unwrap();
+            assert_eq!(overlapping(&store, &root, &there).await.unwrap(), other.map(Path::from));
+        }
+    }
+
+    /// A bucket in which a commit replaces the table `t` whenever somebody looks for a file that it once had.
+    #[derive(Debug)]
+    struct Replacing {
+        inner: Arc<InMemory>,
+        version: AtomicU64,
+        /// The version that stays.
+        last: u64,
+    }
+
+    impl fmt::Display for Replacing {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Replacing")
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for Replacing {
+        async fn put_opts(&self, at: &Path, content: PutPayload, o: PutOptions) -> object_store::Result<PutResult> {
+            self.inner.put_opts(at, content, o).await
+        }
+
+        async fn put_multipart_opts(
+            &self,
+            at: &Path,
+            o: PutMultipartOptions,
+        ) -> object_store::Result<Box<dyn MultipartUpload>> {
+            self.inner.put_multipart_opts(at, o).await
+        }
+
+        async fn get_opts(&self, at: &Path, o: GetOptions) -> object_store::Result<GetResult> {
+            let version = self.version.load(Ordering::SeqCst);
+            if at.as_ref() == format!("t/{version}.parquet") && version < self.last {
+                self.version.store(version + 1, Ordering::SeqCst);
+                let (inner, next) = (store(self.inner.clone()), format!("{}.parquet", version + 1));
+                if version + 1 == self.last {
+                    put(&inner, &format!("t/{next}")).await;
+                }
+                publish(&inner, "t", version + 1, &[next.as_str()]).await;
+            }
+            self.inner.get_opts(at, o).await
+        }
+
+        fn delete_stream(
+            &self,
+            paths: BoxStream<'static, object_store::Result<Path>>,
+        ) -> BoxStream<'static, object_store::Result<Path>> {
+            self.inner.delete_stream(paths)
+        }
+
+        fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+            self.inner.list(prefix)
+        }
+
+        async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+            self.inner.list_with_delimiter(prefix).await
+        }
+
+        async fn copy_opts(&self, from: &Path, to: &Path, o: CopyOptions) -> object_store::Result<()> {
+            self.inner.copy_opts(from, to, o).await
+        }
+    }
+
+    async fn replaced_until(last: u64) -> Store {
+        let inner = Arc::new(InMemory::new());
+        publish(&store(inner.clone()), "t", 1, &["1.parquet"]).await;
+        store(Arc::new(Replacing { inner, version: AtomicU64::new(1), last }))
+    }
+
+    #[tokio::test]
+    async fn a_reader_beside_commits_finds_the_version_that_is_there() {
+        for name in ["t", "**/*.parquet"] {
+            let store = replaced_until(4).await;
+            assert_eq!(found(&store, name).await.unwrap(), ["t/4.parquet"], "{name}");
+            let error = found(&replaced_until(1000).await, name).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Transient, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_gone_from_the_newest_version_is_missed() {
+        let store = memory();
+        publish(&store, "t", 1, &["1.parquet"]).await;
+        for name in ["t", "**/*.parquet"] {
+            let error = found(&store, name).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{name}");
+            assert!(error.to_string().contains("t/1.parquet"), "{error}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Reading Parquet files exactly as they were pinned.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,8 +15,11 @@ use object_store::{GetOptions, GetRange, OBJECT_STORE_COALESCE_DEFAULT, ObjectMe
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use transload_core::{Error, Result};
+
+/// More rows, in all row groups together, than any file has.
+const MOST_ROWS: u64 = 1 << 48;
 
 /// Reads of one object, each on the condition that the object is still the one that was pinned.
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ pub(crate) struct ParquetFile {
     pub(crate) object: PinnedObject,
     pub(crate) metadata: Arc<ParquetMetaData>,
     pub(crate) schema: SchemaRef,
+    /// Whether `schema` is another one than the footer alone would give.
+    pub(crate) is_adjusted: bool,
 }
 
 impl ParquetFile {
@@ -59,15 +65,44 @@ impl ParquetFile {
                 },
                 other => unreadable(Box::new(other)),
             })?;
+            counts_are_possible(&metadata, object.meta.size)?;
             let arrow = ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::new())
                 .map_err(|e| unreadable(Box::new(e)))?;
-            Ok(Self { object: object.clone(), metadata, schema: Arc::clone(arrow.schema()) })
+            names_are_unique(arrow.schema())?;
+            Ok(Self { object: object.clone(), metadata, schema: Arc::clone(arrow.schema()), is_adjusted: false })
         };
         // Damaged footers can panic inside the reader.
         let result = std::panic::AssertUnwindSafe(work).catch_unwind().await;
         result
             .unwrap_or_else(|_| Err(Error::config("the Parquet file cannot be read; it is damaged")))
             .map_err(|e| e.with("path", name))
+    }
+}
+
+/// Refuses a footer whose numbers cannot be: they are added up and used as places in the file.
+fn counts_are_possible(metadata: &ParquetMetaData, size: u64) -> Result<()> {
+    let row_groups = metadata.row_groups();
+    let rows = row_groups.iter().map(|g| g.num_rows()).chain([metadata.file_metadata().num_rows()]);
+    let mut chunks = row_groups.iter().flat_map(|g| g.columns());
+    let lies_inside = |chunk: &ColumnChunkMetaData| {
+        let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
+        let end = start.checked_add(chunk.compressed_size()).and_then(|end| u64::try_from(end).ok());
+        start >= 0 && chunk.compressed_size() >= 0 && end.is_some_and(|end| end <= size)
+    };
+    let possible = rows.map(|n| u64::try_from(n).ok()).try_fold(0, |sum, n| Some(n? + sum).filter(|n| *n <= MOST_ROWS));
+    if possible.is_some() && chunks.all(lies_inside) {
+        return Ok(());
+    }
+    Err(Error::config("the Parquet file cannot be read; it is damaged: its footer holds a number that cannot be"))
+}
+
+/// Refuses a file with two columns of one name: readers that go by names would lose one of them.
+fn names_are_unique(schema: &SchemaRef) -> Result<()> {
+    let mut seen = HashSet::new();
+    match schema.fields().iter().find(|field| !seen.insert(field.name())) {
+        Some(twice) => Err(Error::config(format!("the file has two columns named `{}`", twice.name()))
+            .hint("rename one of them in the source")),
+        None => Ok(()),
     }
 }
 
@@ -140,4 +175,60 @@ pub(crate) fn read_as(field: &Field) -> FieldRef {
     let mut metadata = field.metadata().clone();
     metadata.retain(|key, _| key.starts_with("ARROW:extension"));
     Arc::new(Field::new(field.name(), ty, field.is_nullable()).with_metadata(metadata))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow::datatypes::Schema;
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use object_store::{ObjectStoreExt, PutPayload};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    /// A file with two columns of these names.
+    async fn file(names: [&str; 2]) -> Result<ParquetFile> {
+        let field = |name: &str| Field::new(name, DataType::Int64, true);
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        let batch =
+            RecordBatch::try_new(Arc::new(Schema::new(names.map(field).to_vec())), vec![Arc::clone(&column), column]);
+        let batch = batch.unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let path = Path::from("t.parquet");
+        store.put(&path, PutPayload::from(writer.into_inner().unwrap())).await.unwrap();
+        let meta = store.head(&path).await.unwrap();
+        ParquetFile::open(PinnedObject { store, meta }).await
+    }
+
+    #[tokio::test]
+    async fn a_file_with_two_columns_of_one_name_is_refused() {
+        file(["a", "A"]).await.unwrap();
+        let error = file(["a", "a"]).await.unwrap_err();
+        assert_eq!(error.to_string(), "the file has two columns named `a` (path t.parquet)");
+    }
+
+    #[tokio::test]
+    async fn a_footer_with_a_number_that_cannot_be_is_refused() {
+        let file = file(["a", "b"]).await.unwrap();
+        let (good, size) = (file.metadata.as_ref(), file.object.meta.size);
+        counts_are_possible(good, size).unwrap();
+        counts_are_possible(good, 10).unwrap_err();
+        for rows in [-1, i64::MIN, i64::MAX, 1 << 49] {
+            let group = good.row_group(0).clone().into_builder().set_num_rows(rows).build().unwrap();
+            let bad = good.clone().into_builder().set_row_groups(vec![group]).build();
+            counts_are_possible(&bad, size).unwrap_err();
+        }
+        for bytes in [-1, i64::MIN, i64::MAX] {
+            let chunk = good.row_group(0).column(0).clone().into_builder();
+            let chunk = chunk.set_total_compressed_size(bytes).build().unwrap();
+            let columns = vec![chunk, good.row_group(0).column(1).clone()];
+            let group = good.row_group(0).clone().into_builder().set_column_metadata(columns).build().unwrap();
+            let bad = good.clone().into_builder().set_row_groups(vec![group]).build();
+            counts_are_possible(&bad, size).unwrap_err();
+        }
+    }
 }

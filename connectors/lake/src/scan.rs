@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch, RecordBatchOptions, StringViewArray};
 use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -131,10 +132,13 @@ impl LakeScan {
             Piece::Parquet { file, row_groups, values } => {
                 let mut access = ParquetAccessPlan::new_none(file.metadata.num_row_groups());
                 row_groups.clone().for_each(|i| access.scan(i));
-                let part = PartitionedFile::new_from_meta(file.object.meta.clone())
+                let mut part = PartitionedFile::new_from_meta(file.object.meta.clone())
                     .with_partition_values(values.clone())
                     .with_extension(file.clone())
                     .with_extension(access);
+                if file.is_adjusted {
+                    part = part.with_arrow_schema(Arc::clone(&file.schema));
+                }
                 let while_decoding =
                     self.predicate.is_some() && context.session_config().options().execution.parquet.pushdown_filters;
                 let schema = if while_decoding { copied(&self.table.schema) } else { self.table.schema.clone() };
@@ -256,11 +260,27 @@ fn guarded(
 
 /// What the engine says about a file's bytes is about the file, not about the engine.
 fn readable(error: DataFusionError, piece: &Piece) -> Error {
+    if is_misfit(&error) {
+        // The cause names the value.
+        return Error::config("the file holds a value that the common type of the table's files does not")
+            .hint("read the files as separate tables");
+    }
     let own = Error::from(error);
     match (own.kind(), piece) {
         (transload_core::ErrorKind::Internal, Piece::Parquet { .. }) => {
             Error::config("the Parquet file cannot be read; it is damaged").because(own)
         }
         _ => own,
+    }
+}
+
+/// Whether a value of one file did not fit the type that it shares with the others.
+fn is_misfit(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::Execution(text) => text.starts_with("Cannot cast "),
+        DataFusionError::ArrowError(inner, _) => {
+            matches!(**inner, ArrowError::CastError(_) | ArrowError::ArithmeticOverflow(_))
+        }
+        _ => false,
     }
 }

@@ -13,6 +13,7 @@ use transload_core::types::has_wide_dates;
 use transload_core::{Error, LogicalType, Pin, Result, Split, TableName};
 
 use crate::csv::{self, CsvFile};
+use crate::int96;
 use crate::layout::{typed, values_in_path};
 use crate::listing::{self, Found};
 use crate::options::{Format, Settings};
@@ -21,6 +22,10 @@ use crate::scan::{LakeTable, Piece};
 
 /// Footers read at the same time.
 const CONCURRENT_FOOTERS: usize = 16;
+/// Files whose INT96 timestamps are looked at at the same time, each with one column of one row group in memory.
+const CONCURRENT_LOOKS: usize = 4;
+/// Attempts to open a table that is replaced again and again.
+const ATTEMPTS: usize = 10;
 
 /// A pinned table of files.
 pub(crate) struct LakeSource {
@@ -37,26 +42,41 @@ struct FolderColumns {
 }
 
 impl LakeSource {
+    /// Opens a table. One that is replaced meanwhile is opened anew, unless it is pinned.
     pub(crate) async fn open(store: Store, settings: &Settings, table: &TableName, pin: Option<&Pin>) -> Result<Self> {
-        // What transload wrote is Parquet, whatever else the connection reads.
-        let mut found = listing::find(&store, table, settings.format).await?;
-        if let Some(pin) = pin {
-            listing::restrict(&mut found, pin)?;
+        let mut tries = 1;
+        loop {
+            let mut found = listing::find(&store, table, settings.format).await?;
+            if let Some(pin) = pin {
+                listing::restrict(&mut found, pin)?;
+            }
+            let opened = Self::of(&store, settings, &found).await;
+            let again = opened.is_err() && pin.is_none() && tries < ATTEMPTS;
+            if !(again && found.is_outdated(&store).await?) {
+                return opened;
+            }
+            tries += 1;
         }
+    }
+
+    async fn of(store: &Store, settings: &Settings, found: &Found) -> Result<Self> {
         let pin = Pin::Files(found.files.iter().map(listing::pinned).collect());
-        let folders = folder_columns(&found)?;
+        let folders = folder_columns(found)?;
         let objects: Vec<PinnedObject> = found
             .files
             .iter()
             .map(|meta| PinnedObject { store: Arc::clone(store.objects()), meta: meta.clone() })
             .collect();
+        // What transload wrote is Parquet, whatever else the connection reads.
         if settings.format == Format::Csv && found.manifest.is_none() {
             let files = csv::open(objects, &settings.csv, &folders.fields, &found.root).await?;
             return Ok(Self::csv(files, pin));
         }
         let files: Vec<ParquetFile> =
             futures::stream::iter(objects).map(ParquetFile::open).buffered(CONCURRENT_FOOTERS).try_collect().await?;
-        Self::parquet(files, folders, &found, pin)
+        let files: Vec<ParquetFile> =
+            futures::stream::iter(files).map(int96::exact).buffered(CONCURRENT_LOOKS).try_collect().await?;
+        Self::parquet(files, folders, found, pin)
     }
 
     fn csv(files: Vec<CsvFile>, pin: Pin) -> Self {
@@ -95,7 +115,7 @@ impl LakeSource {
                     bytes += file.metadata.row_group(i).compressed_size() as u64;
                 }
                 detail.push(serde_json::json!({ "path": path, "row_groups": [row_groups.start, row_groups.end] }));
-                let values = folder_values(path, &folders).map_err(|e| e.with("path", path))?;
+                let values = folder_values(below_root(path, found), &folders).map_err(|e| e.with("path", path))?;
                 parts.push(Piece::Parquet { file: file.clone(), row_groups, values });
             }
             let label = match parts.as_slice() {
@@ -170,6 +190,7 @@ fn below_root<'a>(path: &'a str, found: &Found) -> &'a str {
     path.strip_prefix(found.root.as_ref()).unwrap_or(path).trim_start_matches('/')
 }
 
+/// The values of the columns in folders, by the path of a file below the table's folder.
 fn folder_values(path: &str, folders: &FolderColumns) -> Result<Vec<ScalarValue>> {
     let values = values_in_path(path);
     folders

@@ -270,6 +270,9 @@ pub trait Source: Send + Sync {
 #[async_trait]
 pub trait Sink: Send + Sync {
     /// The table's version and what the target keeps from its last commit; `None` if there is no such table yet.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) if there can be none beside the tables that are there.
     async fn state(&self) -> Result<Option<(String, TableState)>>;
 
     /// Writes the rows of one unit of work where no reader sees them.

@@ -19,6 +19,11 @@ impl TableName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether a table of this name would lie in the folder of the other one, where names are paths.
+    pub fn is_inside(&self, other: &Self) -> bool {
+        self.0.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('/'))
+    }
 }
 
 impl fmt::Display for TableName {
@@ -93,6 +98,13 @@ impl fmt::Display for CommitKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_inside_the_folder_of_another() {
+        let inside = |a: &str, b: &str| TableName::new(a).is_inside(&TableName::new(b));
+        assert!(inside("bronze/nation", "bronze") && inside("a/b/c", "a/b"));
+        assert!(!inside("bronze", "bronze/nation") && !inside("bronze_2/x", "bronze") && !inside("a", "a"));
+    }
 
     #[test]
     fn a_run_name_reads_back_and_a_path_does_not() {

@@ -59,6 +59,13 @@ pub fn build(input: Build<'_>) -> Result<Plan, Problems> {
                 let message = format!("`{}` and `{}` both go to `{}`", twin.from, plan.from, plan.to);
                 problems.push(Problem::new(table.spec.to.span, message).hint("give one of them another `to`"));
             }
+            // Names that a wildcard stands for are known only now.
+            let around = |t: &&TablePlan| t.to.is_inside(&plan.to) || plan.to.is_inside(&t.to);
+            if let Some(other) = planned.iter().map(|(_, t)| t).find(around) {
+                let (inner, outer) = if plan.to.is_inside(&other.to) { (&plan, other) } else { (other, &plan) };
+                let message = format!("the table `{}` would lie inside the table `{}`", inner.to, outer.to);
+                problems.push(Problem::new(table.spec.to.span, message).hint("give one of them another `to`"));
+            }
             planned.push((table, plan));
         }
     }

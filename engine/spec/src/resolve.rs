@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use transload_core::decode::{Kinded, closest, decode};
 use transload_core::tree::{Node, Spanned, Value};
-use transload_core::{Problem, Span};
+use transload_core::{Problem, Span, TableName};
 
 use crate::file::{ArchetypeFile, CheckEntry, Environment, PipelineFile, Settings};
 use crate::problems::{Files, Problems};
@@ -376,11 +376,10 @@ impl Loader {
                 self.say(table.to.span, message, hint);
             }
         }
-        for table in tables {
-            let inside =
-                |other: &&TableSpec| table.to.strip_prefix(other.to.as_str()).is_some_and(|rest| rest.starts_with('/'));
-            if let Some(outer) = tables.iter().find(inside) {
-                let message = format!("the table `{}` would lie inside the table `{}`", table.to.value, outer.to.value);
+        let names: Vec<TableName> = tables.iter().map(|t| TableName::new(t.to.value.clone())).collect();
+        for (table, name) in tables.iter().zip(&names) {
+            if let Some(outer) = names.iter().find(|other| name.is_inside(other)) {
+                let message = format!("the table `{name}` would lie inside the table `{outer}`");
                 self.say(table.to.span, message, "give one of them another `to`");
             }
         }

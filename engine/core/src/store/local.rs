@@ -5,6 +5,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
 use crate::error::{Error, Result};
+
+/// Attempts to make a lock's file while others remove the folders that they leave empty.
+const ATTEMPTS: usize = 20;
 
 /// A folder of this machine.
 #[derive(Clone)]
@@ -141,20 +145,48 @@ impl Local {
     }
 
     pub(super) fn try_lock(&self, path: &Path) -> Result<Option<File>> {
-        let file = open_lock(&self.at(path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(e)) => Err(e.into()),
+        let target = self.at(path);
+        loop {
+            let file = open_lock(&target)?;
+            match file.try_lock() {
+                Ok(()) if is_at(&file, &target)? => return Ok(Some(file)),
+                // Who held it before has removed it, so others find another file, or none.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(e)) => return Err(e.into()),
+            }
         }
     }
 
     pub(super) async fn lock(&self, path: &Path) -> Result<File> {
         let target = self.at(path);
         blocking(move || {
-            let file = open_lock(&target)?;
-            file.lock()?;
-            Ok(file)
+            loop {
+                let file = open_lock(&target)?;
+                file.lock()?;
+                if is_at(&file, &target)? {
+                    return Ok(file);
+                }
+            }
+        })
+        .await
+    }
+
+    /// The symbolic links at or below a path that lead nowhere, sorted. A listing says nothing of them.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) if a folder holds itself through a link: no listing would end.
+    pub(super) async fn broken_links(&self, prefix: &Path) -> Result<Vec<Path>> {
+        let (folder, root, prefix) = (self.at(prefix), self.root.clone(), prefix.clone());
+        blocking(move || {
+            let mut found = Vec::new();
+            match folder.canonicalize() {
+                Ok(real) if real.is_dir() => follow(&root, &folder, &mut vec![real], &mut found)?,
+                Err(_) if folder.is_symlink() => found.push(prefix),
+                _ => {}
+            }
+            found.sort();
+            Ok(found)
         })
         .await
     }
@@ -167,8 +199,67 @@ pub(super) fn finish_file(file: &File) -> Result<u64> {
 }
 
 fn open_lock(path: &FsPath) -> Result<File> {
-    make_folder(&parent(path)?)?;
-    Ok(File::options().create(true).truncate(false).write(true).open(path)?)
+    let folder = parent(path)?;
+    let open = || -> Result<File> {
+        make_folder(&folder)?;
+        Ok(File::options().create(true).truncate(false).write(true).open(path)?)
+    };
+    // Whoever removes a lock removes the folders that this leaves empty, maybe in between.
+    for _ in 1..ATTEMPTS {
+        if let Ok(file) = open() {
+            return Ok(file);
+        }
+    }
+    open()
+}
+
+/// Whether a file is the one that is found under this name now.
+fn is_at(file: &File, path: &FsPath) -> Result<bool> {
+    let held = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Looks for links that lead nowhere, in a folder and those below it, through links too. `above` are the folders on
+/// the way here as they really are, this one last.
+fn follow(root: &FsPath, folder: &FsPath, above: &mut Vec<PathBuf>, found: &mut Vec<Path>) -> Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        // A folder that is empty may have been removed by now.
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if !kind.is_dir() && !kind.is_symlink() {
+            continue;
+        }
+        let shown = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+        match std::fs::metadata(&path) {
+            Ok(there) if there.is_dir() => {
+                let real = path.canonicalize()?;
+                if above.contains(&real) {
+                    return Err(Error::config("a folder holds itself through a symbolic link")
+                        .with("path", shown)
+                        .hint("remove the link, or let it lead elsewhere"));
+                }
+                above.push(real);
+                follow(root, &path, above, found)?;
+                above.pop();
+            }
+            Ok(_) => {}
+            Err(e) if kind.is_symlink() && e.kind() == ErrorKind::NotFound => found.push(Path::from(shown)),
+            Err(e) if kind.is_symlink() => {
+                return Err(Error::config("a symbolic link cannot be followed").with("path", shown).because(e));
+            }
+            // Removed in between.
+            Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// What was to be removed may be gone already.
@@ -215,4 +306,74 @@ fn write_synced(path: &FsPath, content: &[u8]) -> Result<()> {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal("a worker thread died").because(e))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local() -> (tempfile::TempDir, Local) {
+        let dir = tempfile::tempdir().unwrap();
+        let local = Local::open(dir.path(), true).unwrap();
+        (dir, local)
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_was_removed_is_no_lock_for_whoever_waited_for_it() {
+        let (dir, local) = local();
+        let (path, at) = (Path::from("t/_transload/lock"), dir.path().join("t/_transload/lock"));
+        for _ in 0..20 {
+            let first = local.try_lock(&path).unwrap().unwrap();
+            assert!(is_at(&first, &at).unwrap());
+            let waiting = tokio::spawn({
+                let (local, path) = (local.clone(), path.clone());
+                async move { local.lock(&path).await.unwrap() }
+            });
+            tokio::task::yield_now().await;
+            local.remove_and_prune(&path).await.unwrap();
+            assert!(!is_at(&first, &at).unwrap());
+            drop(first);
+            let second = waiting.await.unwrap();
+            assert!(is_at(&second, &at).unwrap());
+            assert!(local.try_lock(&path).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_file_that_took_the_place_of_another_is_another() {
+        let (dir, local) = local();
+        let path = Path::from("lock");
+        let old = local.try_lock(&path).unwrap().unwrap();
+        std::fs::remove_file(dir.path().join("lock")).unwrap();
+        let new = local.try_lock(&path).unwrap().unwrap();
+        assert!(!is_at(&old, &dir.path().join("lock")).unwrap());
+        assert!(is_at(&new, &dir.path().join("lock")).unwrap());
+    }
+
+    #[tokio::test]
+    async fn links_that_lead_nowhere_or_back_are_found() {
+        use std::os::unix::fs::symlink;
+        let (dir, local) = local();
+        std::fs::create_dir_all(dir.path().join("t/deep")).unwrap();
+        std::fs::create_dir_all(dir.path().join("other")).unwrap();
+        std::fs::write(dir.path().join("t/a.csv"), "a").unwrap();
+        symlink("a.csv", dir.path().join("t/good.csv")).unwrap();
+        symlink("../other", dir.path().join("t/folder")).unwrap();
+        for whole in ["t", "t/a.csv", "missing"] {
+            assert!(local.broken_links(&Path::from(whole)).await.unwrap().is_empty(), "{whole}");
+        }
+
+        symlink("nowhere", dir.path().join("t/deep/b.csv")).unwrap();
+        symlink("nowhere", dir.path().join("other/c.csv")).unwrap();
+        let found = local.broken_links(&Path::from("t")).await.unwrap();
+        assert_eq!(found, [Path::from("t/deep/b.csv"), Path::from("t/folder/c.csv")]);
+        let one = Path::from("t/deep/b.csv");
+        assert_eq!(local.broken_links(&one).await.unwrap(), [one]);
+
+        symlink("..", dir.path().join("t/deep/up")).unwrap();
+        let error = local.broken_links(&Path::from("t")).await.unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Config);
+        assert!(error.to_string().contains("t/deep/up"), "{error}");
+        assert_eq!(local.broken_links(&Path::from("other")).await.unwrap(), [Path::from("other/c.csv")]);
+    }
 }

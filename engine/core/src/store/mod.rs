@@ -126,6 +126,17 @@ impl Store {
         }
     }
 
+    /// The symbolic links under `prefix` that lead nowhere, sorted: a listing leaves them out. A bucket has none.
+    ///
+    /// # Errors
+    /// As the store fails, and [`Config`](crate::ErrorKind::Config) for a folder that holds itself through a link.
+    pub async fn broken_links(&self, prefix: &Path) -> Result<Vec<Path>> {
+        match &self.place {
+            Place::Local(local) => local.broken_links(prefix).await,
+            Place::Remote(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Whether there is anything under `prefix`; in a local store also an empty folder.
     ///
     /// # Errors
@@ -279,6 +290,19 @@ impl Store {
             Place::Local(local) => Held::Local(local.lock(path).await?),
             Place::Remote(remote) => Held::Remote(Lease::wait(remote, path).await?),
         }))
+    }
+
+    /// Removes the file of a lock that is `held` under this name, and the folders this leaves empty. Whoever waits for
+    /// the lock notices, and takes it anew. In a bucket the object stays: its removal cannot be made conditional, and
+    /// would hit whoever has taken the lock over by then.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn remove_lock(&self, path: &Path, held: &Lock) -> Result<()> {
+        match (&self.place, &held.0) {
+            (Place::Local(local), Held::Local(_)) => local.remove_and_prune(path).await,
+            _ => Ok(()),
+        }
     }
 }
 
@@ -438,6 +462,24 @@ mod tests {
             second.release().await;
             waiting.await.unwrap().unwrap().release().await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_removed_stays_held_by_one() {
+        let (dir, stores) = stores();
+        for store in &stores {
+            let path = Path::from("t/_transload/lock");
+            let first = store.lock(&path).await.unwrap();
+            store.remove_lock(&path, &first).await.unwrap();
+            if !store.is_local() {
+                assert!(store.try_lock(&path).await.unwrap().is_none(), "{store:?}");
+            }
+            first.release().await;
+            let second = store.try_lock(&path).await.unwrap().unwrap();
+            assert!(store.try_lock(&path).await.unwrap().is_none(), "{store:?}");
+            store.remove_lock(&path, &second).await.unwrap();
+        }
+        assert!(!dir.path().join("t").exists());
     }
 
     #[test]
