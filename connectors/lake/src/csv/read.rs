@@ -8,7 +8,7 @@ use datafusion::error::Result as DfResult;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
-use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, RAW_COLUMN};
+use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, RAW_COLUMN, hidden, is_hidden};
 use transload_core::{Error, Result};
 
 use super::guess::guess;
@@ -93,17 +93,17 @@ pub(crate) async fn open(
         .collect();
     fields.extend(folders.iter().map(|f| Arc::new(f.as_ref().clone().with_data_type(DataType::Utf8))));
     if settings.quarantine_bad_lines {
-        fields.push(Arc::new(Field::new(RAW_COLUMN, DataType::Utf8, true)));
-        fields.push(Arc::new(Field::new(FAULT_COLUMN, DataType::Utf8, true)));
+        fields.push(Arc::new(hidden(Field::new(RAW_COLUMN, DataType::Utf8, true))));
+        fields.push(Arc::new(hidden(Field::new(FAULT_COLUMN, DataType::Utf8, true))));
     }
     let schema = Arc::new(Schema::new(fields));
     let file = |(object, header): (PinnedObject, Vec<String>)| {
         let location = object.meta.location.as_ref();
         let values = values_in_path(location.strip_prefix(root.as_ref()).unwrap_or(location));
-        let place = |f: &FieldRef| match f.name().as_str() {
-            FAULT_COLUMN => Place::Fault,
-            RAW_COLUMN => Place::Raw,
-            name => match (header.iter().position(|h| h == name), values.iter().find(|(n, _)| n == name)) {
+        let place = |f: &FieldRef| match (f.name().as_str(), is_hidden(f)) {
+            (FAULT_COLUMN, true) => Place::Fault,
+            (_, true) => Place::Raw,
+            (name, false) => match (header.iter().position(|h| h == name), values.iter().find(|(n, _)| n == name)) {
                 (Some(at), _) => Place::Field(at),
                 (None, Some((_, value))) => Place::Folder(value.clone()),
                 (None, None) => Place::Nowhere,
