@@ -97,9 +97,10 @@ pub(crate) async fn open(
         fields.push(Arc::new(hidden(Field::new(FAULT_COLUMN, DataType::Utf8, true))));
     }
     let schema = Arc::new(Schema::new(fields));
-    let file = |(object, header): (PinnedObject, Vec<String>)| {
+    let file = |(object, header): (PinnedObject, Vec<String>)| -> Result<CsvFile> {
         let location = object.meta.location.as_ref();
-        let values = values_in_path(location.strip_prefix(root.as_ref()).unwrap_or(location));
+        let values = values_in_path(location.strip_prefix(root.as_ref()).unwrap_or(location))
+            .map_err(|e| e.with("path", location))?;
         let place = |f: &FieldRef| match (f.name().as_str(), is_hidden(f)) {
             (FAULT_COLUMN, true) => Place::Fault,
             (_, true) => Place::Raw,
@@ -109,15 +110,15 @@ pub(crate) async fn open(
                 (None, None) => Place::Nowhere,
             },
         };
-        CsvFile {
+        Ok(CsvFile {
             columns: schema.fields().iter().map(place).collect(),
             schema: Arc::clone(&schema),
             settings: settings.clone(),
             width: header.len(),
             object,
-        }
+        })
     };
-    Ok(objects.into_iter().zip(headers).map(file).collect())
+    objects.into_iter().zip(headers).map(file).collect()
 }
 
 /// Refuses a column that a header and the names of folders both give: one of its two values would get lost.
