@@ -196,7 +196,7 @@ fn utf16(text: &str, mark: &[u8], bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
 
 #[test]
 fn a_csv_file_whose_header_or_encoding_is_wrong_is_refused() {
-    let cases: [(Vec<u8>, &str); 10] = [
+    let cases: [(Vec<u8>, &str); 14] = [
         (utf16("id,name\n1,a\n", &[0xff, 0xfe], u16::to_le_bytes), "the file is UTF-16"),
         (utf16("id,name\n1,a\n", &[0xfe, 0xff], u16::to_be_bytes), "the file is UTF-16"),
         (utf16("id,name\n1,a\n", &[], u16::to_le_bytes), "NUL characters"),
@@ -207,12 +207,58 @@ fn a_csv_file_whose_header_or_encoding_is_wrong_is_refused() {
         (b"id,id\n1,2\n".to_vec(), "names `id` twice"),
         (b"id,\n1,2\n".to_vec(), "column 2 has no name"),
         (b"\"id,name\n1,2\n".to_vec(), "the header cannot be read"),
+        (b"id,name\r5,6\r7,8\r".to_vec(), "a carriage return stands outside quotes"),
+        (b"id,\"name\r5\",6\r7,8\n".to_vec(), "a carriage return stands outside quotes"),
+        (b"id,\"na\nme\"\n1,2\n".to_vec(), "the name of column 2 in the header holds a control character"),
+        (b"id,\x1b[31mname\n1,2\n".to_vec(), "the name of column 2 in the header holds a control character"),
     ];
     for (content, reason) in cases {
         assert_refused(&csv("", "", content), 3, &[reason, "t.csv"]);
     }
     let headerless = csv("header: false", "", utf16("1,a\n", &[], u16::to_le_bytes));
     assert_refused(&headerless, 3, &["NUL characters", "t.csv", "iconv"]);
+}
+
+#[test]
+fn a_file_whose_lines_end_with_cr_alone_is_no_header_without_rows() {
+    let bench = bench(", format: csv", "");
+    bench.write("in/t/1.csv", "a,b\n1,2\n");
+    bench.write("in/t/2.csv", "a,b\r5,6\r7,8\r");
+    assert_refused(&bench, 3, &["the header cannot be read", "path t/2.csv", "tr '\\r' '\\n'"]);
+    // Nor is it a row of many fields, or one that swallows the next.
+    for content in ["5,6\r7,8\r", "5\r6\n"] {
+        let headerless = csv("header: false", "", content);
+        assert_refused(&headerless, 3, &["a carriage return stands outside quotes", "t.csv"]);
+    }
+}
+
+#[test]
+fn columns_named_like_those_of_transload_are_refused_and_not_dropped() {
+    let own = |name: &str| ["a name of transload's own", name, "rename it"].map(str::to_string);
+    for options in ["", "on_bad_line: quarantine"] {
+        for name in ["_transload_raw", "_transload_fault", "_transload_origin"] {
+            let words = own(&format!("`{name}`"));
+            let words = words.each_ref().map(String::as_str);
+            assert_refused(&csv(options, "", format!("id,{name}\n1,a\n")), 3, &words);
+        }
+    }
+    let bench = bench("", "");
+    let script = "import sys, pyarrow as pa, pyarrow.parquet as pq\n\
+                  pq.write_table(pa.table({'id': [1, 2], '_transload_fault': [3, None]}), sys.argv[1])";
+    fs::create_dir_all(bench.path("in")).unwrap();
+    run_python(script, &[bench.path("in/t.parquet").to_str().unwrap()]);
+    let words = own("`_transload_fault`");
+    assert_refused(&bench, 3, &words.each_ref().map(String::as_str));
+    let found = bench.run(&["discover", "in"]).expect(0).stdout;
+    assert!(found.contains("_transload_fault"), "{found}");
+}
+
+#[test]
+fn folders_whose_names_are_not_utf_8_are_refused() {
+    let bench = bench(", format: csv", "");
+    bench.write("in/t/x=%FF/a.csv", "id\n1\n");
+    bench.write("in/t/x=%FE/b.csv", "id\n2\n");
+    assert_refused(&bench, 3, &["the name of a folder is not UTF-8", "path t/x=%F", "%25"]);
 }
 
 #[test]
@@ -277,6 +323,24 @@ fn bad_lines_go_into_quarantine_with_their_reason_and_as_they_were() {
     let shown = bench.run(&["show", outcome.last_line()["run_id"].as_str().unwrap()]).expect(0).stdout;
     assert!(shown.contains("7 read = 2 written + 5 quarantined + 0 filtered"), "{shown}");
     assert!(shown.contains("5 source rows put into quarantine"), "{shown}");
+}
+
+#[test]
+fn text_inside_of_a_broken_quote_becomes_no_row() {
+    let content = "id,name\n1,\"line one\n9,9\nend\" oops\n2,b\n3,\"open\n9,9\n";
+    let bench = csv("on_bad_line: quarantine", ", key: [id]", content);
+    let outcome = bench.run(&["run", "p.yaml"]).expect(0);
+    assert_eq!(counts(&outcome), [6, 1, 5, 0]);
+    let raw: Vec<Value> = quarantine(&bench).iter().map(|r| r["_transload_raw"].clone()).collect();
+    assert_eq!(raw, ["1,\"line one", "9,9", "end\" oops", "3,\"open", "9,9"].map(|line| json!(line)));
+}
+
+#[test]
+fn an_empty_line_does_not_make_a_column_text() {
+    let bench = csv("null_values: [NA]", ", key: [id]", "id,n\n1,2\n\n2,NA\n\n");
+    let plan = bench.run(&["plan", "p.yaml"]).expect(0).stdout;
+    assert_eq!(plan.matches("cast text → int64").count(), 2, "{plan}");
+    assert_eq!(counts(&bench.run(&["run", "p.yaml"]).expect(0)), [2, 2, 0, 0]);
 }
 
 /// Two of five values do not fit int8.

@@ -80,7 +80,7 @@ impl Endpoint for LakeEndpoint {
                     .schema()
                     .fields()
                     .iter()
-                    .filter(|f| !f.name().starts_with("_transload"))
+                    .filter(|f| !transload_core::connector::is_hidden(f))
                     .filter_map(|f| Some((f.name().clone(), declared(f)?, f.is_nullable())))
                     .collect(),
                 rows,

@@ -49,11 +49,14 @@ pub(crate) struct Router {
     names: Vec<String>,
 }
 
+/// One level of a layout. What it remembers grows with its folders, not with the values of the column.
 struct Level {
     partition: Partition,
     column: usize,
     names: Vec<String>,
+    /// Codes by what all numbers of a folder have in common.
     numbers: HashMap<i128, u32>,
+    /// Codes by what all texts of a folder have in common.
     texts: HashMap<String, u32>,
     null: Option<u32>,
 }
@@ -128,11 +131,10 @@ impl Level {
                 self.number_codes(array.as_primitive::<$t>().iter().map(|v| v.map(|v| i128::from(v) * nanos::<$t>())))
             };
         }
-        if let Transform::Bucket(_) = self.partition.transform {
+        if let Transform::Bucket(n) = self.partition.transform {
             let formatter = arrow::util::display::ArrayFormatter::try_new(array, &Default::default())?;
-            return Ok((0..array.len())
-                .map(|i| self.text_code(array.is_valid(i).then(|| formatter.value(i).to_string()).as_deref()))
-                .collect());
+            let bucket = |i| i128::from(xxh64(formatter.value(i).to_string().as_bytes(), 0) % u64::from(n));
+            return Ok(self.number_codes((0..array.len()).map(|i| array.is_valid(i).then(|| bucket(i)))));
         }
         let codes: Vec<u32> = match array.data_type() {
             DataType::Int8 => numbers!(Int8Type),
@@ -183,10 +185,7 @@ impl Level {
                 Some(v) => match last.filter(|(seen, _)| *seen == v) {
                     Some((_, code)) => code,
                     None => {
-                        let code = match self.numbers.get(&v) {
-                            Some(code) => *code,
-                            None => self.new_number(v),
-                        };
+                        let code = self.number_code(v);
                         last = Some((v, code));
                         code
                     }
@@ -195,28 +194,29 @@ impl Level {
             .collect()
     }
 
-    fn new_number(&mut self, value: i128) -> u32 {
-        let code = match number_name(&self.partition.transform, value) {
-            // Several values share a folder, such as the days of one month.
-            Some(name) => self.code_of(name),
-            None => u32::MAX,
-        };
-        self.numbers.insert(value, code);
+    fn number_code(&mut self, value: i128) -> u32 {
+        let transform = &self.partition.transform;
+        let Some(common) = common_number(transform, value) else { return u32::MAX };
+        if let Some(code) = self.numbers.get(&common) {
+            return *code;
+        }
+        let Some(name) = number_name(transform, value) else { return u32::MAX };
+        let code = self.new_code(&name);
+        self.numbers.insert(common, code);
         code
     }
 
     fn text_code(&mut self, value: Option<&str>) -> u32 {
         let Some(value) = value else { return self.null_code() };
-        if let Some(code) = self.texts.get(value) {
+        let common = match self.partition.transform {
+            Transform::Truncate(n) => value.char_indices().nth(n as usize).map_or(value, |(end, _)| &value[..end]),
+            _ => value,
+        };
+        if let Some(code) = self.texts.get(common) {
             return *code;
         }
-        let name = match self.partition.transform {
-            Transform::Bucket(n) => (xxh64(value.as_bytes(), 0) % u64::from(n)).to_string(),
-            Transform::Truncate(n) => value.chars().take(n as usize).collect(),
-            _ => value.to_string(),
-        };
-        let code = self.code_of(escape(&name));
-        self.texts.insert(value.to_string(), code);
+        let code = self.new_code(&escape(common));
+        self.texts.insert(common.to_string(), code);
         code
     }
 
@@ -224,22 +224,17 @@ impl Level {
         match self.null {
             Some(code) => code,
             None => {
-                let code = self.code_of(NULL.to_string());
+                let code = self.new_code(NULL);
                 self.null = Some(code);
                 code
             }
         }
     }
 
-    fn code_of(&mut self, value: String) -> u32 {
-        let name = format!("{}={value}", escape(&self.partition.name()));
-        match self.names.iter().position(|n| *n == name) {
-            Some(at) => at as u32,
-            None => {
-                self.names.push(name);
-                (self.names.len() - 1) as u32
-            }
-        }
+    /// The code of a folder that has none yet.
+    fn new_code(&mut self, value: &str) -> u32 {
+        self.names.push(format!("{}={value}", escape(&self.partition.name())));
+        (self.names.len() - 1) as u32
     }
 }
 
@@ -252,12 +247,29 @@ fn nanos<T: ArrowPrimitiveType>() -> i128 {
     }
 }
 
-/// The folder name of a number; dates and timestamps come as nanoseconds since 1970. `None` if out of range.
+/// What all numbers have in common that belong into one folder, and no others; dates and timestamps come as nanoseconds
+/// since 1970, buckets as they are. `None` if out of range.
+fn common_number(transform: &Transform, value: i128) -> Option<i128> {
+    const HOUR: i128 = 3_600_000_000_000;
+    Some(match transform {
+        Transform::Identity | Transform::Bucket(_) => value,
+        Transform::Truncate(n) => value - value.rem_euclid(i128::from(*n)),
+        Transform::Year => instant(value)?.year().into(),
+        Transform::Month => {
+            let at = instant(value)?;
+            i128::from(at.year()) * 12 + i128::from(at.month0())
+        }
+        Transform::Day => value.div_euclid(24 * HOUR),
+        Transform::Hour => value.div_euclid(HOUR),
+    })
+}
+
+/// The folder name of a number. `None` if out of range.
 fn number_name(transform: &Transform, value: i128) -> Option<String> {
     Some(match transform {
-        Transform::Identity => value.to_string(),
-        Transform::Truncate(n) => (value - value.rem_euclid(i128::from(*n))).to_string(),
-        Transform::Bucket(n) => (xxh64(value.to_string().as_bytes(), 0) % u64::from(*n)).to_string(),
+        Transform::Identity | Transform::Truncate(_) | Transform::Bucket(_) => {
+            common_number(transform, value)?.to_string()
+        }
         Transform::Year => format!("{:04}", instant(value)?.year()),
         Transform::Month => instant(value)?.format("%Y-%m").to_string(),
         Transform::Day => instant(value)?.format("%Y-%m-%d").to_string(),
@@ -292,16 +304,23 @@ fn escape(text: &str) -> String {
 }
 
 /// The partition values in a path: `a=1/b=x/file` gives `[("a", Some("1")), ("b", Some("x"))]`.
-pub(crate) fn values_in_path(path: &str) -> Vec<(String, Option<String>)> {
-    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+///
+/// # Errors
+/// [`Config`](transload_core::ErrorKind::Config) if one is not UTF-8.
+pub(crate) fn values_in_path(path: &str) -> Result<Vec<(String, Option<String>)>> {
+    let decode = |text: &str| match percent_decode_str(text).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err(Error::config("the name of a folder is not UTF-8 once its percent signs are decoded")
+            .hint("rename the folder: a percent sign that is meant as it is is written %25")),
+    };
     let mut parts: Vec<&str> = path.split('/').collect();
     parts.pop();
     parts
         .into_iter()
         .filter_map(|part| part.split_once('='))
         .map(|(name, value)| match value {
-            NULL => (decode(name), None),
-            _ => (decode(name), Some(decode(value))),
+            NULL => Ok((decode(name)?, None)),
+            _ => Ok((decode(name)?, Some(decode(value)?))),
         })
         .collect()
 }
@@ -389,8 +408,44 @@ mod tests {
         let names = folders(&[("t", Transform::Identity)], vec![("t", texts)]);
         for (name, odd) in names.iter().zip(odd) {
             assert_eq!(name.matches('/').count(), 0, "{name}");
-            let values = values_in_path(&format!("{name}/f.parquet"));
+            let values = values_in_path(&format!("{name}/f.parquet")).unwrap();
             assert_eq!(values, [("t".to_string(), Some(odd.to_string()))]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf_8_is_refused() {
+        for path in ["t=%FF/f", "a=1/%FE=1/f", "t=%C3/f"] {
+            let error = values_in_path(path).unwrap_err();
+            assert_eq!(error.kind(), transload_core::ErrorKind::Config, "{path}: {error}");
+        }
+        assert_eq!(values_in_path("%FF/t=%C3%A4/%FF").unwrap(), [("t".to_string(), Some("ä".to_string()))]);
+    }
+
+    #[test]
+    fn what_is_remembered_does_not_grow_with_the_values() {
+        const ROWS: i64 = 10_000;
+        let at: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values((0..ROWS).map(|i| i * 1_000_003)));
+        let n: ArrayRef = Arc::new(Int64Array::from_iter_values(0..ROWS));
+        let text: ArrayRef = Arc::new(StringArray::from_iter_values((0..ROWS).map(|i| format!("{:05}", ROWS + i))));
+        let transforms = [
+            (Transform::Year, "at", 1),
+            (Transform::Month, "at", 1),
+            (Transform::Day, "at", 1),
+            (Transform::Hour, "at", 3),
+            (Transform::Bucket(4), "at", 4),
+            (Transform::Bucket(4), "text", 4),
+            (Transform::Truncate(5_000), "n", 2),
+            (Transform::Truncate(2), "text", 10),
+        ];
+        let batch = RecordBatch::try_from_iter([("at", at), ("n", n), ("text", text)]).unwrap();
+        for (transform, column, folders) in transforms {
+            let partitions = [Partition { column: column.to_string(), transform }];
+            let mut router = Router::new(&partitions, &batch.schema()).unwrap();
+            router.route(&batch).unwrap();
+            let level = &router.levels[0];
+            assert_eq!(level.numbers.len() + level.texts.len(), folders, "{transform:?} of {column}");
+            assert_eq!((level.names.len(), router.names.len()), (folders, folders), "{transform:?} of {column}");
         }
     }
 }

@@ -162,7 +162,8 @@ fn folder_columns(found: &Found) -> Result<FolderColumns> {
         }
         return Ok(out);
     }
-    let paths: Vec<_> = found.files.iter().map(|f| values_in_path(below_root(f.location.as_ref(), found))).collect();
+    let values = |path: &str| values_in_path(below_root(path, found)).map_err(|e| e.with("path", path));
+    let paths: Vec<_> = found.files.iter().map(|f| values(f.location.as_ref())).collect::<Result<_>>()?;
     // The deepest path names every level there is; it need not be the first one.
     let Some(deepest) = paths.iter().max_by_key(|p| p.len()) else { return Ok(out) };
     for (i, (name, _)) in deepest.iter().enumerate() {
@@ -192,7 +193,7 @@ fn below_root<'a>(path: &'a str, found: &Found) -> &'a str {
 
 /// The values of the columns in folders, by the path of a file below the table's folder.
 fn folder_values(path: &str, folders: &FolderColumns) -> Result<Vec<ScalarValue>> {
-    let values = values_in_path(path);
+    let values = values_in_path(path)?;
     folders
         .fields
         .iter()

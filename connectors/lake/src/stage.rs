@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::StreamExt;
@@ -27,6 +28,8 @@ use crate::options::ParquetSettings;
 
 /// Rows that are sorted into folders at a time.
 const ROUTED_ROWS: usize = 1 << 16;
+/// Bytes of memory that rows for this may take, however few they are.
+const ROUTED_BYTES: usize = 64 << 20;
 /// Files one unit of work keeps open.
 const OPEN_FILES: usize = 128;
 
@@ -106,17 +109,16 @@ impl Stager<'_> {
             return writers.finish().await;
         }
         let mut router = Router::new(self.partition_by, &self.schema)?;
-        let mut waiting: Vec<RecordBatch> = Vec::new();
-        let mut count = 0;
+        let mut waiting = Waiting::default();
         loop {
             let batch = rows.next().await.transpose()?;
             fault::point("stage.batch")?;
             let ended = batch.is_none();
             if let Some(batch) = batch.filter(|b| b.num_rows() > 0) {
-                count += batch.num_rows();
                 waiting.push(batch);
             }
-            if count >= ROUTED_ROWS || (ended && count > 0) {
+            if waiting.is_full() || (ended && waiting.rows > 0) {
+                let waiting = std::mem::take(&mut waiting).batches;
                 let mut folders: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
                 for (b, batch) in waiting.iter().enumerate() {
                     for (row, folder) in router.route(batch)?.into_iter().enumerate() {
@@ -129,8 +131,6 @@ impl Stager<'_> {
                     let batch = interleave_record_batch(&projected, &places)?;
                     writers.write(router.name(folder), &batch).await?;
                 }
-                waiting.clear();
-                count = 0;
             }
             if ended {
                 return writers.finish().await;
@@ -144,6 +144,26 @@ impl Stager<'_> {
             .set_max_row_group_row_count(Some(self.settings.row_group_rows))
             .set_created_by(concat!("transload ", env!("CARGO_PKG_VERSION")).to_string())
             .build()
+    }
+}
+
+/// Rows that wait to be sorted into folders.
+#[derive(Default)]
+struct Waiting {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    memory: RecordBatchMemoryCounter,
+}
+
+impl Waiting {
+    fn push(&mut self, batch: RecordBatch) {
+        self.rows += batch.num_rows();
+        self.memory.count_batch(&batch);
+        self.batches.push(batch);
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= ROUTED_ROWS || self.memory.memory_usage() >= ROUTED_BYTES
     }
 }
 
@@ -262,4 +282,35 @@ fn unwritable(error: parquet::errors::ParquetError) -> Error {
         };
     }
     Error::internal("a Parquet file cannot be written").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+
+    use super::*;
+
+    fn batch(column: ArrayRef) -> RecordBatch {
+        RecordBatch::try_from_iter([("c", column)]).unwrap()
+    }
+
+    #[test]
+    fn few_rows_wait_if_they_are_wide() {
+        let mut narrow = Waiting::default();
+        narrow.push(batch(Arc::new(Int64Array::from_iter_values(0..ROUTED_ROWS as i64 - 1))));
+        assert!(!narrow.is_full());
+        narrow.push(batch(Arc::new(Int64Array::from(vec![1]))));
+        assert!(narrow.is_full());
+
+        let text = "x".repeat(ROUTED_BYTES / 2);
+        let mut wide = Waiting::default();
+        let half = batch(Arc::new(StringArray::from(vec![text.as_str()])));
+        wide.push(half.clone());
+        wide.push(half);
+        // The same memory twice is no more memory.
+        assert!(!wide.is_full());
+        wide.push(batch(Arc::new(StringArray::from(vec![text.as_str()]))));
+        assert!(wide.is_full());
+        assert_eq!((wide.rows, wide.batches.len()), (3, 3));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
@@ -29,6 +29,38 @@ pub const RAW_COLUMN: &str = "_transload_raw";
 /// Name of the hidden column of a row that is read from quarantine: the run that put it aside first, its split and its
 /// position there. A struct, never NULL.
 pub const ORIGIN_COLUMN: &str = "_transload_origin";
+
+/// How the names of hidden columns begin, and no others.
+pub const HIDDEN_PREFIX: &str = "_transload";
+
+/// Field metadata of a hidden column. No connector takes it over from a file or a server.
+const HIDDEN: &str = "transload:hidden";
+
+/// Marks a column as hidden: with it a source says something about its rows, and its values are not theirs.
+#[must_use]
+pub fn hidden(field: Field) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.insert(HIDDEN.to_string(), String::new());
+    field.with_metadata(metadata)
+}
+
+/// Whether a column is [`hidden`].
+#[must_use]
+pub fn is_hidden(field: &Field) -> bool {
+    field.metadata().contains_key(HIDDEN)
+}
+
+/// The place of the hidden column of this name.
+#[must_use]
+pub fn hidden_column(schema: &Schema, name: &str) -> Option<usize> {
+    schema.fields().iter().position(|f| f.name() == name && is_hidden(f))
+}
+
+/// Whether a column of data has a name that only hidden columns have. No plan takes it: its values would get lost.
+#[must_use]
+pub fn takes_hidden_name(field: &Field) -> bool {
+    field.name().starts_with(HIDDEN_PREFIX) && !is_hidden(field)
+}
 
 /// What a connector claims to be able to do. The conformance suite tests every claim.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -146,7 +178,7 @@ impl TableInfo {
                 .schema()
                 .fields()
                 .iter()
-                .filter(|f| !f.name().starts_with("_transload"))
+                .filter(|f| !is_hidden(f))
                 .filter_map(|f| Some((f.name().clone(), ty(f)?, f.is_nullable())))
                 .collect(),
             rows: source.splits().iter().map(|s| s.rows).sum(),
@@ -246,7 +278,7 @@ impl Partition {
 
 /// A pinned table, open for reading.
 pub trait Source: Send + Sync {
-    /// Its columns. Field metadata may hold [`DECLARED_TYPE`]; the last may be [`FAULT_COLUMN`].
+    /// Its columns. Field metadata may hold [`DECLARED_TYPE`]; the last may be [`hidden`], such as [`FAULT_COLUMN`].
     fn schema(&self) -> SchemaRef;
 
     /// The point in time it is fixed at.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
 use transload_core::connector::{
-    DECLARED_TYPE, Expected, Partition, TableState, Transform as PartitionTransform, WriteMode,
+    DECLARED_TYPE, Expected, Partition, TableState, Transform as PartitionTransform, WriteMode, takes_hidden_name,
 };
 use transload_core::decode::closest;
 use transload_core::tree::Spanned;
@@ -241,6 +241,15 @@ impl Table<'_> {
             if !seen.insert(field.name()) {
                 let message = format!("`{}` has two columns named `{}`", self.input.spec.from.value, field.name());
                 self.say(self.input.spec.from.span, message, "rename one of them in the source");
+                return None;
+            }
+            if takes_hidden_name(field) {
+                let message = format!(
+                    "column `{}` of `{}` has a name of transload's own",
+                    field.name(),
+                    self.input.spec.from.value
+                );
+                self.say(self.input.spec.from.span, message, "rename it in the source");
                 return None;
             }
             match LogicalType::of(field) {

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Accumulator, Expr};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
-use transload_core::connector::{FAULT_COLUMN, ORIGIN_COLUMN};
+use transload_core::connector::{FAULT_COLUMN, ORIGIN_COLUMN, hidden_column, takes_hidden_name};
 use transload_core::value::Loss as LossCount;
 use transload_core::{Error, ErrorKind, LogicalType, Result};
 use transload_quality::{Reason, Tally, evaluate};
@@ -168,6 +168,9 @@ impl Transform {
         if planned != found {
             return Err(moved("the source's columns are not those of the plan".to_string()));
         }
+        if let Some(field) = source.fields().iter().find(|f| takes_hidden_name(f)) {
+            return Err(moved(format!("column {} has a name of transload's own", field.name())));
+        }
         let cast_schema =
             cast_schema(source, &plan.columns).ok_or_else(|| moved("a column's type cannot be moved".to_string()))?;
         let expressions = Expressions::new(&cast_schema).map_err(Error::internal)?;
@@ -298,7 +301,7 @@ impl Transform {
 
         // Quarantine keeps whole rows, so then everything is read.
         let whole = writes && plan.can_quarantine();
-        let fault = source.index_of(FAULT_COLUMN).ok();
+        let fault = hidden_column(source, FAULT_COLUMN);
         let projection: Vec<usize> =
             (0..source.fields().len()).filter(|i| whole || casts[*i].needed || fault == Some(*i)).collect();
         let mut positions = vec![None; source.fields().len()];
@@ -327,7 +330,7 @@ impl Transform {
         Ok(Self {
             source: Arc::clone(source),
             fault,
-            origin: source.index_of(ORIGIN_COLUMN).ok(),
+            origin: hidden_column(source, ORIGIN_COLUMN),
             line_fingerprint: quarantine::fingerprint(LINE_CODE, &[]),
             cast_schema,
             written: if writes { Arc::clone(&output) } else { Arc::new(Schema::empty()) },

@@ -10,7 +10,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 use transload_coerce::{Cast, Rulebook, relayout};
-use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, RAW_COLUMN};
+use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, hidden_column, is_hidden};
 use transload_core::types::Unit;
 use transload_core::{Error, LogicalType, Result, Source};
 use transload_quality::profile::{Profiler, Reading};
@@ -35,14 +35,14 @@ pub async fn profile(source: &Arc<dyn Source>, rulebook: &Rulebook, limits: &Lim
     let mut projection = Vec::new();
     let (mut casts, mut fields) = (Vec::new(), Vec::new());
     for (at, field) in found.fields().iter().enumerate() {
-        if *field.name() != FAULT_COLUMN && *field.name() != RAW_COLUMN {
+        if !is_hidden(field) {
             let (cast, field) = seen(field, rulebook)?;
             projection.push(at);
             casts.push(cast);
             fields.push(field.with_nullable(true));
         }
     }
-    let fault = found.index_of(FAULT_COLUMN).ok();
+    let fault = hidden_column(&found, FAULT_COLUMN);
     projection.extend(fault);
     let look = Arc::new(Look {
         scan: source.provider()?.scan(&session.state(), Some(&projection), &[], None).await?,

@@ -265,7 +265,7 @@ fn column_name(name: &str) -> Result<(), String> {
     if name.len() > 255 || name.chars().any(char::is_control) {
         return Err("a column's name has at most 255 bytes and no control characters".to_string());
     }
-    if name.starts_with("_transload") {
+    if name.starts_with(transload_core::connector::HIDDEN_PREFIX) {
         return Err(format!("`{name}` is a name of transload's own"));
     }
     Ok(())

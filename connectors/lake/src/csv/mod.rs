@@ -6,6 +6,7 @@
 mod guess;
 mod read;
 mod record;
+mod records;
 mod text;
 
 pub(crate) use guess::guess;

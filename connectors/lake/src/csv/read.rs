@@ -1,5 +1,6 @@
 //! CSV files as batches of text columns.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringBuilder};
@@ -8,17 +9,18 @@ use datafusion::error::Result as DfResult;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
-use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, RAW_COLUMN};
+use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, RAW_COLUMN, hidden, is_hidden};
 use transload_core::{Error, Result};
 
 use super::guess::guess;
-use super::record::{Dialect, FieldAt, Step, step};
+use super::record::{FieldAt, LONE_CR, TOO_LONG};
+use super::records::Records;
 use crate::layout::values_in_path;
 use crate::options::CsvSettings;
 use crate::parquet::PinnedObject;
 
-/// Bytes read from the store at a time.
-const CHUNK: u64 = 1 << 20;
+/// Bytes of the file after which a batch ends, however few its rows are.
+const BATCH_BYTES: usize = 16 << 20;
 /// Files that types are guessed from.
 const SAMPLED_FILES: usize = 3;
 
@@ -93,31 +95,32 @@ pub(crate) async fn open(
         .collect();
     fields.extend(folders.iter().map(|f| Arc::new(f.as_ref().clone().with_data_type(DataType::Utf8))));
     if settings.quarantine_bad_lines {
-        fields.push(Arc::new(Field::new(RAW_COLUMN, DataType::Utf8, true)));
-        fields.push(Arc::new(Field::new(FAULT_COLUMN, DataType::Utf8, true)));
+        fields.push(Arc::new(hidden(Field::new(RAW_COLUMN, DataType::Utf8, true))));
+        fields.push(Arc::new(hidden(Field::new(FAULT_COLUMN, DataType::Utf8, true))));
     }
     let schema = Arc::new(Schema::new(fields));
-    let file = |(object, header): (PinnedObject, Vec<String>)| {
+    let file = |(object, header): (PinnedObject, Vec<String>)| -> Result<CsvFile> {
         let location = object.meta.location.as_ref();
-        let values = values_in_path(location.strip_prefix(root.as_ref()).unwrap_or(location));
-        let place = |f: &FieldRef| match f.name().as_str() {
-            FAULT_COLUMN => Place::Fault,
-            RAW_COLUMN => Place::Raw,
-            name => match (header.iter().position(|h| h == name), values.iter().find(|(n, _)| n == name)) {
+        let values = values_in_path(location.strip_prefix(root.as_ref()).unwrap_or(location))
+            .map_err(|e| e.with("path", location))?;
+        let place = |f: &FieldRef| match (f.name().as_str(), is_hidden(f)) {
+            (FAULT_COLUMN, true) => Place::Fault,
+            (_, true) => Place::Raw,
+            (name, false) => match (header.iter().position(|h| h == name), values.iter().find(|(n, _)| n == name)) {
                 (Some(at), _) => Place::Field(at),
                 (None, Some((_, value))) => Place::Folder(value.clone()),
                 (None, None) => Place::Nowhere,
             },
         };
-        CsvFile {
+        Ok(CsvFile {
             columns: schema.fields().iter().map(place).collect(),
             schema: Arc::clone(&schema),
             settings: settings.clone(),
             width: header.len(),
             object,
-        }
+        })
     };
-    Ok(objects.into_iter().zip(headers).map(file).collect())
+    objects.into_iter().zip(headers).map(file).collect()
 }
 
 /// Refuses a column that a header and the names of folders both give: one of its two values would get lost.
@@ -132,46 +135,45 @@ fn not_in_folders_too(header: &[String], folders: &[FieldRef]) -> Result<()> {
     }
 }
 
-/// The header of a file and its first rows.
+/// The header of a file, and the rows among the first records behind it.
 async fn sample(
     object: &PinnedObject,
     settings: &CsvSettings,
-    rows: usize,
+    records: usize,
 ) -> Result<(Vec<String>, Vec<Vec<Option<String>>>)> {
     let mut reader = Records::new(object.clone(), settings);
-    let mut header: Option<Vec<String>> = None;
-    let mut out = Vec::new();
-    while let Some(record) = reader.next().await? {
-        if header.is_none() {
-            refuse_wide_text(reader.raw())?;
-        }
-        let record = match (record, &header) {
-            (Ok(record), _) => record,
-            (Err((line, reason)), None) => {
-                return Err(
-                    Error::config(format!("the header cannot be read: {reason}")).with("line", line.to_string())
-                );
-            }
-            (Err(_), Some(_)) => continue,
+    let Some(first) = reader.next().await? else {
+        return Err(Error::config("the CSV file is empty").hint("a file without rows still needs a header"));
+    };
+    refuse_wide_text(reader.raw())?;
+    let first = first.map_err(|(line, reason)| unreadable_header(line, reason))?;
+    let (header, mut first) = match settings.header {
+        true => (checked_header(&reader, &first)?, None),
+        false => ((1..=first.len()).map(|i| format!("c{i}")).collect(), Some(Ok(first))),
+    };
+    let mut rows = Vec::new();
+    for _ in 0..records {
+        let record = match first.take() {
+            Some(record) => record,
+            None => match reader.next().await? {
+                Some(record) => record,
+                None => break,
+            },
         };
-        match &header {
-            None if settings.header => header = Some(checked_header(&reader, &record)?),
-            None => header = Some((1..=record.len()).map(|i| format!("c{i}")).collect()),
-            Some(_) => {}
-        }
-        let first_of_headerless = !settings.header && out.is_empty();
-        let is_header = settings.header && reader.records == 1;
-        if !is_header && (out.len() < rows || first_of_headerless) && rows > 0 {
-            let value = |f: &FieldAt| reader.value(f, &settings.null_values).ok().flatten().map(|v| v.into_owned());
-            out.push(record.iter().map(value).collect());
-        }
-        if header.is_some() && out.len() >= rows {
-            break;
-        }
+        // Empty and bad lines say nothing about types.
+        let Some(Ok(fields)) = reader.as_row(record, header.len()) else { continue };
+        let values = fields.iter().map(|f| reader.value(f, &settings.null_values));
+        let values = values.map(|value| value.map(|text| text.map(Cow::into_owned)));
+        rows.push(values.collect::<Result<_, _>>().map_err(Error::internal)?);
     }
-    match header {
-        Some(header) => Ok((header, out)),
-        None => Err(Error::config("the CSV file is empty").hint("a file without rows still needs a header")),
+    Ok((header, rows))
+}
+
+fn unreadable_header(line: u64, reason: &str) -> Error {
+    let error = Error::config(format!("the header cannot be read: {reason}")).with("line", line.to_string());
+    match [LONE_CR, TOO_LONG].contains(&reason) {
+        true => error.hint("lines end with LF or CRLF; if these end with CR alone, convert them: tr '\\r' '\\n'"),
+        false => error,
     }
 }
 
@@ -192,6 +194,10 @@ fn checked_header(reader: &Records, record: &[FieldAt]) -> Result<Vec<String>> {
         if name.is_empty() {
             return Err(Error::config(format!("column {} has no name in the header", names.len() + 1))
                 .hint("name it, or set `csv.header: false`"));
+        }
+        if name.contains(char::is_control) {
+            let message = format!("the name of column {} in the header holds a control character", names.len() + 1);
+            return Err(Error::config(message).hint("rename it, without line breaks, tabs and their like"));
         }
         if names.contains(&name) {
             return Err(Error::config(format!("the header names `{name}` twice")).hint("rename one of them"));
@@ -229,32 +235,28 @@ impl CsvFile {
         batch_size: usize,
     ) -> Result<Option<RecordBatch>> {
         let mut builders: Vec<StringBuilder> = projection.iter().map(|_| StringBuilder::new()).collect();
-        let mut rows = 0;
-        while rows < batch_size {
+        let (mut rows, mut bytes) = (0, 0);
+        while rows < batch_size && bytes < BATCH_BYTES {
             let Some(record) = reader.next().await? else { break };
             if std::mem::take(header) {
                 continue;
             }
-            let fault = match record {
-                Ok(fields) if fields.len() == self.width => {
-                    match self.append(reader, &fields, projection, &mut builders) {
-                        Ok(()) => None,
-                        Err(reason) => Some((reader.line, reason)),
-                    }
+            match reader.as_row(record, self.width) {
+                None => continue,
+                Some(Ok(fields)) => {
+                    self.append(reader, &fields, projection, &mut builders).map_err(Error::internal)?;
                 }
-                Ok(fields) if fields.len() == 1 && fields[0].start == fields[0].end && !fields[0].quoted => continue,
-                Ok(fields) => Some((reader.line, format!("{} fields where {} are expected", fields.len(), self.width))),
-                Err((line, reason)) => Some((line, reason.to_string())),
-            };
-            if let Some((line, reason)) = fault {
-                if !self.settings.quarantine_bad_lines {
+                Some(Err((line, reason))) if self.settings.quarantine_bad_lines => {
+                    self.append_fault(reader, line, &reason, projection, &mut builders);
+                }
+                Some(Err((line, reason))) => {
                     return Err(Error::config(format!("a line cannot be read: {reason}"))
                         .with("line", line.to_string())
                         .hint("repair the file, or set `csv.on_bad_line: quarantine`"));
                 }
-                self.append_fault(reader, line, &reason, projection, &mut builders);
             }
             rows += 1;
+            bytes += reader.size();
         }
         if rows == 0 {
             return Ok(None);
@@ -264,7 +266,7 @@ impl CsvFile {
         Ok(Some(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?))
     }
 
-    /// Appends a good record. On an error nothing was appended.
+    /// Appends a good record.
     fn append(
         &self,
         reader: &Records,
@@ -272,9 +274,6 @@ impl CsvFile {
         projection: &[usize],
         builders: &mut [StringBuilder],
     ) -> Result<(), String> {
-        for field in fields {
-            reader.text(field)?;
-        }
         for (builder, column) in builders.iter_mut().zip(projection) {
             match &self.columns[*column] {
                 Place::Field(at) => builder.append_option(reader.value(&fields[*at], &self.settings.null_values)?),
@@ -303,118 +302,106 @@ impl CsvFile {
     }
 }
 
-/// The records of one file, one after the other.
-struct Records {
-    object: PinnedObject,
-    dialect: Dialect,
-    buffer: Vec<u8>,
-    /// Where the current record begins in the buffer, and where the next one does.
-    current: usize,
-    next: usize,
-    /// Bytes of the file that are in the buffer or before it.
-    read: u64,
-    /// Line of the current record, from 1, and of the next one.
-    line: u64,
-    next_line: u64,
-    records: u64,
-    fields: Vec<FieldAt>,
-}
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use futures::TryStreamExt;
+    use futures::executor::block_on;
+    use object_store::memory::InMemory;
+    use object_store::{ObjectStore, ObjectStoreExt};
 
-type Record = Result<Vec<FieldAt>, (u64, &'static str)>;
+    use super::*;
+    use crate::csv::record::MAX_RECORD;
 
-impl Records {
-    fn new(object: PinnedObject, settings: &CsvSettings) -> Self {
-        Self {
-            object,
-            dialect: Dialect { delimiter: settings.delimiter, quote: settings.quote },
-            buffer: Vec::new(),
-            current: 0,
-            next: 0,
-            read: 0,
-            line: 0,
-            next_line: 1,
-            records: 0,
-            fields: Vec::new(),
-        }
+    fn open_text(content: Vec<u8>, null_value: &str) -> CsvFile {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let path = Path::from("t.csv");
+        let settings = CsvSettings {
+            delimiter: b',',
+            quote: b'"',
+            header: true,
+            null_values: vec![null_value.to_string()],
+            types: Vec::new(),
+            sample_rows: 10,
+            quarantine_bad_lines: true,
+        };
+        block_on(async {
+            store.put(&path, content.into()).await.unwrap();
+            let object = PinnedObject { meta: store.head(&path).await.unwrap(), store: Arc::clone(&store) };
+            open(vec![object], &settings, &[], &Path::default()).await.unwrap().remove(0)
+        })
     }
 
-    /// The next record, or what is wrong with it; `None` at the end of the file.
-    async fn next(&mut self) -> Result<Option<Record>> {
-        loop {
-            let last = self.read >= self.object.meta.size;
-            let rest = &self.buffer[self.next..];
-            if rest.is_empty() && last {
-                return Ok(None);
-            }
-            let found = if rest.is_empty() { Step::More } else { step(rest, last, self.dialect, &mut self.fields) };
-            let (next, lines, record) = match found {
-                Step::More => {
-                    self.fill().await?;
-                    continue;
-                }
-                Step::Record { next, lines } => (next, lines, None),
-                Step::Fault { next, lines, reason } => (next, lines, Some(reason)),
-            };
-            self.current = self.next;
-            self.next += next;
-            self.line = self.next_line;
-            self.next_line += lines;
-            self.records += 1;
-            return Ok(Some(match record {
-                None => Ok(std::mem::take(&mut self.fields)),
-                Some(reason) => Err((self.line, reason)),
-            }));
-        }
+    fn batches(content: Vec<u8>) -> Vec<RecordBatch> {
+        let file = Arc::new(open_text(content, ""));
+        let schema = Arc::clone(&file.schema);
+        let columns = (0..schema.fields().len()).collect();
+        block_on(CsvFile::stream(file, columns, schema, 8192).try_collect()).unwrap()
     }
 
-    async fn fill(&mut self) -> Result<()> {
-        self.buffer.drain(..self.next);
-        self.next = 0;
-        self.current = 0;
-        let end = (self.read + CHUNK).min(self.object.meta.size);
-        let chunk = self.object.read(self.read..end).await?;
-        if chunk.is_empty() {
-            return Err(Error::config("the file is shorter than when it was pinned"));
-        }
-        let start = if self.read == 0 { skip_mark(&chunk)? } else { 0 };
-        self.read += chunk.len() as u64;
-        self.buffer.extend_from_slice(&chunk[start..]);
-        Ok(())
+    /// The values of one column in all batches.
+    fn column(batches: &[RecordBatch], name: &str) -> Vec<Option<String>> {
+        let columns = batches.iter().map(|b| b.column_by_name(name).unwrap().as_string::<i32>());
+        columns.flat_map(|c| c.iter().map(|v| v.map(str::to_string)).collect::<Vec<_>>()).collect()
     }
 
-    /// The current record as it stands in the file, without the line break.
-    fn raw(&self) -> &[u8] {
-        self.buffer[self.current..self.next].trim_ascii_end()
+    fn texts(texts: &[Option<&str>]) -> Vec<Option<String>> {
+        texts.iter().map(|t| t.map(str::to_string)).collect()
     }
 
-    fn text(&self, field: &FieldAt) -> Result<&str, String> {
-        let bytes = &self.buffer[self.current + field.start..self.current + field.end];
-        std::str::from_utf8(bytes).map_err(|_| "the text is not UTF-8".to_string())
+    #[test]
+    fn a_batch_of_wide_rows_ends_early() {
+        let row = format!("1,{}\n", "x".repeat(1 << 20));
+        let batches = batches(format!("a,b\n{}", row.repeat(40)).into_bytes());
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [16, 16, 8]);
     }
 
-    /// A field's text without its quotes; `None` if it stands for NULL. Quoted text never does.
-    fn value(&self, field: &FieldAt, nulls: &[String]) -> Result<Option<std::borrow::Cow<'_, str>>, String> {
-        let text = self.text(field)?;
-        if !field.quoted && nulls.iter().any(|n| n == text) {
-            return Ok(None);
-        }
-        Ok(Some(match field.doubled {
-            false => text.into(),
-            true => {
-                let quote = char::from(self.dialect.quote).to_string();
-                text.replace(&quote.repeat(2), &quote).into()
-            }
-        }))
+    #[test]
+    fn the_end_of_a_line_that_is_too_long_is_no_record() {
+        let long = "x".repeat(MAX_RECORD + (2 << 20));
+        let batches = batches(format!("a,b\n1,2\n{long},5\n3,4\n\"{long}\",\"\n{long},6\n\"\n9\n").into_bytes());
+        assert_eq!(column(&batches, "a"), texts(&[Some("1"), None, Some("3"), None, None, None, None]));
+        let faults = column(&batches, FAULT_COLUMN);
+        assert_eq!(faults[1].as_deref(), Some("line 3: the line is too long"));
+        assert_eq!(faults[3].as_deref(), Some("line 5: a quote is not closed"));
+        // Nobody knows where the open quote ends, so everything behind it is put aside.
+        assert!(faults[4..].iter().all(|f| f.as_deref().unwrap().ends_with("may belong to the bad record before it")));
+        assert!(faults[6].as_deref().unwrap().starts_with("line 8: "), "{:?}", faults[6]);
     }
-}
 
-/// Skips a UTF-8 byte order mark; refuses UTF-16 and UTF-32.
-fn skip_mark(chunk: &[u8]) -> Result<usize> {
-    match chunk {
-        [0xef, 0xbb, 0xbf, ..] => Ok(3),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-            Err(Error::config("the file is UTF-16, and UTF-8 is needed").hint("convert it: iconv -f UTF-16 -t UTF-8"))
-        }
-        _ => Ok(0),
+    #[test]
+    fn a_quote_that_stays_open_puts_all_lines_behind_it_aside() {
+        let line = format!("7,{}\n", "x".repeat(1000));
+        let batches = batches(format!("a,b\n1,2\n\"open\n{}8,8", line.repeat(20 << 10)).into_bytes());
+        let good = column(&batches, "a").into_iter().flatten().collect::<Vec<_>>();
+        assert_eq!(good, ["1"]);
+        let raw = column(&batches, RAW_COLUMN);
+        assert_eq!(raw.len(), 3 + (20 << 10));
+        assert_eq!((raw[1].as_deref(), raw[raw.len() - 1].as_deref()), (Some("\"open"), Some("8,8")));
+    }
+
+    #[test]
+    fn no_line_of_a_broken_record_becomes_a_row() {
+        let batches = batches(b"a,b\n1,\"line one \n9,9\r\nend\" oops\n2,2\n\"open\n8,8\n".to_vec());
+        assert_eq!(column(&batches, "a"), texts(&[None, None, None, Some("2"), None, None]));
+        let raw = ["1,\"line one ", "9,9", "end\" oops", "\"open", "8,8"].map(Some);
+        assert_eq!(column(&batches, RAW_COLUMN), texts(&[raw[0], raw[1], raw[2], None, raw[3], raw[4]]));
+        let behind = "the line may belong to the bad record before it";
+        let faults: Vec<String> = column(&batches, FAULT_COLUMN).into_iter().flatten().collect();
+        let expected = [
+            "line 2: text follows a closing quote".to_string(),
+            format!("line 3: {behind}"),
+            format!("line 4: {behind}"),
+            "line 6: a quote is not closed".to_string(),
+            format!("line 7: {behind}"),
+        ];
+        assert_eq!(faults, expected);
+    }
+
+    #[test]
+    fn empty_and_bad_lines_say_nothing_about_types() {
+        let file = open_text(b"a,b\n1,2\n\nx\nx,\xff\n5\" x,6\n3,NA\n\n".to_vec(), "NA");
+        let declared = |at: usize| file.schema.field(at).metadata()[DECLARED_TYPE].as_str();
+        assert_eq!([declared(0), declared(1)], ["int64", "int64"]);
     }
 }

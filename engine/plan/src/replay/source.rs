@@ -18,12 +18,12 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 use transload_coerce::{Cast, Rulebook};
 use transload_core::connector::{
-    DECLARED_TYPE, Endpoint, FAULT_COLUMN, ORIGIN_COLUMN, ReadSpec, Sink, Source, TableInfo, WriteSpec,
+    DECLARED_TYPE, Endpoint, FAULT_COLUMN, ORIGIN_COLUMN, ReadSpec, Sink, Source, TableInfo, WriteSpec, hidden,
 };
 use transload_core::{Error, LogicalType, Pin, Problem, Result, Split, TableName};
 
 use crate::plan::SourceColumn;
-use crate::quarantine::{AsideNames, LINE_CODE, is_kept, origin_type, rules_type};
+use crate::quarantine::{AsideNames, LINE_CODE, is_kept, is_value, origin_type, rules_type};
 use crate::replay::patch::{Patch, Values};
 
 /// The quarantines that a replay reads, as one endpoint.
@@ -181,11 +181,11 @@ impl Layout {
         for column in columns {
             match column.name.as_str() {
                 FAULT_COLUMN => {
-                    fields.push(Arc::new(Field::new(FAULT_COLUMN, DataType::Utf8, true)));
+                    fields.push(Arc::new(hidden(Field::new(FAULT_COLUMN, DataType::Utf8, true))));
                     from.push(Made::Fault);
                 }
                 ORIGIN_COLUMN => {
-                    fields.push(Arc::new(origin_type().to_field(ORIGIN_COLUMN, false)));
+                    fields.push(Arc::new(hidden(origin_type().to_field(ORIGIN_COLUMN, false))));
                     from.push(Made::Origin);
                 }
                 name => {
@@ -195,7 +195,8 @@ impl Layout {
                         metadata.insert(DECLARED_TYPE.to_string(), ty.to_string());
                     }
                     let field = Field::new(name, found.field(at).data_type().clone(), column.nullable);
-                    fields.push(Arc::new(field.with_metadata(metadata)));
+                    let field = field.with_metadata(metadata);
+                    fields.push(Arc::new(if is_value(name) { field } else { hidden(field) }));
                     from.push(Made::Column(at));
                 }
             }
