@@ -48,9 +48,11 @@ impl Format {
 pub(crate) struct CsvOptions {
     /// The character between two fields. Default: a comma.
     #[serde(default)]
+    #[schemars(length(equal = 1))]
     delimiter: Option<Spanned<String>>,
     /// The character around fields that hold a delimiter or a line break. Default: ".
     #[serde(default)]
+    #[schemars(length(equal = 1))]
     quote: Option<Spanned<String>>,
     /// Whether the first line names the columns; otherwise they are c1, c2, … Default: true.
     #[serde(default)]
@@ -88,12 +90,15 @@ pub(crate) struct ParquetOptions {
     compression: Option<CompressionName>,
     /// Level of zstd, 1 to 22. Default: 3.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 22))]
     zstd_level: Option<Spanned<i32>>,
     /// Rows in a row group. Default: 262144.
     #[serde(default)]
+    #[schemars(range(min = 1))]
     row_group_rows: Option<Spanned<usize>>,
     /// A file that has reached this size is closed and the next one begun. Default: 268435456 (256 MiB).
     #[serde(default)]
+    #[schemars(range(min = 65536))]
     file_bytes: Option<Spanned<u64>>,
 }
 
