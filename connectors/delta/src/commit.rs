@@ -316,7 +316,7 @@ impl DeltaSink {
                     self.partition_columns(),
                     self.settings.properties.iter().map(|(k, v)| (k, v)),
                 );
-                let metadata = metadata.map_err(unreadable)?;
+                let metadata = metadata.map_err(unwritable)?;
                 let table = metadata.id().to_string();
                 actions.extend([Action::Protocol(protocol(&columns)?), Action::Metadata(metadata)]);
                 table
@@ -329,7 +329,7 @@ impl DeltaSink {
                             .hint("cast the column to timestamp(us, UTC), or add the feature timestampNtz to the table")
                             .into());
                     }
-                    let metadata = base.snapshot.metadata().clone().with_schema(&schema).map_err(unreadable)?;
+                    let metadata = base.snapshot.metadata().clone().with_schema(&schema).map_err(unwritable)?;
                     actions.push(Action::Metadata(match replaced {
                         true => partitioned_by(metadata, &self.partition_columns())?,
                         false => metadata,
@@ -409,6 +409,11 @@ fn is_taken(error: &DeltaTableError) -> bool {
                 source: TransactionError::MaxCommitAttempts(_) | TransactionError::VersionAlreadyExists(_)
             }
     )
+}
+
+/// Metadata that cannot be written down.
+fn unwritable(error: deltalake_core::kernel::Error) -> Error {
+    Error::internal("a table's metadata cannot be written down").because(error)
 }
 
 /// The least that a table with these columns asks of its readers and writers.

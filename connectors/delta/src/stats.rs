@@ -2,6 +2,8 @@
 //!
 //! A wrong bound loses rows silently in every reader of the table, so a column of which not everything is known has none.
 
+use std::cmp::Ordering;
+
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, NaiveDate};
 use parquet::data_type::{ByteArray, FixedLenByteArray};
@@ -36,8 +38,8 @@ pub(crate) fn of(metadata: &ParquetMetaData, schema: &SchemaRef, indexed: Option
         });
         let bounds: Option<Vec<(Bound, Bound)>> = with_values.map(|c| bounds(c.statistics()?, &ty)).collect();
         let Some(bounds) = bounds.filter(|b| !b.is_empty()) else { continue };
-        let low = bounds.iter().map(|(low, _)| low).min();
-        let high = bounds.iter().map(|(_, high)| high).max();
+        let low = bounds.iter().map(|(low, _)| low).min_by(|a, b| a.order(b));
+        let high = bounds.iter().map(|(_, high)| high).max_by(|a, b| a.order(b));
         if let Some(low) = low.and_then(|bound| bound.json(&ty, false)) {
             lowest.insert(field.name().clone(), low);
         }
@@ -55,19 +57,21 @@ pub(crate) fn of(metadata: &ParquetMetaData, schema: &SchemaRef, indexed: Option
 }
 
 /// A bound of a column in a form that can be compared. All bounds of one column are of one kind.
-#[derive(Debug, Clone, PartialEq, PartialOrd)]
+#[derive(Debug)]
 enum Bound {
     Number(i128),
     Float(f64),
     Text(String),
 }
 
-impl Eq for Bound {}
-
-impl Ord for Bound {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        // No bound is NaN.
-        self.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal)
+impl Bound {
+    fn order(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) => a.cmp(b),
+            (Self::Float(a), Self::Float(b)) => a.total_cmp(b),
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+            _ => Ordering::Equal,
+        }
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn delta(ty: &LogicalType) -> Result<DataType> {
         LogicalType::UInt(16) => return no("int32"),
         LogicalType::UInt(32) => return no("int64"),
         LogicalType::UInt(_) => return no("decimal(20,0)"),
-        LogicalType::Timestamp(_, None) => return no("timestamp(us)"),
+        LogicalType::Timestamp(unit, None) if *unit != Unit::Us => return no("timestamp(us)"),
         LogicalType::Timestamp(_, Some(_)) => return no("timestamp(us, UTC)"),
         LogicalType::Decimal(..) => return no("text, or to a decimal of at most 38 digits"),
         LogicalType::Time(_) | LogicalType::Interval | LogicalType::Uuid | LogicalType::Json => return no("text"),
