@@ -410,6 +410,57 @@ fn a_filter_takes_the_same_rows_however_a_file_is_cut() {
 }
 
 #[test]
+fn a_misfit_in_the_filter_is_not_taken_again_by_an_incremental_load() {
+    for (policy, expected) in [("quarantine", [3, 1, 1, 1]), ("null_counted", [3, 2, 0, 1])] {
+        let settings = format!(
+            ", mode: {{ incremental: {{ cursor: id }} }}, filter: 'n > 5', \
+             columns: {{ n: {{ cast: int64, on_misfit: {policy} }} }}"
+        );
+        let bench = csv("", &settings, "id,n\n1,10\n2,much\n3,5\n");
+        assert_eq!(counts(&bench.run(&["run", "p.yaml"]).expect(0)), expected, "{policy}");
+        let again = bench.run(&["run", "p.yaml"]).expect(99);
+        assert_eq!(counts(&again), [3, 0, 0, 3], "{policy}: rows at or below the cursor came again");
+        bench.write("in/t.csv", "id,n\n1,10\n2,much\n3,5\n4,more\n5,9\n");
+        let [_, written, quarantined, _] = expected;
+        let more = counts(&bench.run(&["run", "p.yaml"]).expect(0));
+        assert_eq!(more, [5, written, quarantined, 3], "{policy}");
+    }
+}
+
+#[test]
+fn a_misfit_lets_a_row_through_only_where_the_rest_of_the_filter_does() {
+    const ROWS: &str = "id,n,m\n1,much,1\n2,7,1\n3,8,1\n4,much,1\n5,much,more\n6,9,more\n7,9,0\n";
+    let columns = "columns: { n: { cast: int64, on_misfit: quarantine }, m: { cast: int64, on_misfit: quarantine } }";
+    for (filter, expected) in [
+        ("n > 5", [7, 3, 4, 0]),
+        ("id > 2 and n > 5", [7, 2, 3, 2]),
+        ("n > 5 and m = 1", [7, 2, 4, 1]),
+        ("n > 8 and m = 1 and id <> 4", [7, 0, 3, 4]),
+        ("id > 2 or n > 5", [7, 3, 4, 0]),
+    ] {
+        let bench = csv("", &format!(", filter: '{filter}', {columns}"), ROWS);
+        let outcome = bench.run(&["run", "p.yaml"]);
+        assert!([0, 9].contains(&outcome.code), "{filter}: {outcome:?}");
+        assert_eq!(counts(&outcome), expected, "{filter}");
+    }
+}
+
+#[test]
+fn a_misfit_is_judged_alike_however_a_file_is_cut() {
+    for rows_in_group in ["4", "2", "1"] {
+        let columns = "columns: { n: { cast: int64, on_misfit: quarantine } }";
+        let bench = bench("", &format!(", filter: 'id > 2 and n > 5', {columns}"));
+        fs::create_dir_all(bench.path("in")).unwrap();
+        let write = "import sys, pyarrow as pa, pyarrow.parquet as q\n\
+                     t = pa.table({'id': [1, 2, 3, 4], 'n': ['much', '7', '8', 'much']})\n\
+                     q.write_table(t, sys.argv[1], row_group_size=int(sys.argv[2]))";
+        run_python(write, &[bench.path("in/t.parquet").to_str().unwrap(), rows_in_group]);
+        let [_, written, quarantined, _] = counts(&bench.run(&["run", "p.yaml"]).expect(0));
+        assert_eq!([written, quarantined], [1, 1], "{rows_in_group}");
+    }
+}
+
+#[test]
 fn a_misfit_in_parquet_names_the_row_group() {
     let bench = bench("", ", columns: { s_name: { cast: int64 } }");
     bench.write("in/t/t.parquet", parquet());
