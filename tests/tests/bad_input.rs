@@ -397,6 +397,62 @@ fn a_cursor_that_cannot_be_read_would_be_loaded_again_in_every_run() {
 }
 
 #[test]
+fn bad_lines_would_be_put_aside_again_in_every_incremental_run() {
+    let mode = ", mode: { incremental: { cursor: id } }";
+    let bench = csv("on_bad_line: quarantine", mode, "id,n\n1,10\n2,3,4\n");
+    assert_refused(
+        &bench,
+        3,
+        &["would take the same bad lines again in every run", "use `on_bad_line: error`", "p.yaml:"],
+    );
+    csv("", mode, "id,n\n1,10\n").run(&["run", "p.yaml"]).expect(0);
+}
+
+/// Puts other words into the bench's pipeline.
+fn rewrite(bench: &Bench, words: &str, others: &str) {
+    let text = fs::read_to_string(bench.path("p.yaml")).unwrap();
+    assert!(text.contains(words), "{text}");
+    bench.write("p.yaml", text.replace(words, others));
+}
+
+#[test]
+fn how_far_one_cursor_has_come_says_nothing_of_another() {
+    let bench = csv("", ", mode: { incremental: { cursor: id } }", "id,n\n1,100\n2,200\n");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    bench.write("in/t.csv", "id,n\n1,100\n2,200\n3,1\n");
+    rewrite(&bench, "cursor: id", "cursor: n");
+    assert_refused(&bench, 3, &["came by the cursor `id`", "says nothing of `n`", "go on with `id`", "p.yaml:"]);
+    rewrite(&bench, "cursor: n", "cursor: id");
+    assert_eq!(counts(&bench.run(&["run", "p.yaml"]).expect(0)), [3, 1, 0, 2]);
+
+    // A table that an older version has written does not say whose cursor it is.
+    let manifest = "lake/t/_transload/manifest/00000000000000000002.json";
+    let mut old: Value = serde_json::from_slice(&fs::read(bench.path(manifest)).unwrap()).unwrap();
+    assert_eq!(old["state"], json!({ "cursor": "3", "cursor_column": "id" }));
+    old["state"] = json!({ "cursor": "3" });
+    bench.write(manifest, old.to_string());
+    bench.run(&["run", "p.yaml"]).expect(99);
+}
+
+#[test]
+fn an_incremental_load_does_not_bring_rows_again_that_came_without_a_cursor() {
+    for mode in ["full", "append"] {
+        let bench = csv("", &format!(", mode: {mode}"), "id,n\n1,10\n2,20\n");
+        bench.run(&["run", "p.yaml"]).expect(0);
+        rewrite(&bench, &format!("mode: {mode}"), "mode: { incremental: { cursor: id } }");
+        assert_refused(&bench, 3, &["has rows that came without a cursor", "use another `to`", "p.yaml:"]);
+        rewrite(&bench, "from: t,", "from: t, to: u,");
+        assert_eq!(counts(&bench.run(&["run", "p.yaml"]).expect(0)), [2, 2, 0, 0]);
+        bench.run(&["run", "p.yaml"]).expect(99);
+    }
+    // A table that is still empty is in nobody's way.
+    let bench = csv("types: { id: int64, n: int64 }", ", mode: { incremental: { cursor: id } }", "id,n\n");
+    bench.run(&["run", "p.yaml"]).expect(99);
+    bench.write("in/t.csv", "id,n\n1,10\n2,20\n");
+    assert_eq!(counts(&bench.run(&["run", "p.yaml"]).expect(0)), [2, 2, 0, 0]);
+}
+
+#[test]
 fn a_filter_takes_the_same_rows_however_a_file_is_cut() {
     for rows_in_group in ["4", "2", "1"] {
         let bench = bench("", ", filter: 'f > 10'");

@@ -343,4 +343,19 @@ pub trait Sink: Send + Sync {
 pub struct TableState {
     /// The cursor column's highest value that was written, as text.
     pub cursor: Option<String>,
+    /// The column that this is a value of, by its name in the source. States of older versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor_column: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_does_not_name_its_cursor_is_read() {
+        let old: TableState = serde_json::from_str(r#"{"cursor":"5"}"#).unwrap();
+        assert_eq!(old, TableState { cursor: Some("5".to_string()), cursor_column: None });
+        assert_eq!(serde_json::to_string(&TableState::default()).unwrap(), r#"{"cursor":null}"#);
+    }
 }

@@ -194,9 +194,12 @@ impl Table {
             add_losses(&mut losses, unit.losses.clone());
             retries += unit.retries;
         }
-        let before = self.plan.incremental.as_ref().and_then(|i| i.above.as_deref());
+        let incremental = self.plan.incremental.as_ref();
+        let before = incremental.and_then(|i| i.above.as_deref());
         let cursors = units.iter().filter_map(|u| u.cursor.as_deref()).chain(before);
-        let state = TableState { cursor: self.transform.highest_cursor(cursors)? };
+        let cursor = self.transform.highest_cursor(cursors)?;
+        let cursor_column = incremental.filter(|_| cursor.is_some()).map(|i| i.cursor.clone());
+        let state = TableState { cursor, cursor_column };
         let quarantine = match &self.quarantine {
             Some(sink) if counts.quarantined > 0 => {
                 let staged = units.iter().filter_map(|u| u.quarantined.clone()).collect();
