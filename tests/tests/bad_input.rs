@@ -159,7 +159,9 @@ fn a_flipped_bit_never_makes_it_panic() {
             let outcome = bench.run(&["run", "p.yaml"]);
             assert!([0, 3, 4].contains(&outcome.code), "byte {at}, bit {bit}: {outcome:?}");
             assert!(!outcome.stderr.contains("panicked"), "byte {at}, bit {bit}: {outcome:?}");
-            if outcome.code != 0 {
+            if outcome.code == 0 {
+                assert_eq!(counts(&outcome), [100, 100, 0, 0], "byte {at}, bit {bit}: {outcome:?}");
+            } else {
                 assert!(outcome.stderr.contains("t/t.parquet"), "byte {at}, bit {bit}: {outcome:?}");
                 assert!(target(&bench).is_empty(), "byte {at}, bit {bit}: {outcome:?}");
             }
@@ -169,6 +171,33 @@ fn a_flipped_bit_never_makes_it_panic() {
         scope.spawn(|| try_flips(0));
         scope.spawn(|| try_flips(1));
     });
+}
+
+#[test]
+fn a_parquet_file_that_loses_rows_without_a_word_is_refused() {
+    const WRITE: &str = r#"
+import sys, pyarrow as pa, pyarrow.parquet as pq
+rows = pa.table({"id": range(100)}, schema=pa.schema([pa.field("id", pa.int64(), nullable=False)]))
+pq.write_table(rows, sys.argv[1], use_dictionary=False, compression="none", write_statistics=False)
+content = bytearray(open(sys.argv[1], "rb").read())
+# A number is written as twice its value, in groups of seven bits.
+hundred, fewer, none = b"\xc8\x01", b"\xc6\x01", b"\x80\x00"
+def replace(before, by, find):
+    at = find(before + hundred) + len(before)
+    content[at:at + 2] = by
+"#;
+    const KEEP: &str = "open(sys.argv[1], 'wb').write(content)";
+    for (forge, reason) in [
+        // The last number of rows in the footer is that of the row group; the first, that of the only page.
+        (r#"replace(b"\x16", none, content.rindex)"#, "another number of rows than its row groups together"),
+        (r#"replace(b"\x2c\x15", fewer, content.index)"#, "its pages hold another number of rows than its footer"),
+    ] {
+        let bench = bench("", "");
+        fs::create_dir_all(bench.path("in")).unwrap();
+        let script = format!("{WRITE}{forge}\n{KEEP}");
+        run_python(&script, &[bench.path("in/t.parquet").to_str().unwrap()]);
+        assert_refused(&bench, 3, &["it is damaged", reason, "path t.parquet"]);
+    }
 }
 
 #[test]
