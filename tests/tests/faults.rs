@@ -243,6 +243,29 @@ fn a_permanent_fault_leaves_the_old_rows_and_nothing_staged() {
 }
 
 #[test]
+fn a_fault_after_a_table_is_published_is_left_to_the_next_commit() {
+    for point in ["commit.published", "commit.cleaned"] {
+        for kind in ["permanent", "transient", "full"] {
+            let fault = format!("{point}=return({kind})");
+            for next in ["full", "append"] {
+                let bench = sales(true);
+                let outcome = bench.run_with_faults(&["run", "p.yaml"], &fault).expect(0);
+                let table = &outcome.last_line()["tables"][0];
+                assert_eq!((&table["written"], &table["verdict"]), (&ROWS.into(), &"match".into()), "{fault}");
+                assert_eq!(rows_of(&manifest(&bench).unwrap()), ROWS, "{fault}");
+                assert_eq!(visible_rows(&bench), Some(ROWS), "{fault}");
+                let run = outcome.last_line()["run_id"].as_str().unwrap().to_string();
+                bench.run(&["resume", &run]).expect(99);
+                bench.write("p.yaml", pipeline("sales", &format!("    mode: {next}\n")));
+                bench.run(&["run", "p.yaml"]).expect(0);
+                let rows = if next == "full" { ROWS } else { 2 * ROWS };
+                assert_whole(&bench, rows, &format!("{fault}, then {next}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_signal_removes_what_is_staged_and_keeps_the_old_rows() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let bench = sales(true);

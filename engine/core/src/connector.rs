@@ -326,6 +326,7 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// [`Transient`](crate::ErrorKind::Transient) if another writer moved the table; nothing was published.
     /// [`CommitUnknown`](crate::ErrorKind::CommitUnknown) if the outcome cannot be known: call again with the same key.
+    /// Once the rows are visible there is no other error, and none at all for work that can be left to a later commit.
     ///
     /// # Cancellation
     /// Dropping the future leaves the table either unchanged or fully published, never between.
