@@ -403,6 +403,91 @@ fn a_published_table_that_the_ledger_was_not_told_of_is_not_loaded_twice() {
 }
 
 #[test]
+fn a_published_table_gets_its_receipt_even_if_its_source_has_moved_since() {
+    for point in ["commit.published", "commit.cleaned", "run.receipt"] {
+        let bench = sales(true);
+        bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
+        let run = open_run(&bench);
+        write_sales(&bench, 90_000, FILES, 100);
+        // It cannot be compared any more.
+        let resumed = bench.run(&["resume", &run]).expect(3).says("changed after it was pinned");
+        let table = &resumed.last_line()["tables"][0];
+        assert_eq!((&table["written"], &table["verdict"]), (&ROWS.into(), &Value::Null), "{point}");
+        assert_eq!(receipt(&bench, &run)["committed"]["rows"], ROWS, "{point}");
+        assert_whole(&bench, ROWS, point);
+        bench.run(&["audit", "verify"]).expect(0);
+        bench.run(&["resume", &run]).expect(99).says("has ended");
+    }
+}
+
+#[test]
+fn such_a_receipt_tells_of_quarantine_and_checks_too() {
+    let settings =
+        "    columns: { amount: { cast: int64, on_misfit: quarantine } }\n    checks: [ { unique: [id] } ]\n";
+    let bench = Bench::new();
+    bench.write("p.yaml", pipeline("sales", settings));
+    let file = |more: &str| format!("id,region,amount\n1{more},north,5\n2{more},west,much\n3{more},south,7\n");
+    for number in 0..FILES {
+        bench.write(&format!("in/sales/{number}.csv"), file(&number.to_string()));
+    }
+    // The second commit is the target's.
+    bench.run_with_faults(&["run", "p.yaml"], "commit.published=1*off->return(kill)").expect(-1);
+    let run = open_run(&bench);
+    bench.write("in/sales/0.csv", file("00"));
+    bench.run(&["resume", &run]).expect(3).says("changed after it was pinned");
+    let receipt = receipt(&bench, &run);
+    let counts = ["read", "written", "quarantined"].map(|name| receipt["counts"][name].as_u64().unwrap());
+    assert_eq!(counts, [12, 8, 4], "{receipt}");
+    assert_eq!((&receipt["quarantine"]["rows"], &receipt["resumed_units"]), (&4.into(), &FILES.into()), "{receipt}");
+    assert_eq!(receipt["checks"][0]["check"], "unique", "{receipt}");
+}
+
+#[test]
+fn staged_rows_that_are_gone_are_staged_again() {
+    for kept in [0, FILES - 1] {
+        let bench = sales(true);
+        bench.run_with_faults(&["run", "p.yaml"], "commit.begun=return(kill)").expect(-1);
+        let run = open_run(&bench);
+        let mut staged = std::fs::read_dir(bench.path("lake/sales/_transload/staging")).unwrap();
+        let commit = staged.next().unwrap().unwrap().path();
+        std::fs::remove_dir_all(if kept == 0 { commit } else { commit.join("000002") }).unwrap();
+        bench.run(&["resume", &run]).expect(0);
+        assert_eq!(receipt(&bench, &run)["resumed_units"], kept);
+        assert_whole(&bench, ROWS, "staged again");
+    }
+}
+
+#[test]
+fn rows_that_another_commit_has_taken_for_those_of_a_dead_one_are_staged_again() {
+    let bench = Bench::new();
+    write_sales(&bench, 1, FILES, 100);
+    for name in ["one", "two"] {
+        bench.write(&format!("{name}.yaml"), pipeline(name, "    mode: append\n"));
+    }
+    bench.run(&["run", "two.yaml"]).expect(0);
+    bench.run_with_faults(&["run", "one.yaml"], "commit.manifest=return(kill)").expect(-1);
+    let run = open_run(&bench);
+    bench.run(&["run", "two.yaml"]).expect(0);
+    assert_eq!(visible_rows(&bench), Some(800));
+    bench.run(&["resume", &run]).expect(0);
+    assert_whole(&bench, 1200, "added a third time");
+}
+
+#[test]
+fn a_panic_in_the_work_for_one_table_leaves_the_others_alone() {
+    let bench = sales(false);
+    bench.write("p.yaml", pipeline("sales", "  - from: sales\n    to: other\n    key: [id]\n"));
+    let failed = bench.run_with_faults(&["run", "p.yaml"], "commit.begun=1*panic->off").expect(1);
+    let line = failed.says("the work for a table died").last_line();
+    let tables = line["tables"].as_array().unwrap();
+    let (arrived, died): (Vec<&Value>, Vec<&Value>) = tables.iter().partition(|t| t["error"].is_null());
+    assert_eq!((arrived.len(), died.len()), (1, 1), "{line}");
+    assert_eq!((&arrived[0]["written"], &arrived[0]["verdict"]), (&ROWS.into(), &"match".into()), "{line}");
+    let left = bench.all_files(&format!("lake/{}", died[0]["table"].as_str().unwrap()));
+    assert!(left.iter().all(|p| p.ends_with("_transload/lock")), "{left:?}");
+}
+
+#[test]
 fn a_table_that_fails_for_good_does_not_keep_another_from_being_resumed() {
     let bench = sales(false);
     let other = "  - from: sales\n    to: gated\n    checks: [ { row_count: { max: 1 } } ]\n";

@@ -270,6 +270,21 @@ impl Sink for LakeSink {
         committed
     }
 
+    async fn is_staged(&self, staged: &Staged) -> Result<bool> {
+        let Some(store) = self.existing() else { return Ok(false) };
+        for file in staged_files(staged.clone())? {
+            let found = match store.head(&staged_path(&file)?).await? {
+                Some(found) => Some(found),
+                // A commit that died may have moved it already.
+                None => store.head(&below(&self.root, &file.path)?).await?,
+            };
+            if found.is_none_or(|found| found.size != file.bytes) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     async fn is_committed(&self) -> Result<bool> {
         let Some(store) = self.existing() else { return Ok(false) };
         let newest = Manifest::newest(&store, &self.root).await?;
@@ -755,6 +770,29 @@ mod tests {
         commit(&load(&store, "t", WriteMode::Replace)).await.unwrap();
         let again = commit(&sink).await.unwrap();
         assert_eq!((again.already_done, again.version), (true, done.version));
+    }
+
+    #[tokio::test]
+    async fn what_is_staged_is_there_until_somebody_removes_it() {
+        let store = bucket();
+        let sink = load(&store, "t", WriteMode::Append);
+        let staged = sink.staging().join("u").join("0-0.staged");
+        let file = StagedFile { staged: staged.to_string(), path: "x=1/f.parquet".to_string(), rows: 1, bytes: 1 };
+        let moved = below(&sink.root, &file.path).unwrap();
+        let unit = |bytes: u64| Staged {
+            unit: "u".to_string(),
+            rows: 1,
+            bytes,
+            detail: serde_json::to_value([StagedFile { bytes, ..file.clone() }]).unwrap(),
+        };
+        assert!(!sink.is_staged(&unit(1)).await.unwrap());
+        put(&store, staged.as_ref()).await;
+        assert!(sink.is_staged(&unit(1)).await.unwrap());
+        assert!(!sink.is_staged(&unit(2)).await.unwrap(), "a file of another size is another file");
+        store.rename(&staged, &moved).await.unwrap();
+        assert!(sink.is_staged(&unit(1)).await.unwrap());
+        store.remove(&moved).await.unwrap();
+        assert!(!sink.is_staged(&unit(1)).await.unwrap());
     }
 
     #[tokio::test]

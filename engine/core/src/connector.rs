@@ -332,6 +332,12 @@ pub trait Sink: Send + Sync {
     /// Dropping the future leaves the table either unchanged or fully published, never between.
     async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed>;
 
+    /// Whether everything of a unit that was staged and not committed is still there. Where nobody else can remove it,
+    /// it is.
+    async fn is_staged(&self, _: &Staged) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Whether this sink's key is among what was committed to the table, by whomever. Nothing is changed.
     async fn is_committed(&self) -> Result<bool>;
 
