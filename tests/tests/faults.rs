@@ -284,6 +284,28 @@ fn a_signal_removes_what_is_staged_and_keeps_the_old_rows() {
 }
 
 #[test]
+fn a_signal_leaves_a_commit_that_nobody_knows_of_to_a_resume() {
+    let bench = sales(false);
+    let other = "    mode: append\n  - from: sales\n    to: other\n    mode: append\n";
+    bench.write("p.yaml", pipeline("sales", other));
+    // Of two tables that are published one waits for the signal, and the ledger is not told of the other.
+    let load = Started::new(&bench, &["run", "p.yaml"], "run.receipt=1*sleep(3000)->return(permanent)");
+    let is_published = |table: &&str| {
+        let manifests = bench.all_files(&format!("lake/{table}/_transload/manifest"));
+        manifests.iter().any(|p| p.extension().is_some_and(|e| e == "json"))
+    };
+    wait_until("both tables", || ["sales", "other"].iter().all(&is_published));
+    load.signal("INT");
+    let stopped = load.ended().expect(130).says("transload resume");
+    let line = stopped.last_line();
+    assert_eq!(line["status"], "interrupted");
+    let unknown = line["tables"].as_array().unwrap().iter().filter(|t| t["error"].is_string()).count();
+    assert_eq!(unknown, 1, "{line}");
+    bench.run(&["resume", line["run_id"].as_str().unwrap()]).expect(0);
+    assert_whole(&bench, ROWS, "after the resume");
+}
+
+#[test]
 fn rows_go_into_quarantine_once_however_often_a_load_is_killed() {
     let settings = "    columns: { amount: { cast: int64, on_misfit: quarantine } }\n";
     let counts = |outcome: &Outcome| {
@@ -400,6 +422,24 @@ fn a_published_table_that_the_ledger_was_not_told_of_is_not_loaded_twice() {
     assert_eq!(visible_rows(&bench), Some(OLD_ROWS + ROWS));
     bench.run(&["resume", &run]).expect(0);
     assert_eq!(visible_rows(&bench), Some(OLD_ROWS + ROWS));
+}
+
+#[test]
+fn a_published_table_that_the_audit_chain_was_not_told_of_is_told_of_by_a_resume() {
+    let bench = sales(false);
+    let load = Started::new(&bench, &["run", "p.yaml"], "run.receipt=sleep(1500)");
+    wait_until("a table", || manifest(&bench).is_some());
+    let (artifacts, away) = (bench.path(".transload/artifacts"), bench.path(".transload/away"));
+    std::fs::rename(&artifacts, &away).unwrap();
+    std::fs::write(&artifacts, "a file").unwrap();
+    let failed = load.ended().expect(8).says("the audit chain could not be told").says("transload resume");
+    let line = failed.last_line();
+    assert_eq!((&line["status"], &line["tables"][0]["written"]), (&"failed".into(), &ROWS.into()), "{line}");
+    std::fs::remove_file(&artifacts).unwrap();
+    std::fs::rename(&away, &artifacts).unwrap();
+    bench.run(&["resume", line["run_id"].as_str().unwrap()]).expect(0);
+    bench.run(&["audit", "verify"]).expect(0);
+    assert_whole(&bench, ROWS, "after the resume");
 }
 
 #[test]
