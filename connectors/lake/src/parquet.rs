@@ -4,16 +4,20 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use bytes::Bytes;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
+use datafusion::error::DataFusionError;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use object_store::{GetOptions, GetRange, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore, coalesce_ranges};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use transload_core::{Error, Result};
@@ -76,6 +80,26 @@ impl ParquetFile {
         result
             .unwrap_or_else(|_| Err(Error::config("the Parquet file cannot be read; it is damaged")))
             .map_err(|e| e.with("path", name))
+    }
+
+    /// All rows of some of its columns, which are named by their places and come in their order.
+    ///
+    /// # Errors
+    /// As reading fails.
+    pub(crate) fn columns(
+        &self,
+        columns: impl IntoIterator<Item = usize>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let unreadable = |e: ParquetError| Error::from(DataFusionError::from(e));
+        let options = match self.is_adjusted {
+            true => ArrowReaderOptions::new().with_schema(Arc::clone(&self.schema)),
+            false => ArrowReaderOptions::new(),
+        };
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(&self.metadata), options).map_err(unreadable)?;
+        let columns = ProjectionMask::roots(self.metadata.file_metadata().schema_descr(), columns);
+        let reader = Reader { object: self.object.clone(), metadata: Some(Arc::clone(&self.metadata)) };
+        let rows = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata).with_projection(columns);
+        Ok(rows.build().map_err(unreadable)?.map(move |batch| batch.map_err(unreadable)).boxed())
     }
 }
 

@@ -19,10 +19,11 @@ use crate::listing::{self, Found};
 use crate::options::{Format, Settings};
 use crate::parquet::{ParquetFile, PinnedObject, read_as};
 use crate::scan::{LakeTable, Piece};
+use crate::twins::{self, Twins};
 
 /// Footers read at the same time.
 const CONCURRENT_FOOTERS: usize = 16;
-/// Files whose INT96 timestamps are looked at at the same time, each with one column of one row group in memory.
+/// Files that are looked at at the same time before the table is read, each with few columns of one row group in memory.
 const CONCURRENT_LOOKS: usize = 4;
 /// Attempts to open a table that is replaced again and again.
 const ATTEMPTS: usize = 10;
@@ -76,6 +77,13 @@ impl LakeSource {
             futures::stream::iter(objects).map(ParquetFile::open).buffered(CONCURRENT_FOOTERS).try_collect().await?;
         let files: Vec<ParquetFile> =
             futures::stream::iter(files).map(int96::exact).buffered(CONCURRENT_LOOKS).try_collect().await?;
+        let mut said_twice = Vec::new();
+        for file in &files {
+            let path = below_root(file.object.meta.location.as_ref(), found);
+            said_twice.extend(Twins::of(file, path, &folders.fields)?);
+        }
+        let mut looks = futures::stream::iter(said_twice).map(twins::agree).buffered(CONCURRENT_LOOKS);
+        while looks.try_next().await?.is_some() {}
         Self::parquet(files, folders, found, pin)
     }
 
