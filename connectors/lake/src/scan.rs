@@ -257,7 +257,7 @@ fn guarded(
     piece: Piece,
     rows: Option<u64>,
 ) -> BoxStream<'static, DfResult<RecordBatch>> {
-    futures::stream::try_unfold((batches, 0), move |(mut batches, seen)| {
+    futures::stream::try_unfold((batches, 0u64), move |(mut batches, seen)| {
         let piece = piece.clone();
         async move {
             let next = AssertUnwindSafe(batches.next()).catch_unwind().await;
