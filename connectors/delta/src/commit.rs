@@ -28,6 +28,7 @@ use transload_lake::files::FileWriter;
 use crate::log::{Column, Log, Version, unreadable};
 use crate::options::{SchemaPolicy, Settings};
 use crate::record::{FOLDER, Record};
+use crate::source::below;
 use crate::stats;
 use crate::types::{delta, names_partitions};
 
@@ -400,6 +401,12 @@ impl DeltaSink {
     }
 }
 
+/// The files of a staged unit.
+fn staged_files(unit: &Staged) -> Result<Vec<StagedFile>> {
+    serde_json::from_value(unit.detail.clone())
+        .map_err(|e| Error::internal("a staged unit cannot be read").because(e))
+}
+
 /// Whether another commit has taken the version.
 fn is_taken(error: &DeltaTableError) -> bool {
     matches!(
@@ -523,11 +530,9 @@ impl Sink for DeltaSink {
 
     async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed> {
         let store = self.store()?;
-        let mut files: Vec<StagedFile> = Vec::new();
-        for unit in staged {
-            let part: Vec<StagedFile> = serde_json::from_value(unit.detail)
-                .map_err(|e| Error::internal("a staged unit cannot be read").because(e))?;
-            files.extend(part);
+        let mut files = Vec::new();
+        for unit in &staged {
+            files.extend(staged_files(unit)?);
         }
         fault::point("commit.begun")?;
         let log = Log::of(store, &self.root)?;
@@ -552,6 +557,16 @@ impl Sink for DeltaSink {
             }
         }
         Err(self.named(Error::transient("other writers changed the table at the same time; nothing was published")))
+    }
+
+    async fn is_staged(&self, staged: &Staged) -> Result<bool> {
+        let Some(store) = self.existing() else { return Ok(false) };
+        for file in staged_files(staged)? {
+            if store.head(&below(&self.root, &file.path)?).await?.is_none_or(|found| found.size != file.bytes) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn is_committed(&self) -> Result<bool> {

@@ -14,6 +14,7 @@ mod parquet;
 mod scan;
 mod source;
 mod stage;
+mod twins;
 
 use std::sync::Arc;
 

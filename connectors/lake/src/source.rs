@@ -19,10 +19,11 @@ use crate::listing::{self, Found};
 use crate::options::{Format, Settings};
 use crate::parquet::{ParquetFile, PinnedObject, read_as};
 use crate::scan::{LakeTable, Piece};
+use crate::twins::{self, Twins};
 
 /// Footers read at the same time.
 const CONCURRENT_FOOTERS: usize = 16;
-/// Files whose INT96 timestamps are looked at at the same time, each with one column of one row group in memory.
+/// Files that are looked at at the same time before the table is read, each with few columns of one row group in memory.
 const CONCURRENT_LOOKS: usize = 4;
 /// Attempts to open a table that is replaced again and again.
 const ATTEMPTS: usize = 10;
@@ -72,7 +73,15 @@ impl LakeSource {
             let files = csv::open(objects, &settings.csv, &folders.fields, &found.root).await?;
             return Ok(Self::csv(files, pin));
         }
-        Self::parquet(open_files(objects).await?, folders, found, pin)
+        let files = open_files(objects).await?;
+        let mut said_twice = Vec::new();
+        for file in &files {
+            let path = below_root(file.object.meta.location.as_ref(), found);
+            said_twice.extend(Twins::of(file, path, &folders.fields)?);
+        }
+        let mut looks = futures::stream::iter(said_twice).map(twins::agree).buffered(CONCURRENT_LOOKS);
+        while looks.try_next().await?.is_some() {}
+        Self::parquet(files, folders, found, pin)
     }
 
     fn csv(files: Vec<CsvFile>, pin: Pin) -> Self {

@@ -237,6 +237,9 @@ pub struct Verdict {
     pub source_rows: Option<u64>,
     /// Rows found in the target.
     pub target_rows: Option<u64>,
+    /// What the plan makes of the rows that the source gave this time: `written` are those that belong in the target.
+    #[serde(default)]
+    pub counts: Option<Counts>,
     /// Table digest of the source side, casts applied.
     pub source_digest: Option<String>,
     /// Table digest of the target side.
