@@ -102,8 +102,9 @@ fn a_webhook_is_told_what_stopped_a_load() {
                       (table orders)",
             "rows": null,
             "findings": [{
-                "code": "Q005", "check": "range", "title": "Q005 range (amount)", "columns": ["amount"],
-                "fingerprint": "…", "severity": "error", "action": "stop", "stops": true, "expected": "at least 0",
+                "code": "Q005", "check": "range", "title": "Q005 range (amount)", "columns": ["amount"], "where": null,
+                "fingerprint": "…", "severity": "error", "action": "stop", "threshold": null, "stops": true,
+                "expected": "at least 0",
                 "found": "1 of 3 rows breaks it (33.33 %)", "evaluated": 3, "failed": 1,
                 "remedy": "correct the value in the source, or widen the limits if it is right; \
                            `action: quarantine` would put such rows aside",

@@ -110,7 +110,8 @@ fn of_checks(run: &Measured<'_>) -> Vec<Family> {
     let mut evaluated = Family::new("check_rows_evaluated", "Rows the check looked at.");
     let mut broken = Family::new("check_rows_failed", "Rows that break the rule, for rules that count rows.");
     let mut duration = Family::new("check_duration_seconds", "Time spent on the check, added up over parallel work.");
-    for (table, finding) in run.tables.iter().flat_map(|t| t.findings.iter().map(move |f| (t.table.as_str(), f))) {
+    let found = run.tables.iter().flat_map(|t| t.findings.iter().map(move |f| (t.table.as_str(), f)));
+    for (table, finding) in found.filter(|(_, finding)| finding.is_judged()) {
         let (columns, severity) = (finding.columns.join(","), finding.severity.to_string());
         let labels = [
             ("pipeline", run.pipeline),
@@ -192,8 +193,10 @@ mod tests {
             fingerprint: "0f".to_string(),
             table: TableName::new("orders"),
             columns: vec!["a".to_string(), "b".to_string()],
+            filter: None,
             severity: Severity::Warn,
             action: Action::Log,
+            threshold: serde_json::Value::Null,
             outcome,
             stops: false,
             expected: String::new(),
@@ -278,6 +281,12 @@ mod tests {
     fn a_rule_that_counts_no_rows_says_only_whether_it_failed() {
         let text = text("p", &[table(vec![finding(None, CheckOutcome::Passed)], None)]);
         assert!(text.contains("transload_check_failed{") && !text.contains("transload_check_rows_failed{"), "{text}");
+    }
+
+    #[test]
+    fn a_rule_that_was_not_judged_has_no_series() {
+        let text = text("p", &[table(vec![finding(None, CheckOutcome::NotJudged)], None)]);
+        assert!(!text.contains("transload_check_"), "{text}");
     }
 
     #[test]

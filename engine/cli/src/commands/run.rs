@@ -360,13 +360,15 @@ pub(crate) fn indented(text: &str, by: &str) -> String {
     text.lines().map(|line| format!("{by}{line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// The checks of a table in the last line: how many passed, and those that failed in full. None without checks.
+/// The checks of a table in the last line: how many passed, and those that failed or were not judged in full. None
+/// without checks.
 fn checks(findings: &[Finding]) -> serde_json::Value {
     if findings.is_empty() {
         return serde_json::Value::Null;
     }
     let failed: Vec<&Finding> = findings.iter().filter(|f| f.is_failed()).collect();
-    json!({ "passed": findings.len() - failed.len(), "failed": failed })
+    let not_judged: Vec<&Finding> = findings.iter().filter(|f| !f.is_judged()).collect();
+    json!({ "passed": findings.len() - failed.len() - not_judged.len(), "failed": failed, "not_judged": not_judged })
 }
 
 /// How a run ends.
@@ -455,7 +457,7 @@ impl Report {
             if let Some(summary) = transload_quality::summary(&t.findings) {
                 output.say(&format!("  {}: {summary}", t.table));
             }
-            for finding in t.findings.iter().filter(|f| f.is_failed()) {
+            for finding in t.findings.iter().filter(|f| !f.is_passed()) {
                 output.say(&indented(&transload_quality::describe(finding), "    "));
             }
             if let Some(v) = &t.verdict {
