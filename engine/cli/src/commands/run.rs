@@ -274,6 +274,7 @@ impl Going {
             run: self.start.run.clone(),
             started_micros: self.start.at_micros,
             source: rows_of(&self.plan, &rulebook, &self.ledger, &resolver).await?,
+            origin: planned(&self.plan.source, &resolver)?,
             target: planned(&self.plan.target, &resolver)?,
             quarantine: quarantine(self.plan.quarantine.as_ref(), &self.ledger, &resolver)?,
             journal: Arc::new(self.journal.clone()),
