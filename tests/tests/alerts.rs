@@ -323,6 +323,44 @@ fn metrics_are_pushed_to_a_gateway_and_replace_those_before() {
 }
 
 #[test]
+fn metrics_of_a_replay_are_pushed_beside_those_of_the_load() {
+    let gateway = Server::answering(&[200]);
+    let bench = bench(vec![("TRANSLOAD_PUSH_METRICS", format!("http://{}", gateway.place))]);
+    write_pipeline(&bench, "  []\n", "warn", "quarantine");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    bench.write("patch.csv", "_split,_position,amount\n0,1,5\n");
+    bench.run(&["replay", &bench.newest_run(), "--patch", "patch.csv"]).expect(0);
+    let lines: Vec<String> = gateway.requests().into_iter().map(|request| request.line).collect();
+    let group = "PUT /metrics/job/transload/pipeline/test";
+    assert_eq!(lines, [group.to_string(), format!("{group}/kind/replay")]);
+    let bodies: Vec<String> = gateway.requests().into_iter().map(|request| request.body).collect();
+    assert!(!bodies[0].contains("kind=") && bodies[1].contains("{pipeline=\"test\",kind=\"replay\"}"), "{bodies:?}");
+}
+
+#[test]
+fn a_replay_that_is_stopped_is_told_as_such() {
+    let server = Server::answering(&[200]);
+    let bench = bench(Vec::new());
+    write_pipeline(&bench, &webhook(&server, ""), "warn", "quarantine");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let run = bench.newest_run();
+    assert!(server.requests().is_empty(), "{:?}", server.requests());
+    // The target has this key already.
+    bench.write("patch.csv", "_split,_position,id,amount\n0,1,3,5\n");
+    bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(4);
+    let news = server.requests()[0].json();
+    assert_eq!((&news["command"], &news["exit_code"]), (&json!("replay"), &json!(4)));
+    assert_eq!((&news["run_id"], &news["reasons"]), (&json!(bench.newest_run()), &json!(["error", "failed"])));
+    let finding = &news["tables"][0]["findings"][0];
+    assert_eq!((&finding["title"], &finding["stops"]), (&json!("Q003 unique (id)"), &json!(true)), "{news}");
+    assert_eq!(recorded(&bench)[0]["delivered"], true);
+    // What passes is no news.
+    bench.write("patch.csv", "_split,_position,amount\n0,1,5\n");
+    bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(0);
+    assert_eq!(server.requests().len(), 1, "{:?}", server.requests());
+}
+
+#[test]
 fn a_gateway_that_refuses_changes_nothing_and_one_that_is_none_is_refused_before_the_load() {
     let gateway = Server::answering(&[400]);
     let bench = bench(Vec::new());

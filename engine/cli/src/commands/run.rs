@@ -15,7 +15,7 @@ use crate::args::{Global, Quality, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
 use crate::connectors::{self, planned, quarantine, rows_of};
 use crate::earlier;
-use crate::metrics::{self, Measured, MeasuredTable};
+use crate::metrics::{self, Measured, MeasuredTable, RunKind};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
@@ -154,11 +154,14 @@ impl Ended {
     /// Sends alerts and metrics, then answers. The next run may begin meanwhile. What does not arrive is said, and
     /// changes nothing.
     pub(crate) async fn announce(self, gateway: Option<Gateway>, output: &Output) -> Result<u8, Failure> {
-        let Self { going: Going { plan, ledger, audit, clock, .. }, signals, news, metrics, answer } = self;
+        let Self { going: Going { plan, start, ledger, audit, clock, .. }, signals, news, metrics, answer } = self;
         let desk = Desk { plan: &plan, ledger: &ledger, audit: &audit, clock: &clock, signals: &signals, output };
         let pushed = async {
             match gateway {
-                Some(gateway) => gateway.push(&plan.pipeline, metrics, signals.exit_code().is_some()).await,
+                Some(gateway) => {
+                    let kind = RunKind::of(&start.command);
+                    gateway.push(&plan.pipeline, kind, metrics, signals.exit_code().is_some()).await
+                }
                 None => Ok(()),
             }
         };
@@ -238,6 +241,7 @@ impl Going {
     fn measure(&self, exit_code: u8, tables: &[MeasuredTable]) -> String {
         metrics::exposition(&Measured {
             pipeline: &self.plan.pipeline,
+            kind: RunKind::of(&self.start.command),
             exit_code,
             started_micros: self.start.at_micros,
             ended_micros: self.clock.now().timestamp_micros(),
