@@ -47,7 +47,7 @@ pub(crate) struct LakeSink {
 
 impl LakeSink {
     /// The store, made if it is missing.
-    fn store(&self) -> Result<&Store> {
+    pub(crate) fn store(&self) -> Result<&Store> {
         match self.opened.get() {
             Some(store) => Ok(store),
             None => {
@@ -58,7 +58,7 @@ impl LakeSink {
     }
 
     /// The store, if it is there.
-    fn existing(&self) -> Option<Store> {
+    pub(crate) fn existing(&self) -> Option<Store> {
         self.opened.get().cloned().or_else(|| self.open(false).ok())
     }
 
@@ -66,7 +66,8 @@ impl LakeSink {
         Store::open_as(self.url.expose_secret(), &self.shown, create, self.resolver.as_ref())
     }
 
-    fn staging(&self) -> Path {
+    /// The folder of everything that is staged under this commit's key.
+    pub(crate) fn staging(&self) -> Path {
         self.root.clone().join(FOLDER).join("staging").join(self.spec.commit.as_str())
     }
 

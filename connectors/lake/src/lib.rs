@@ -13,6 +13,7 @@ mod parquet;
 mod scan;
 mod source;
 mod stage;
+mod whole;
 
 use std::sync::Arc;
 

@@ -138,6 +138,15 @@ pub trait Endpoint: Send + Sync {
 
     /// Prepares a table for writing. Nothing is changed until the first stage.
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>>;
+
+    /// The same for a table that programs shall find whole or not at all, also those that know nothing of commits and only
+    /// list files. It may be dearer, so it is for tables that are small.
+    ///
+    /// # Errors
+    /// Those of [`sink`](Self::sink).
+    async fn sink_whole(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
+        self.sink(table, schema, spec).await
+    }
 }
 
 /// A table that was found.
@@ -336,6 +345,25 @@ pub trait Sink: Send + Sync {
 
     /// Removes everything that was staged under this sink's key and not committed. Idempotent.
     async fn abort(&self) -> Result<()>;
+
+    /// Takes back what this sink has committed, as if it had never been, and removes what it has staged: for rows that
+    /// belong to others which did not arrive.
+    ///
+    /// # Behavior
+    /// Programs find the rows whole or not at all, whenever they look.
+    ///
+    /// # Errors
+    /// [`Internal`](crate::ErrorKind::Internal) if others have committed to the table too, or there is no way back: nothing
+    /// was changed.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the table as it was, or empty. Call it again.
+    ///
+    /// # Idempotency
+    /// A second call changes nothing.
+    async fn withdraw(&self) -> Result<()> {
+        Err(crate::Error::internal("what is published here cannot be taken back"))
+    }
 }
 
 /// What a target remembers about a table beside its rows.

@@ -33,7 +33,7 @@ async fn sinks(load: &Load, plan: &TablePlan, transform: &Transform) -> Result<(
     }
     let spec = WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
     let name = TableName::new(format!("{}/{}", load.run, plan.to));
-    let quarantine = load.quarantine.sink(&name, Arc::clone(transform.quarantine_schema()), &spec).await?;
+    let quarantine = load.quarantine.sink_whole(&name, Arc::clone(transform.quarantine_schema()), &spec).await?;
     Ok((sink, Some(quarantine)))
 }
 
@@ -153,11 +153,15 @@ impl Table {
             expected: Expected::Anything,
         };
         let schema = Arc::new(arrow::datatypes::Schema::empty());
-        if plan.can_quarantine() {
-            let name = TableName::new(format!("{}/{}", load.run, plan.to));
-            load.quarantine.sink(&name, Arc::clone(&schema) as _, &spec).await?.abort().await?;
-        }
-        load.target.sink(&plan.to, schema, &spec).await?.abort().await
+        let sink = load.target.sink(&plan.to, Arc::clone(&schema), &spec).await?;
+        let quarantine = match plan.can_quarantine() {
+            true => {
+                let name = TableName::new(format!("{}/{}", load.run, plan.to));
+                Some(load.quarantine.sink_whole(&name, schema, &spec).await?)
+            }
+            false => None,
+        };
+        give_up(&sink, quarantine.as_ref()).await
     }
 
     /// Puts the staged units of all splits into the order of the splits.
@@ -272,9 +276,18 @@ impl Table {
 
     /// Removes everything that is staged and not committed.
     pub(crate) async fn abort(&self) -> Result<()> {
-        if let Some(quarantine) = &self.quarantine {
-            quarantine.abort().await?;
-        }
-        self.sink.abort().await
+        give_up(&self.sink, self.quarantine.as_ref()).await
     }
+}
+
+/// Removes what a table has staged. If it is not published, what was put aside of it is of no use either, published or not:
+/// a later run reads the same rows again.
+async fn give_up(sink: &Arc<dyn Sink>, quarantine: Option<&Arc<dyn Sink>>) -> Result<()> {
+    if let Some(quarantine) = quarantine {
+        match sink.is_committed().await? {
+            true => quarantine.abort().await?,
+            false => quarantine.withdraw().await?,
+        }
+    }
+    sink.abort().await
 }
