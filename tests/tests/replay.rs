@@ -91,6 +91,61 @@ fn quarantine_holds_the_row_every_rule_it_breaks_and_where_it_is_from() {
 }
 
 #[test]
+fn quarantine_keeps_texts_as_they_were_written_and_not_what_a_cast_made_of_them() {
+    let bench = Bench::new();
+    bench.write("in/t.csv", "id,n,word\n1, 007,NA\n2, 8,\n3,+9,\"NA\"\n4,10,NA\n");
+    let text = "version: 1\npipeline: test\nsource: { lake: { url: in, format: csv, csv: { null_values: [\"\", NA] } } }\n\
+                target: { lake: { url: out } }\ntables:\n  - from: t\n    key: [id]\n    columns: { n: { cast: int32 } }\n    \
+                checks: [ { range: { column: n, min: 10, action: quarantine } } ]\n";
+    bench.write("p.yaml", text);
+    let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    let found = rows(&bench.all_files(&format!(".transload/quarantine/{run}/t")));
+    let each = |name: &str| found.iter().map(|row| row[name].clone()).collect::<Vec<Value>>();
+    assert_eq!(each("n"), [" 007", " 8", "+9"]);
+    assert_eq!(each("word"), [Value::Null, Value::Null, json!("NA")]);
+    // Of the NULLs, one was written as a text.
+    assert_eq!(each("_transload_raw"), [json!("1, 007,NA"), Value::Null, Value::Null]);
+    assert_eq!(found.iter().map(codes).collect::<Vec<_>>(), [["Q005"]; 3]);
+
+    // What stays aside keeps it, and the target never gets it.
+    bench.write("patch.csv", "_split,_position,n\n0,1,11\n");
+    let replayed = bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(0);
+    let found = rows(&bench.all_files(&format!(".transload/quarantine/{}/t", run_of(&replayed))));
+    assert_eq!((&found[0]["n"], &found[0]["_transload_raw"]), (&json!(" 007"), &json!("1, 007,NA")));
+    let mut target = rows(&bench.data_files("out/t"));
+    target.sort_by_key(|row| row["id"].as_i64());
+    assert_eq!(target, [json!({ "id": 2, "n": 11, "word": null }), json!({ "id": 4, "n": 10, "word": null })]);
+}
+
+#[test]
+fn quarantine_keeps_numbers_and_times_that_a_cast_would_round_or_cut() {
+    let bench = Bench::new();
+    let script = "import sys, decimal, datetime, pyarrow as a, pyarrow.parquet as q\n\
+                  d, t = decimal.Decimal, datetime.datetime\n\
+                  at = a.array([t(2024, 1, 1, 10, 0, 0, 123456), t(2024, 1, 2, 10, 0, 0, 654321)], a.timestamp('us'))\n\
+                  amount = a.array([d('1.255'), d('2.505')], a.decimal128(10, 3))\n\
+                  q.write_table(a.table({'id': a.array([1, 2]), 'amount': amount, 'at': at}), sys.argv[1])";
+    std::fs::create_dir_all(bench.path("in")).unwrap();
+    run_python(script, &[bench.path("in/t.parquet").to_str().unwrap()]);
+    let text = "version: 1\npipeline: test\nsource: { lake: { url: in } }\ntarget: { lake: { url: out } }\ntables:\n  \
+                - from: t\n    key: [id]\n    \
+                columns: { amount: { cast: \"decimal(8,2)\" }, at: { cast: \"timestamp(ms)\" } }\n    \
+                checks: [ { range: { column: amount, min: 2, action: quarantine } } ]\n";
+    bench.write("p.yaml", text);
+    let outcome = bench.run(&["run", "p.yaml"]).expect(0);
+    assert_eq!(counts(&outcome), [2, 1, 1, 0]);
+    let found = &rows(&bench.all_files(&format!(".transload/quarantine/{}/t", run_of(&outcome))))[0];
+    assert_eq!((&found["amount"], &found["at"]), (&json!("1.255"), &json!("2024-01-01 10:00:00.123456")));
+    let target = &rows(&bench.data_files("out/t"))[0];
+    assert_eq!(target["at"], "2024-01-02 10:00:00.654000");
+    assert_ne!(target["amount"], "2.505");
+    // By other rules the row arrives as the cast makes it.
+    bench.write("amended.yaml", text.replace("min: 2", "min: 1"));
+    let replayed = bench.run(&["replay", &run_of(&outcome), "--pipeline", "amended.yaml"]).expect(0);
+    assert_eq!(replayed.last_line()["tables"][0]["verdict"], "match");
+}
+
+#[test]
 fn a_replay_without_a_change_adds_nothing_and_keeps_all() {
     let (bench, run) = loaded();
     let again = bench.run(&["replay", &run]).expect(99);

@@ -131,6 +131,13 @@ pub(crate) struct CsvSettings {
     pub(crate) quarantine_bad_lines: bool,
 }
 
+impl CsvSettings {
+    /// Whether a text that says something may be read as NULL, so that the file can no longer be told from the row.
+    pub(crate) fn hides_texts(&self) -> bool {
+        self.null_values.iter().any(|text| !text.is_empty())
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct ParquetSettings {
     pub(crate) compression: parquet::basic::Compression,

@@ -23,7 +23,8 @@ pub const DECLARED_TYPE: &str = "transload:declared";
 /// Name of a hidden text column with which a source marks a row it could not read, and why. NULL for good rows.
 pub const FAULT_COLUMN: &str = "_transload_fault";
 
-/// Name of the hidden text column that holds such a row as it was found.
+/// Name of the hidden text column that holds such a row as it was found, and other rows whose columns do not tell all that
+/// was written. NULL for those that do.
 pub const RAW_COLUMN: &str = "_transload_raw";
 
 /// Name of the hidden column of a row that is read from quarantine: the run that put it aside first, its split and its
