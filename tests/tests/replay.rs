@@ -1,5 +1,7 @@
 //! Quarantine and its replay: what passes now arrives once, whatever happens, and the rest is kept.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use transload_core::fault::{POINTS, REPLAY_POINTS};
 
@@ -441,6 +443,44 @@ fn a_place_of_its_own_is_used_everywhere_and_its_secret_is_nowhere() {
         assert!(!text.contains("hush-hush"), "{text}");
     }
     assert!(!bench.path(".transload/quarantine").exists());
+}
+
+#[test]
+fn beside_the_target_quarantine_is_found_by_replays_and_not_by_who_reads_the_target() {
+    let bench = Bench::new();
+    bench.write("in/orders.csv", ORDERS);
+    bench.write("patch.csv", PATCH);
+    bench.write("p.yaml", pipeline(0, "quarantine: target\n"));
+    let first = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    // Replacing the table leaves what was put aside of it before.
+    for run in [&first, &run] {
+        assert_eq!(aside(&bench, "out/_quarantine", run).len(), 4);
+    }
+    let shown = bench.run(&["show", &run, "--plan"]).expect(0).stdout;
+    assert!(shown.contains("put aside in out/_quarantine\n"), "{shown}");
+    assert!(shown.contains(&format!("quarantine   out/_quarantine/{run}/orders\n")), "{shown}");
+
+    let listed = |folder: &str| {
+        let tables = bench.run(&["discover", folder, "--format", "json"]).expect(0).last_line()["tables"].clone();
+        let name = |t: &Value| format!("{}: {}", t["name"].as_str().unwrap(), t["rows"]);
+        tables.as_array().unwrap().iter().map(name).collect::<BTreeSet<String>>()
+    };
+    assert_eq!(listed("out"), BTreeSet::from(["orders: 2".to_string()]));
+    let both = [&first, &run].map(|run| format!("{run}/orders: 4"));
+    assert_eq!(listed("out/_quarantine"), BTreeSet::from(both));
+    let copy = "version: 1\npipeline: copy\nsource: { lake: { url: out } }\ntarget: { lake: { url: copy } }\ntables: [ { from: '**/*.parquet', to: all } ]\n";
+    bench.write("copy.yaml", copy);
+    assert_eq!(counts(&bench.run(&["run", "copy.yaml"]).expect(0)), [2, 2, 0, 0]);
+
+    // The place is the run's, whatever the pipeline says by now.
+    bench.write("p.yaml", pipeline(0, ""));
+    let replayed = bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(0);
+    assert_eq!(replayed.last_line()["tables"][0]["verdict"], "match");
+    assert_eq!(orders(&bench), [1, 2, 3, 4, 6]);
+    assert_eq!(aside(&bench, "out/_quarantine", &run_of(&replayed)).len(), 1);
+    assert!(!bench.path(".transload/quarantine").exists());
+    bench.run(&["reconcile", "--run", &run_of(&replayed)]).expect(0);
 }
 
 #[test]
