@@ -181,7 +181,7 @@ impl SecondLook<'_> {
     /// What makes keys of one table and others comparable.
     fn comparable(&self, own: &Reading, others: &[Reading]) -> Result<Comparable> {
         let others: Vec<SchemaRef> = others.iter().map(Reading::schema).collect::<Result<_>>()?;
-        Comparable::new(&*own.schema()?, &others, self.rulebook)
+        Comparable::new(&own.schema()?, &others, self.rulebook)
             .map_err(|reason| Error::config(reason).hint("a source has changed: make a new plan"))
     }
 
