@@ -6,7 +6,9 @@ use transload_core::decode::{Kinded, closest, decode};
 use transload_core::tree::{Node, Spanned, Value};
 use transload_core::{Problem, Span, TableName};
 
-use crate::file::{ArchetypeFile, CheckEntry, Environment, PipelineFile, QUARANTINE_KIND, Quarantine, Settings};
+use crate::file::{
+    ArchetypeFile, BESIDE_TARGET, CheckEntry, Environment, PipelineFile, QUARANTINE_KIND, Quarantine, Settings,
+};
 use crate::problems::{Files, Problems};
 use crate::{Alert, alerts, archetype, table, yaml};
 
@@ -375,6 +377,11 @@ impl Loader {
     fn quarantine(&mut self, said: &Quarantine, target: &Kinded) -> Option<Kinded> {
         let Quarantine(Kinded { kind, options }) = said;
         if !said.is_beside_target() {
+            if let Value::Text(_) = &options.value {
+                let message = format!("expected `{BESIDE_TARGET}` or a mapping, found text");
+                self.say(options.span, message, "a place of its own is `quarantine: { url: … }`");
+                return None;
+            }
             return Some(Kinded { kind: kind.clone(), options: options.clone() });
         }
         if target.kind.value != QUARANTINE_KIND {
