@@ -108,7 +108,7 @@ pub struct Before {
 #[derive(Debug, Clone, PartialEq)]
 pub enum InReplay {
     /// It is judged in this form.
-    Judged(Check),
+    Judged(Box<Check>),
     /// It is not, for this reason.
     NotJudged(String),
 }
@@ -243,7 +243,9 @@ impl Check {
         match scope {
             Scope::Order => return part("the order in which the source has them"),
             // The columns are those of the table, however many rows there are.
-            Scope::Table if matches!(self.rule, Rule::Schema(_)) => return Ok(InReplay::Judged(self.clone())),
+            Scope::Table if matches!(self.rule, Rule::Schema(_)) => {
+                return Ok(InReplay::Judged(Box::new(self.clone())));
+            }
             Scope::Table => return part("the table as a whole"),
             Scope::Rows | Scope::Keys => {}
         }
@@ -257,7 +259,7 @@ impl Check {
             }
         }
         let rule = serde_json::from_str(&json.to_string()).map_err(unreadable)?;
-        Ok(InReplay::Judged(Self { rule, ..self.clone() }))
+        Ok(InReplay::Judged(Box::new(Self { rule, ..self.clone() })))
     }
 
     /// Whether rows that break it are put aside.
@@ -367,7 +369,7 @@ mod tests {
             assert_eq!(replayed.policy().action(), action, "{json}");
             assert_eq!(replayed.fingerprint, check.fingerprint);
             assert_eq!(replayed.expected(), check.expected());
-            assert_eq!(Check::new(replayed.rule.clone()).unwrap(), replayed);
+            assert_eq!(Check::new(replayed.rule.clone()).unwrap(), *replayed);
             assert!(replayed.policy().threshold.is_none());
         }
     }
@@ -388,7 +390,7 @@ mod tests {
             assert!(why.ends_with(about), "{json}: {why}");
         }
         let columns = &parse(r#"{"schema":{"columns":{"a":"int64"}}}"#).unwrap()[0];
-        assert_eq!(columns.in_replay().unwrap(), InReplay::Judged(columns.clone()));
+        assert_eq!(columns.in_replay().unwrap(), InReplay::Judged(Box::new(columns.clone())));
     }
 
     #[test]

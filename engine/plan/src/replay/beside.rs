@@ -88,7 +88,7 @@ fn carried(rules: &TablePlan) -> Result<(Vec<Check>, Vec<Limit>)> {
     let before = rules.replay.iter().flat_map(|r| &r.limits).filter(|l| !l.in_part).map(|l| &l.check);
     for check in rules.checks.iter().chain(before) {
         match check.in_replay()? {
-            InReplay::Judged(check) => checks.push(check),
+            InReplay::Judged(check) => checks.push(*check),
             InReplay::NotJudged(why) => limits.push(Limit { check: check.clone(), in_part: false, why }),
         }
     }
