@@ -22,7 +22,7 @@ use crate::listing::{below, is_hidden, lock_of, overlapping, pinned};
 use crate::manifest::{Column, DataFile, FOLDER, Manifest};
 use crate::moves::{self, Moves};
 use crate::options::ParquetSettings;
-use crate::stage::{StagedFile, Stager, write_empty};
+use crate::stage::{Place, StagedFile, Stager, write_empty};
 
 /// Attempts to add to a table that others add to at the same time.
 const ATTEMPTS: usize = 20;
@@ -74,7 +74,7 @@ impl LakeSink {
     fn stager<'a>(&'a self, store: &'a Store, unit: &str) -> Stager<'a> {
         Stager {
             store,
-            folder: self.staging().join(unit),
+            place: Place::Aside(self.staging().join(unit)),
             prefix: format!("part-{}-{unit}", self.spec.commit),
             schema: Arc::clone(&self.schema),
             partition_by: &self.spec.partition_by,
@@ -214,10 +214,11 @@ impl Sink for LakeSink {
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged> {
         let store = self.store()?;
         let stager = self.stager(store, unit);
-        for left in store.list(&stager.folder).await? {
+        for left in store.list(&self.staging().join(unit)).await? {
             store.remove(&left.location).await?;
         }
         let files = stager.write(rows, memory).await.map_err(|e| e.with("table", self.table.as_str()))?;
+        let files: Vec<StagedFile> = files.into_iter().map(|(file, _)| file).collect();
         let detail = serde_json::to_value(&files)
             .map_err(|e| Error::internal("staged files cannot be written down").because(e))?;
         Ok(Staged {

@@ -3,7 +3,7 @@
 //! A file is written on this machine. In a local lake that is its place already; for a bucket it is a temporary file,
 //! which is sent when it is whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReser
 use futures::StreamExt;
 use object_store::path::Path;
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 use transload_core::connector::{Partition, Transform};
@@ -24,6 +25,7 @@ use transload_core::store::Store;
 use transload_core::{Error, Result, fault};
 
 use crate::layout::Router;
+use crate::listing::below;
 use crate::options::ParquetSettings;
 
 /// Rows that are sorted into folders at a time.
@@ -44,11 +46,18 @@ pub(crate) struct StagedFile {
     pub(crate) bytes: u64,
 }
 
+/// Where a unit's files are written.
+pub(crate) enum Place {
+    /// In a folder of their own, to be moved.
+    Aside(Path),
+    /// Where they belong, below the table's folder: readers go by a list and do not look for files.
+    Final(Path),
+}
+
 /// Writes the files of one unit of work.
 pub(crate) struct Stager<'a> {
     pub(crate) store: &'a Store,
-    /// The folder for this unit's staged files.
-    pub(crate) folder: Path,
+    pub(crate) place: Place,
     /// Beginning of the files' names.
     pub(crate) prefix: String,
     pub(crate) schema: SchemaRef,
@@ -95,7 +104,7 @@ impl Stager<'_> {
         &self,
         mut rows: SendableRecordBatchStream,
         memory: &Arc<dyn MemoryPool>,
-    ) -> Result<Vec<StagedFile>> {
+    ) -> Result<Vec<(StagedFile, ParquetMetaData)>> {
         let (file_schema, kept) = file_schema(&self.schema, self.partition_by);
         let reservation = MemoryConsumer::new("parquet writers").register(memory);
         let mut writers =
@@ -173,12 +182,14 @@ struct Writers<'a> {
     reservation: MemoryReservation,
     /// By folder.
     open: BTreeMap<String, Writer>,
-    done: Vec<StagedFile>,
+    done: Vec<(StagedFile, ParquetMetaData)>,
 }
 
 struct Writer {
     parquet: ArrowWriter<BufWriter<File>>,
     staged: Path,
+    /// Where it belongs, below the table's folder.
+    path: String,
     rows: u64,
 }
 
@@ -191,7 +202,7 @@ impl Writers<'_> {
             if self.open.len() >= OPEN_FILES {
                 self.close_largest().await?;
             }
-            let writer = self.create()?;
+            let writer = self.create(folder)?;
             self.open.insert(folder.to_string(), writer);
         }
         let Some(writer) = self.open.get_mut(folder) else { return Ok(()) };
@@ -217,13 +228,18 @@ impl Writers<'_> {
         self.open.values().map(|w| w.parquet.memory_size()).sum()
     }
 
-    fn create(&self) -> Result<Writer> {
+    fn create(&self, folder: &str) -> Result<Writer> {
         let number = self.done.len() + self.open.len();
-        let path = self.stager.folder.clone().join(format!("{number}-{}.staged", self.done.len()));
-        let file = BufWriter::with_capacity(1 << 18, self.stager.store.begin_file(&path)?);
+        let name = format!("{}-{number}.parquet", self.stager.prefix);
+        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let staged = match &self.stager.place {
+            Place::Aside(aside) => aside.clone().join(format!("{number}.staged")),
+            Place::Final(table) => below(table, &path)?,
+        };
+        let file = BufWriter::with_capacity(1 << 18, self.stager.store.begin_file(&staged)?);
         let properties = Some(self.stager.properties());
         let parquet = ArrowWriter::try_new(file, Arc::clone(&self.schema), properties).map_err(unwritable)?;
-        Ok(Writer { parquet, staged: path, rows: 0 })
+        Ok(Writer { parquet, staged, path, rows: 0 })
     }
 
     async fn close_largest(&mut self) -> Result<()> {
@@ -235,29 +251,40 @@ impl Writers<'_> {
     }
 
     async fn close(&mut self, folder: &str) -> Result<()> {
-        let Some(Writer { mut parquet, staged, rows }) = self.open.remove(folder) else { return Ok(()) };
-        parquet.finish().map_err(unwritable)?;
+        let Some(Writer { mut parquet, staged, path, rows }) = self.open.remove(folder) else { return Ok(()) };
+        let metadata = parquet.finish().map_err(unwritable)?;
         parquet.inner_mut().flush()?;
         let file = parquet.inner().get_ref().try_clone()?;
         drop(parquet);
         let bytes = self.stager.store.finish_file(&staged, file).await?;
-        let name = format!("{}-{}.parquet", self.stager.prefix, self.done.len());
-        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         tracing::debug!(file = %staged, rows, bytes, "staged a file");
-        self.done.push(StagedFile { staged: staged.to_string(), path, rows, bytes });
+        self.done.push((StagedFile { staged: staged.to_string(), path, rows, bytes }, metadata));
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<Vec<StagedFile>> {
+    async fn finish(mut self) -> Result<Vec<(StagedFile, ParquetMetaData)>> {
         let folders: Vec<String> = self.open.keys().cloned().collect();
         for folder in folders {
             self.close(&folder).await?;
         }
-        if !self.done.is_empty() {
-            self.stager.store.sync(&self.stager.folder)?;
-        }
+        self.sync()?;
         fault::point("stage.written")?;
         Ok(self.done)
+    }
+}
+
+impl Writers<'_> {
+    /// Makes the names of the files survive a power cut.
+    fn sync(&self) -> Result<()> {
+        match &self.stager.place {
+            Place::Aside(folder) if !self.done.is_empty() => self.stager.store.sync(folder),
+            Place::Aside(_) => Ok(()),
+            Place::Final(table) => {
+                let folder = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_string();
+                let folders: BTreeSet<String> = self.done.iter().map(|(file, _)| folder(&file.path)).collect();
+                folders.iter().try_for_each(|folder| self.stager.store.sync(&below(table, folder)?))
+            }
+        }
     }
 }
 
@@ -268,10 +295,10 @@ pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
         &(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()) as Arc<dyn MemoryPool>),
     );
     let mut writers = Writers { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new() };
-    let writer = writers.create()?;
+    let writer = writers.create("")?;
     writers.open.insert(String::new(), writer);
     let mut files = writers.finish().await?;
-    files.pop().ok_or_else(|| Error::internal("an empty file was not written"))
+    files.pop().map(|(file, _)| file).ok_or_else(|| Error::internal("an empty file was not written"))
 }
 
 /// What it means that the Parquet writer failed.

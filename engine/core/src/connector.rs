@@ -172,6 +172,7 @@ impl TableInfo {
     pub fn of(name: TableName, source: &dyn Source) -> Self {
         let (format, bytes, files) = match source.pin() {
             Pin::Formula(_) => ("generated", None, None),
+            Pin::Version(_) => ("versions", source.splits().iter().map(|s| s.bytes).sum(), None),
             Pin::Files(files) => {
                 let ending = files.first().and_then(|f| f.path.rsplit_once('.')).map_or("", |(_, ending)| ending);
                 (ending, Some(files.iter().map(|f| f.size).sum::<u64>()), Some(files.len() as u64))
