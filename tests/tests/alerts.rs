@@ -102,8 +102,9 @@ fn a_webhook_is_told_what_stopped_a_load() {
                       (table orders)",
             "rows": null,
             "findings": [{
-                "code": "Q005", "check": "range", "title": "Q005 range (amount)", "columns": ["amount"],
-                "fingerprint": "…", "severity": "error", "action": "stop", "stops": true, "expected": "at least 0",
+                "code": "Q005", "check": "range", "title": "Q005 range (amount)", "columns": ["amount"], "where": null,
+                "fingerprint": "…", "severity": "error", "action": "stop", "threshold": null, "stops": true,
+                "expected": "at least 0",
                 "found": "1 of 3 rows breaks it (33.33 %)", "evaluated": 3, "failed": 1,
                 "remedy": "correct the value in the source, or widen the limits if it is right; \
                            `action: quarantine` would put such rows aside",
@@ -319,6 +320,44 @@ fn metrics_are_pushed_to_a_gateway_and_replace_those_before() {
     );
     let help = bench.run(&["run", "--help"]).expect(0).stdout;
     assert_no_secret(&bench, &[&outcome.stdout, &outcome.stderr, &help]);
+}
+
+#[test]
+fn metrics_of_a_replay_are_pushed_beside_those_of_the_load() {
+    let gateway = Server::answering(&[200]);
+    let bench = bench(vec![("TRANSLOAD_PUSH_METRICS", format!("http://{}", gateway.place))]);
+    write_pipeline(&bench, "  []\n", "warn", "quarantine");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    bench.write("patch.csv", "_split,_position,amount\n0,1,5\n");
+    bench.run(&["replay", &bench.newest_run(), "--patch", "patch.csv"]).expect(0);
+    let lines: Vec<String> = gateway.requests().into_iter().map(|request| request.line).collect();
+    let group = "PUT /metrics/job/transload/pipeline/test";
+    assert_eq!(lines, [group.to_string(), format!("{group}/kind/replay")]);
+    let bodies: Vec<String> = gateway.requests().into_iter().map(|request| request.body).collect();
+    assert!(!bodies[0].contains("kind=") && bodies[1].contains("{pipeline=\"test\",kind=\"replay\"}"), "{bodies:?}");
+}
+
+#[test]
+fn a_replay_that_is_stopped_is_told_as_such() {
+    let server = Server::answering(&[200]);
+    let bench = bench(Vec::new());
+    write_pipeline(&bench, &webhook(&server, ""), "warn", "quarantine");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let run = bench.newest_run();
+    assert!(server.requests().is_empty(), "{:?}", server.requests());
+    // The target has this key already.
+    bench.write("patch.csv", "_split,_position,id,amount\n0,1,3,5\n");
+    bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(4);
+    let news = server.requests()[0].json();
+    assert_eq!((&news["command"], &news["exit_code"]), (&json!("replay"), &json!(4)));
+    assert_eq!((&news["run_id"], &news["reasons"]), (&json!(bench.newest_run()), &json!(["error", "failed"])));
+    let finding = &news["tables"][0]["findings"][0];
+    assert_eq!((&finding["title"], &finding["stops"]), (&json!("Q003 unique (id)"), &json!(true)), "{news}");
+    assert_eq!(recorded(&bench)[0]["delivered"], true);
+    // What passes is no news.
+    bench.write("patch.csv", "_split,_position,amount\n0,1,5\n");
+    bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(0);
+    assert_eq!(server.requests().len(), 1, "{:?}", server.requests());
 }
 
 #[test]

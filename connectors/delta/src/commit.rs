@@ -403,8 +403,7 @@ impl DeltaSink {
 
 /// The files of a staged unit.
 fn staged_files(unit: &Staged) -> Result<Vec<StagedFile>> {
-    serde_json::from_value(unit.detail.clone())
-        .map_err(|e| Error::internal("a staged unit cannot be read").because(e))
+    serde_json::from_value(unit.detail.clone()).map_err(|e| Error::internal("a staged unit cannot be read").because(e))
 }
 
 /// Whether another commit has taken the version.

@@ -49,7 +49,7 @@ pub(crate) struct LakeSink {
 
 impl LakeSink {
     /// The store, made if it is missing.
-    fn store(&self) -> Result<&Store> {
+    pub(crate) fn store(&self) -> Result<&Store> {
         match self.opened.get() {
             Some(store) => Ok(store),
             None => {
@@ -60,7 +60,7 @@ impl LakeSink {
     }
 
     /// The store, if it is there.
-    fn existing(&self) -> Option<Store> {
+    pub(crate) fn existing(&self) -> Option<Store> {
         self.opened.get().cloned().or_else(|| self.open(false).ok())
     }
 
@@ -68,7 +68,8 @@ impl LakeSink {
         Store::open_as(self.url.expose_secret(), &self.shown, create, self.resolver.as_ref())
     }
 
-    fn staging(&self) -> Path {
+    /// The folder of everything that is staged under this commit's key.
+    pub(crate) fn staging(&self) -> Path {
         self.staging_of(&self.spec.commit)
     }
 

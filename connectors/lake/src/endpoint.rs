@@ -13,6 +13,7 @@ use crate::commit::LakeSink;
 use crate::listing;
 use crate::options::{Format, Settings};
 use crate::source::LakeSource;
+use crate::whole::WholeSink;
 
 /// A folder of tables.
 pub(crate) struct LakeEndpoint {
@@ -24,6 +25,31 @@ impl LakeEndpoint {
     fn open(&self, create: bool) -> Result<Store> {
         let url = self.settings.url.resolve(&self.resolver)?;
         Store::open_as(url.expose_secret(), self.settings.url.as_written(), create, self.resolver.as_ref())
+    }
+}
+
+impl LakeEndpoint {
+    fn lake_sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<LakeSink> {
+        self.check_write(spec).map_err(Error::config)?;
+        let root = relative(table.as_str()).map_err(Error::config)?;
+        for field in schema.fields() {
+            if has_interval(field) {
+                return Err(Error::config("Parquet has no intervals that keep months, days and nanoseconds")
+                    .with("column", field.name())
+                    .hint("cast the column to text"));
+            }
+        }
+        Ok(LakeSink {
+            url: self.settings.url.resolve(&self.resolver)?,
+            shown: self.settings.url.as_written().to_string(),
+            resolver: Arc::clone(&self.resolver),
+            opened: OnceLock::new(),
+            root,
+            table: table.clone(),
+            schema,
+            spec: spec.clone(),
+            parquet: self.settings.parquet.clone(),
+        })
     }
 }
 
@@ -77,26 +103,11 @@ impl Endpoint for LakeEndpoint {
     }
 
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
-        self.check_write(spec).map_err(Error::config)?;
-        let root = relative(table.as_str()).map_err(Error::config)?;
-        for field in schema.fields() {
-            if has_interval(field) {
-                return Err(Error::config("Parquet has no intervals that keep months, days and nanoseconds")
-                    .with("column", field.name())
-                    .hint("cast the column to text"));
-            }
-        }
-        Ok(Arc::new(LakeSink {
-            url: self.settings.url.resolve(&self.resolver)?,
-            shown: self.settings.url.as_written().to_string(),
-            resolver: Arc::clone(&self.resolver),
-            opened: OnceLock::new(),
-            root,
-            table: table.clone(),
-            schema,
-            spec: spec.clone(),
-            parquet: self.settings.parquet.clone(),
-        }))
+        Ok(Arc::new(self.lake_sink(table, schema, spec)?))
+    }
+
+    async fn sink_whole(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
+        Ok(Arc::new(WholeSink::new(self.lake_sink(table, schema, spec)?)))
     }
 }
 

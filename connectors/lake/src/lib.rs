@@ -15,6 +15,7 @@ mod scan;
 mod source;
 mod stage;
 mod twins;
+mod whole;
 
 use std::sync::Arc;
 

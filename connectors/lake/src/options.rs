@@ -136,6 +136,13 @@ pub(crate) struct CsvSettings {
     pub(crate) quarantine_bad_lines: bool,
 }
 
+impl CsvSettings {
+    /// Whether a text that says something may be read as NULL, so that the file can no longer be told from the row.
+    pub(crate) fn hides_texts(&self) -> bool {
+        self.null_values.iter().any(|text| !text.is_empty())
+    }
+}
+
 /// How Parquet files are written, with all defaults filled in.
 #[derive(Debug, Clone)]
 pub struct ParquetSettings {

@@ -301,7 +301,8 @@ pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
     files.pop().map(|(file, _)| file).ok_or_else(|| Error::internal("an empty file was not written"))
 }
 
-fn unwritable(error: parquet::errors::ParquetError) -> Error {
+/// What it means that the Parquet writer failed.
+pub(crate) fn unwritable(error: parquet::errors::ParquetError) -> Error {
     if let parquet::errors::ParquetError::External(inner) = error {
         return match inner.downcast::<std::io::Error>() {
             Ok(io) => Error::from(*io),

@@ -80,7 +80,7 @@ pub(crate) async fn rows_of(
     Ok(Arc::new(ReplayEndpoint { tables, rulebook: Arc::clone(rulebook) }))
 }
 
-/// Where rows are put aside: in a place of its own, or beside the ledger.
+/// Where rows are put aside: where the pipeline says, or beside the ledger.
 pub(crate) fn quarantine(
     stated: Option<&transload_plan::Connection>,
     ledger: &Ledger,

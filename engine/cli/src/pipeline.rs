@@ -266,7 +266,7 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
         inputs.push(input(checked, spec, purpose).await?);
     }
     let rulebook = (&checked.rulebook, &checked.rulebook_node);
-    Ok(build(Build { spec: &checked.spec, rulebook, tables: inputs, others })?)
+    Ok(build(Build { spec: &checked.spec, rulebook, tables: inputs, others: Some(others) })?)
 }
 
 /// Pins a table of the pipeline, and asks the target what it remembers of it.

@@ -23,7 +23,8 @@ pub const DECLARED_TYPE: &str = "transload:declared";
 /// Name of a hidden text column with which a source marks a row it could not read, and why. NULL for good rows.
 pub const FAULT_COLUMN: &str = "_transload_fault";
 
-/// Name of the hidden text column that holds such a row as it was found.
+/// Name of the hidden text column that holds such a row as it was found, and other rows whose columns do not tell all that
+/// was written. NULL for those that do.
 pub const RAW_COLUMN: &str = "_transload_raw";
 
 /// Name of the hidden column of a row that is read from quarantine: the run that put it aside first, its split and its
@@ -138,6 +139,15 @@ pub trait Endpoint: Send + Sync {
 
     /// Prepares a table for writing. Nothing is changed until the first stage.
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>>;
+
+    /// The same for a table that programs shall find whole or not at all, also those that know nothing of commits and only
+    /// list files. It may be dearer, so it is for tables that are small.
+    ///
+    /// # Errors
+    /// Those of [`sink`](Self::sink).
+    async fn sink_whole(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
+        self.sink(table, schema, spec).await
+    }
 }
 
 /// A table that was found.
@@ -344,6 +354,25 @@ pub trait Sink: Send + Sync {
 
     /// Removes everything that was staged under this sink's key and not committed. Idempotent.
     async fn abort(&self) -> Result<()>;
+
+    /// Takes back what this sink has committed, as if it had never been, and removes what it has staged: for rows that
+    /// belong to others which did not arrive.
+    ///
+    /// # Behavior
+    /// Programs find the rows whole or not at all, whenever they look.
+    ///
+    /// # Errors
+    /// [`Internal`](crate::ErrorKind::Internal) if others have committed to the table too, or there is no way back: nothing
+    /// was changed.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the table as it was, or empty. Call it again.
+    ///
+    /// # Idempotency
+    /// A second call changes nothing.
+    async fn withdraw(&self) -> Result<()> {
+        Err(crate::Error::internal("what is published here cannot be taken back"))
+    }
 }
 
 /// What a target remembers about a table beside its rows.

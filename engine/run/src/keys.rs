@@ -14,7 +14,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
-use transload_coerce::{Cast, Rulebook, relayout};
+use transload_coerce::{Cast, MaskKind, Rulebook, relayout};
 use transload_core::{Error, Result, Source};
 use transload_plan::{RunFacts, TablePlan, Transform};
 use transload_quality::Tally;
@@ -27,7 +27,12 @@ pub(crate) struct Reading {
     transform: Arc<Transform>,
     /// The number of the check.
     check: usize,
+    /// For each column of the check how its values are hidden before they are compared; nothing at all hides none.
+    hiding: Vec<Hiding>,
 }
+
+/// How the values of a column are hidden, if they are: by a cast to text, and a mask.
+type Hiding = Option<(Cast, MaskKind)>;
 
 impl Reading {
     /// Opens a table whose plan is narrowed to a check.
@@ -46,12 +51,28 @@ impl Reading {
         let state = session.state();
         let scan = source.provider()?.scan(&state, Some(&projection), transform.pushdown(), None).await?;
         let check = plan.checks.len().checked_sub(1).ok_or_else(|| Error::internal("there is nothing to look for"))?;
-        Ok(Self { table: plan.from.to_string(), scan, transform, check })
+        Ok(Self { table: plan.from.to_string(), scan, transform, check, hiding: Vec::new() })
+    }
+
+    /// The same with values as the target holds them: masked, where they are masked there.
+    pub(crate) fn as_in_target(self) -> Result<Self> {
+        let columns = self.transform.check_schema(self.check)?;
+        let hiding = |field: &FieldRef| self.transform.hiding(field.name()).map(|(cast, mask)| (cast.clone(), mask));
+        let hiding = columns.fields().iter().map(hiding).collect();
+        Ok(Self { hiding, ..self })
     }
 
     /// The columns of the check.
     pub(crate) fn schema(&self) -> Result<SchemaRef> {
-        self.transform.check_schema(self.check)
+        let seen = self.transform.check_schema(self.check)?;
+        if self.hiding.iter().all(Option::is_none) {
+            return Ok(seen);
+        }
+        let hidden = |(field, hiding): (&FieldRef, &Hiding)| match hiding {
+            Some(_) => Arc::new(Field::new(field.name(), DataType::Utf8, true)),
+            None => Arc::clone(field),
+        };
+        Ok(Arc::new(Schema::new(seen.fields().iter().zip(&self.hiding).map(hidden).collect::<Fields>())))
     }
 
     /// Their values.
@@ -160,7 +181,12 @@ impl Keys {
 
     fn cast(&self, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
         let mut cast = Vec::with_capacity(columns.len());
-        for ((column, rule), field) in columns.into_iter().zip(&self.casts).zip(self.columns.fields()) {
+        for (at, ((column, rule), field)) in columns.into_iter().zip(&self.casts).zip(self.columns.fields()).enumerate()
+        {
+            let column = match self.reading.hiding.get(at) {
+                Some(Some((text, mask))) => mask.apply(&text.apply(&column)?.array)?,
+                _ => column,
+            };
             let done = match rule {
                 None => column,
                 Some(rule) => rule.apply(&column)?.array,

@@ -37,6 +37,8 @@ pub struct Load {
     pub started_micros: i64,
     /// Where tables come from.
     pub source: Arc<dyn Endpoint>,
+    /// The source of the pipeline, where checks may look at other tables. A replay takes its rows from elsewhere.
+    pub origin: Arc<dyn Endpoint>,
     /// Where tables go to.
     pub target: Arc<dyn Endpoint>,
     /// Where rows that are put aside go.

@@ -21,6 +21,7 @@ pub async fn sink_keeps_its_promises(endpoint: &Arc<dyn Endpoint>, prefix: &str)
     appends(endpoint, &TableName::new(format!("{prefix}_append"))).await?;
     aborts(endpoint, &TableName::new(format!("{prefix}_abort"))).await?;
     holds_no_rows(endpoint, &TableName::new(format!("{prefix}_empty"))).await?;
+    is_whole(endpoint, &TableName::new(format!("{prefix}_whole"))).await?;
     partitions(endpoint, &TableName::new(format!("{prefix}_parts"))).await
 }
 
@@ -126,6 +127,20 @@ async fn holds_no_rows(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Resul
     let source = endpoint.source(table, &ReadSpec::default()).await?;
     promise(digest_of(&source, None).await?.0.rows() == 0, "a table can be empty")?;
     promise(source.schema().fields().len() == 2, "an empty table has its columns")
+}
+
+async fn is_whole(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {
+    let commit = CommitKey::new(&RunId::new(&Clock::system()), table);
+    let spec = WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
+    let sink = endpoint.sink_whole(table, rows(0, 1)?.schema(), &spec).await?;
+    stage(&sink, "a", 0, 10).await?;
+    let staged = vec![stage(&sink, "a", 0, 100).await?, stage(&sink, "b", 100, 150).await?];
+    promise(count(endpoint, table).await.is_err(), "what is staged for a whole table is not visible")?;
+    let done = sink.commit(staged.clone(), TableState::default()).await?;
+    promise(!done.already_done && done.rows == 150, "a whole table has the rows of all units")?;
+    promise(count(endpoint, table).await? == 150, "a whole table is visible")?;
+    let again = sink.commit(staged, TableState::default()).await?;
+    promise(again.already_done && again.pin == done.pin, "committing a whole table again changes nothing")
 }
 
 async fn partitions(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {

@@ -34,7 +34,7 @@ use crate::signals::Signals;
 pub(crate) struct News {
     pub(crate) pipeline: String,
     pub(crate) run: RunId,
-    /// What the ledger calls it: `run`, which may be a resumed one, `check` or `reconcile`.
+    /// What the ledger calls it: `run` or `replay`, which may be resumed ones, `check` or `reconcile`.
     pub(crate) command: String,
     pub(crate) status: &'static str,
     pub(crate) exit_code: u8,

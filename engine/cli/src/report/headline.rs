@@ -124,6 +124,7 @@ fn notes(summary: &RunSummary) -> Vec<String> {
     let failed = |severity| {
         summary.findings.iter().filter(|f| f.is_failed() && f.severity == severity && !f.stops).count() as u64
     };
+    let unjudged = summary.findings.iter().filter(|f| !f.is_judged()).count() as u64;
     let not_all = summary.verdicts.iter().filter(|v| !v.coverage.not_compared.is_empty()).count() as u64;
     let not_rows = summary.verdicts.iter().filter(|v| v.level != "row").count() as u64;
     [
@@ -132,6 +133,7 @@ fn notes(summary: &RunSummary) -> Vec<String> {
         (nulled, "value did not fit and became NULL", "values did not fit and became NULL"),
         (failed(Severity::Error), "check failed without stopping the load", "checks failed without stopping the load"),
         (failed(Severity::Warn), "check gave a warning", "checks gave warnings"),
+        (unjudged, "check was not judged", "checks were not judged"),
         (not_all, "table has columns that were not compared", "tables have columns that were not compared"),
         (not_rows, "table was compared by less than its rows", "tables were compared by less than their rows"),
     ]

@@ -136,7 +136,7 @@ fn figures(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
         figures.push(Fact::plain("Filtered out", sum(|r| r.counts.filtered)));
     }
     if !summary.findings.is_empty() {
-        let passed = summary.findings.iter().filter(|f| !f.is_failed()).count();
+        let passed = summary.findings.iter().filter(|f| f.is_passed()).count();
         figures.push(Fact::plain("Checks passed", format!("{passed} of {}", summary.findings.len())));
     }
     if !summary.verdicts.is_empty() {
@@ -286,6 +286,7 @@ mod tests {
             "code": "Q005", "check": "range", "fingerprint": "0123456789abcdef", "table": name, "columns": [name],
             "severity": "error", "action": "stop", "outcome": "failed", "stops": stops, "expected": name,
             "found": "2 of 6 rows", "evaluated": 6, "failed": 2, "shapes": [[name, 2]], "remedy": "widen the limits",
+            "where": format!("{name} > 0"), "threshold": "0.5%",
         }))
     }
 
@@ -328,6 +329,24 @@ mod tests {
         for said in ["Stopped by a quality check", "Q005", "2 of 6 rows", "widen the limits", "Not published"] {
             assert!(html.contains(said), "{said}: {html}");
         }
+        for said in ["<dt>Where</dt><dd><code>t &gt; 0</code></dd>", "<dt>Threshold</dt><dd>0.5%</dd>"] {
+            assert!(html.contains(said), "{said}: {html}");
+        }
+    }
+
+    #[test]
+    fn a_check_that_was_not_judged_is_neither_good_nor_bad() {
+        let mut summary = summary("succeeded", 0);
+        let mut unjudged = finding("t", false);
+        unjudged.outcome = transload_core::finding::CheckOutcome::NotJudged;
+        unjudged.found = "these rows are a part of the table".to_string();
+        summary.findings.push(unjudged);
+        let html = html(&summary, "t");
+        let badge = "<span class=\"badge warn\">Not judged</span>";
+        for said in [badge, "these rows are a part of the table", "0 of 1", "1 check was not judged."] {
+            assert!(html.contains(said), "{said}: {html}");
+        }
+        assert!(!html.contains("<dt>Remedy</dt>"), "{html}");
     }
 
     #[test]

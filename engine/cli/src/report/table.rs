@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use transload_coerce::Loss as Risk;
-use transload_core::finding::Severity;
+use transload_core::finding::{CheckOutcome, Severity};
 use transload_core::value::{Loss, Outcome};
 use transload_core::{Finding, Pin, Receipt, Verdict};
 use transload_ledger::RunSummary;
@@ -76,7 +76,11 @@ struct CheckLine {
     tone: &'static str,
     word: &'static str,
     policy: String,
+    /// The condition of the rows it is about; empty if it is about all.
+    condition: String,
     expected: String,
+    /// How many rows may break it; empty if nothing is said.
+    allowance: String,
     found: String,
     shapes: Vec<String>,
     /// Only those that the ledger keeps, which it does if somebody asked for it.
@@ -284,24 +288,27 @@ fn mask(column: &ColumnPlan) -> Option<MaskLine> {
 }
 
 fn check(finding: &Finding, beside: &Beside) -> CheckLine {
-    let (tone, word) = match (finding.is_failed(), finding.severity) {
-        (false, _) => ("good", "Passed"),
-        (true, Severity::Error) => ("bad", "Failed"),
-        (true, Severity::Warn) => ("warn", "Warning"),
-        (true, Severity::Info) => ("warn", "Note"),
+    let (tone, word) = match (finding.outcome, finding.severity) {
+        (CheckOutcome::Passed, _) => ("good", "Passed"),
+        (CheckOutcome::NotJudged, _) => ("warn", "Not judged"),
+        (CheckOutcome::Failed, Severity::Error) => ("bad", "Failed"),
+        (CheckOutcome::Failed, Severity::Warn) => ("warn", "Warning"),
+        (CheckOutcome::Failed, Severity::Info) => ("warn", "Note"),
     };
     CheckLine {
         title: finding.title(),
         tone,
         word,
         policy: format!("{}: {}", finding.severity, finding.action),
+        condition: finding.condition().unwrap_or_default(),
         expected: finding.expected.clone(),
+        allowance: finding.allowance().unwrap_or_default(),
         found: finding.found.clone(),
         shapes: finding.shapes.iter().map(|(shape, n)| format!("{shape} ×{}", count(*n))).collect(),
         values: finding.values.iter().map(|v| v.escape_debug().to_string()).collect(),
         remedy: if finding.is_failed() { finding.remedy.clone() } else { String::new() },
         fingerprint: finding.fingerprint.clone(),
-        course: course(finding, &beside.history),
+        course: course(finding, &beside.history).filter(|_| finding.is_judged()),
     }
 }
 
