@@ -5,6 +5,7 @@ mod agreement;
 mod alerts;
 mod answers;
 mod bad_input;
+mod browser;
 mod buckets;
 mod checks;
 mod compat;
