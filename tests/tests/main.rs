@@ -21,6 +21,7 @@ mod house;
 mod lake;
 mod metrics;
 mod profile;
+mod progress;
 mod quality;
 mod readme;
 mod references;

@@ -15,7 +15,8 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use transload_coerce::{Cast, Rulebook, relayout};
-use transload_core::{Error, Result, Source};
+use transload_core::journal::Event;
+use transload_core::{Error, Progress, Result, Source, TableName};
 use transload_plan::{RunFacts, TablePlan, Transform};
 use transload_quality::Tally;
 
@@ -27,6 +28,15 @@ pub(crate) struct Reading {
     transform: Arc<Transform>,
     /// The number of the check.
     check: usize,
+    watcher: Watcher,
+}
+
+/// Who hears how many rows are read for the checks of a table.
+#[derive(Clone)]
+pub(crate) struct Watcher {
+    /// The target table.
+    pub(crate) table: TableName,
+    pub(crate) progress: Arc<dyn Progress>,
 }
 
 impl Reading {
@@ -40,13 +50,14 @@ impl Reading {
         rulebook: &Rulebook,
         facts: &RunFacts,
         session: &SessionContext,
+        watcher: Watcher,
     ) -> Result<Self> {
         let transform = Arc::new(Transform::checking(plan, &source.schema(), rulebook, facts.clone())?);
         let projection = transform.projection().to_vec();
         let state = session.state();
         let scan = source.provider()?.scan(&state, Some(&projection), transform.pushdown(), None).await?;
         let check = plan.checks.len().checked_sub(1).ok_or_else(|| Error::internal("there is nothing to look for"))?;
-        Ok(Self { table: plan.from.to_string(), scan, transform, check })
+        Ok(Self { table: plan.from.to_string(), scan, transform, check, watcher })
     }
 
     /// The columns of the check.
@@ -150,6 +161,8 @@ impl Keys {
             .transform
             .apply(batch, transload_plan::Place::default(), tally)
             .map_err(|e| e.with("table", &self.reading.table))?;
+        let Watcher { table, progress } = &self.reading.watcher;
+        progress.event(Event::RowsLookedAt { table: table.clone(), rows: batch.num_rows() as u64 });
         if self.schema.fields().is_empty() {
             let rows = done.rows.num_rows();
             return Ok(vec![self.batch(Vec::new(), rows)?]);

@@ -26,12 +26,13 @@ use futures::StreamExt;
 use transload_coerce::{Cast, Rulebook};
 use transload_core::clock::Ticks;
 use transload_core::finding::CheckTally;
+use transload_core::journal::Event;
 use transload_core::memory::sorters;
-use transload_core::{Error, Result, Source};
+use transload_core::{Error, Progress, Result, Source};
 use transload_plan::{Comparable, RunFacts, TablePlan};
 use transload_quality::{Check, Look, Missing, Other, Place, Seen};
 
-use crate::keys::{Keys, Reading, table};
+use crate::keys::{Keys, Reading, Watcher, table};
 
 /// What stands behind a key of the other table, and of the one that is checked.
 const OTHER: u8 = 0;
@@ -64,6 +65,10 @@ pub(crate) struct SecondLook<'a> {
     pub(crate) ticks: Ticks,
     /// Whether some of the values that break a rule may be kept.
     pub(crate) show_values: bool,
+    /// Who hears how it goes.
+    pub(crate) progress: &'a Arc<dyn Progress>,
+    /// Rows that were read of the table.
+    pub(crate) rows: u64,
 }
 
 impl SecondLook<'_> {
@@ -78,15 +83,16 @@ impl SecondLook<'_> {
         }
         let mut tallies = Vec::with_capacity(checks.len());
         for check in checks {
+            let Some(look) = check.look() else {
+                tallies.push(CheckTally { fingerprint: check.fingerprint.clone(), ..CheckTally::default() });
+                continue;
+            };
             let begun = (self.ticks)();
-            let seen = match check.look() {
-                None => {
-                    tallies.push(CheckTally { fingerprint: check.fingerprint.clone(), ..CheckTally::default() });
-                    continue;
-                }
-                Some(Look::Repeats) => self.repeats(check).await,
-                Some(Look::Missing) => self.missing(check).await,
-                Some(Look::Rows) => self.rows(check).await,
+            self.tell(check);
+            let seen = match look {
+                Look::Repeats => self.repeats(check).await,
+                Look::Missing => self.missing(check).await,
+                Look::Rows => self.rows_beside(check).await,
             };
             let mut tally = seen.map_err(|e| e.with("check", check.title()))?.tally(check);
             tally.nanos = Some((self.ticks)().saturating_sub(begun));
@@ -95,15 +101,31 @@ impl SecondLook<'_> {
         Ok(Some(tallies))
     }
 
+    /// Tells that a check begins to look.
+    fn tell(&self, check: &Check) {
+        let other = || check.other().and_then(|other| self.other(&other)?.plan.estimated_rows);
+        let rows = match check.look() {
+            Some(Look::Missing) => other().map(|rows| rows + self.rows),
+            Some(Look::Rows) => other(),
+            Some(Look::Repeats) | None => Some(self.rows),
+        };
+        self.progress.event(Event::LookBegun { table: self.plan.to.clone(), check: check.title(), rows });
+    }
+
     async fn open(&self, plan: &TablePlan, source: &Arc<dyn Source>) -> Result<Reading> {
-        Reading::open(plan, source, self.rulebook, self.facts, self.session).await
+        let watcher = Watcher { table: self.plan.to.clone(), progress: Arc::clone(self.progress) };
+        Reading::open(plan, source, self.rulebook, self.facts, self.session, watcher).await
+    }
+
+    fn other(&self, other: &Other<'_>) -> Option<&OtherTable> {
+        self.others.iter().find(|table| table.is(other))
     }
 
     /// The other table of a check.
     async fn open_other(&self, check: &Check) -> Result<Reading> {
         let none = || Error::internal("a table that a check looks at is not open");
         let (other, look) = check.other().zip(check.look()).ok_or_else(none)?;
-        let table = self.others.iter().find(|table| table.is(&other)).ok_or_else(none)?;
+        let table = self.other(&other).ok_or_else(none)?;
         self.open(&table.plan.looked_at(look, &other.check), &table.source).await
     }
 
@@ -115,7 +137,7 @@ impl SecondLook<'_> {
     }
 
     /// How many rows another table has.
-    async fn rows(&self, check: &Check) -> Result<Seen> {
+    async fn rows_beside(&self, check: &Check) -> Result<Seen> {
         let keys = self.open_other(check).await?.keys()?;
         let mut stream = execute_stream(table(&[&keys], self.workers())?, self.session.task_ctx())?;
         while stream.next().await.transpose()?.is_some() {}
@@ -134,6 +156,8 @@ impl SecondLook<'_> {
             Err(error) if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
                 let title = check.title();
                 tracing::info!(table = %self.plan.to, check = %title, "keys do not fit into memory: sorting them");
+                // From the beginning.
+                self.tell(check);
                 let own = keys(&own, &alike.own).sortable(Some(OWN));
                 let other = keys(&other, &alike.other).sortable(Some(OTHER));
                 let missing = Missing::new(own.columns(), self.show_values)?;

@@ -1,6 +1,7 @@
 //! A table being loaded: opened, and committed at the end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
@@ -48,6 +49,8 @@ pub(crate) struct Table {
     /// Positions of the columns that are hashed.
     pub(crate) compared: Vec<usize>,
     pub(crate) started: String,
+    /// Bytes of the units that this process has staged.
+    staged: AtomicU64,
     source: Arc<dyn Source>,
     /// The other tables that its checks look at.
     others: Vec<OtherTable>,
@@ -124,10 +127,21 @@ impl Table {
             sink,
             quarantine,
             started: load.clock.stamp(),
+            staged: AtomicU64::new(0),
             source,
             others,
             facts,
         })
+    }
+
+    /// Takes down that a unit is staged.
+    pub(crate) fn count_staged(&self, unit: &StagedUnit) {
+        self.staged.fetch_add(unit.staged.bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that this process has staged so far; with those of running units, if the sink can tell.
+    pub(crate) fn staged_bytes(&self) -> u64 {
+        self.sink.written().max(self.staged.load(Ordering::Relaxed))
     }
 
     /// Removes what was staged for a table that cannot be opened any more.
@@ -171,6 +185,8 @@ impl Table {
             session,
             show_values: load.show_values,
             ticks: load.clock.ticks(),
+            progress: &load.progress,
+            rows: units.iter().map(|unit| unit.counts.read).sum(),
         };
         let again = look.tally().await?;
         let tallies: Vec<_> = units.iter().map(|u| u.checks.as_slice()).chain(again.as_deref()).collect();
