@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -14,6 +15,8 @@ pub(crate) struct Request {
     /// Names in small letters.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+    /// When it had come.
+    pub(crate) at: Instant,
 }
 
 impl Request {
@@ -36,6 +39,12 @@ pub(crate) struct Server {
 impl Server {
     /// One that answers with these codes, one after the other; with the last one ever after.
     pub(crate) fn answering(codes: &'static [u16]) -> Self {
+        Self::answering_with(codes, "")
+    }
+
+    /// One that has more to say with each of these codes: a header, such as `Retry-After: 1`.
+    pub(crate) fn answering_with(codes: &'static [u16], header: &str) -> Self {
+        let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let place = listener.local_addr().unwrap().to_string();
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
@@ -47,7 +56,7 @@ impl Server {
                 let code = codes.get(heard.len()).or(codes.last()).unwrap();
                 heard.push(request);
                 let answer = format!(
-                    "HTTP/1.1 {code} Word\r\nContent-Length: 6\r\nLocation: /elsewhere\r\nConnection: close\r\n\r\nanswer"
+                    "HTTP/1.1 {code} Word\r\n{header}Content-Length: 6\r\nLocation: /elsewhere\r\nConnection: close\r\n\r\nanswer"
                 );
                 let _ = (&stream).write_all(answer.as_bytes());
             }
@@ -79,5 +88,5 @@ fn read(stream: &TcpStream) -> Option<Request> {
     let mut body = vec![0; length.parse().ok()?];
     reader.read_exact(&mut body).ok()?;
     let line = first.strip_suffix(" HTTP/1.1")?.to_string();
-    Some(Request { line, headers, body: String::from_utf8(body).ok()? })
+    Some(Request { line, headers, body: String::from_utf8(body).ok()?, at: Instant::now() })
 }

@@ -4,6 +4,7 @@
 //! commit's key as an application's transaction: it is what tells a commit that was made from one that was not.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
@@ -67,6 +68,8 @@ pub(crate) struct DeltaSink {
     pub(crate) table: TableName,
     pub(crate) schema: SchemaRef,
     pub(crate) spec: WriteSpec,
+    /// Bytes that units of work have written.
+    pub(crate) written: AtomicU64,
 }
 
 /// What is in the way of a commit.
@@ -497,6 +500,7 @@ impl Sink for DeltaSink {
             schema: Arc::clone(&self.schema),
             partition_by: &self.spec.partition_by,
             settings: &self.settings.parquet,
+            written: &self.written,
         };
         let indexed = self.settings.properties.iter().find(|(name, _)| name == INDEXED_COLUMNS);
         let indexed = indexed.and_then(|(_, number)| number.parse().ok());
@@ -525,6 +529,10 @@ impl Sink for DeltaSink {
             bytes: files.iter().map(|f| f.bytes).sum(),
             detail,
         })
+    }
+
+    fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed> {

@@ -1,5 +1,6 @@
 //! A folder of Delta tables, and how they are opened.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
@@ -141,6 +142,7 @@ impl Endpoint for DeltaEndpoint {
             table: table.clone(),
             schema,
             spec: spec.clone(),
+            written: AtomicU64::default(),
         };
         sink.check_columns()?;
         Ok(Arc::new(sink))

@@ -5,6 +5,7 @@
 //! a manifest or a note of this table names are ever removed.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
@@ -45,6 +46,8 @@ pub(crate) struct LakeSink {
     pub(crate) schema: SchemaRef,
     pub(crate) spec: WriteSpec,
     pub(crate) parquet: ParquetSettings,
+    /// Bytes that units of work have written.
+    pub(crate) written: AtomicU64,
 }
 
 impl LakeSink {
@@ -85,6 +88,7 @@ impl LakeSink {
             schema: Arc::clone(&self.schema),
             partition_by: &self.spec.partition_by,
             settings: &self.parquet,
+            written: &self.written,
         }
     }
 
@@ -256,6 +260,10 @@ impl Sink for LakeSink {
             bytes: files.iter().map(|f| f.bytes).sum(),
             detail,
         })
+    }
+
+    fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed> {
@@ -605,6 +613,7 @@ mod tests {
                 row_group_rows: 1000,
                 file_bytes: 1 << 20,
             },
+            written: AtomicU64::default(),
         }
     }
 

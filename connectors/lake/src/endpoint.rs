@@ -1,5 +1,6 @@
 //! A configured lake: its tables, and how they are opened.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
@@ -49,6 +50,7 @@ impl LakeEndpoint {
             schema,
             spec: spec.clone(),
             parquet: self.settings.parquet.clone(),
+            written: AtomicU64::default(),
         })
     }
 }

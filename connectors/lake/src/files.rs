@@ -4,6 +4,7 @@
 //! are not in them, and makes new ones part of it. How files are read exactly and written durably is said here once.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arrow::datatypes::{FieldRef, Fields, Schema, SchemaRef};
 use chrono::{DateTime, Utc};
@@ -96,6 +97,8 @@ pub struct FileWriter<'a> {
     pub partition_by: &'a [Partition],
     /// How Parquet is written.
     pub settings: &'a ParquetSettings,
+    /// Counts bytes that are written.
+    pub written: &'a AtomicU64,
 }
 
 /// A file that was written.
@@ -134,6 +137,7 @@ impl FileWriter<'_> {
             schema: Arc::clone(&self.schema),
             partition_by: self.partition_by,
             settings: self.settings,
+            written: self.written,
         };
         let written = stager.write(rows, memory).await?;
         let file = |(file, metadata): (StagedFile, ParquetMetaData)| {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
@@ -63,6 +64,33 @@ pub(crate) struct Stager<'a> {
     pub(crate) schema: SchemaRef,
     pub(crate) partition_by: &'a [Partition],
     pub(crate) settings: &'a ParquetSettings,
+    /// Counts bytes that are written.
+    pub(crate) written: &'a AtomicU64,
+}
+
+/// Bytes that one unit of work has written, as far as a watcher is told. What is not kept is taken back.
+struct Growth<'a> {
+    written: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl Growth<'_> {
+    /// A file had this size and now has that one. It may be smaller, as pages are compressed late.
+    fn grown(&mut self, from: u64, to: u64) {
+        let more = to.wrapping_sub(from);
+        self.bytes = self.bytes.wrapping_add(more);
+        self.written.fetch_add(more, Ordering::Relaxed);
+    }
+
+    fn keep(&mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Growth<'_> {
+    fn drop(&mut self) {
+        self.written.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// The columns that go into files: all but those whose value is the name of a folder. Columns get field ids
@@ -107,8 +135,14 @@ impl Stager<'_> {
     ) -> Result<Vec<(StagedFile, ParquetMetaData)>> {
         let (file_schema, kept) = file_schema(&self.schema, self.partition_by);
         let reservation = MemoryConsumer::new("parquet writers").register(memory);
-        let mut writers =
-            Writers { stager: self, schema: file_schema, reservation, open: BTreeMap::new(), done: Vec::new() };
+        let mut writers = Writers {
+            stager: self,
+            schema: file_schema,
+            reservation,
+            open: BTreeMap::new(),
+            done: Vec::new(),
+            growth: Growth { written: self.written, bytes: 0 },
+        };
         fault::point("stage.opened")?;
         if self.partition_by.is_empty() {
             while let Some(batch) = rows.next().await {
@@ -183,6 +217,7 @@ struct Writers<'a> {
     /// By folder.
     open: BTreeMap<String, Writer>,
     done: Vec<(StagedFile, ParquetMetaData)>,
+    growth: Growth<'a>,
 }
 
 struct Writer {
@@ -191,6 +226,8 @@ struct Writer {
     /// Where it belongs, below the table's folder.
     path: String,
     rows: u64,
+    /// Its size when somebody was told of it last.
+    bytes: u64,
 }
 
 impl Writers<'_> {
@@ -209,8 +246,9 @@ impl Writers<'_> {
         // The writer goes by its own fields, which differ from the batch's in ids and text layout only.
         writer.parquet.write(batch).map_err(unwritable)?;
         writer.rows += batch.num_rows() as u64;
-        let size = writer.parquet.bytes_written() + writer.parquet.in_progress_size();
-        if size as u64 >= self.stager.settings.file_bytes {
+        let size = (writer.parquet.bytes_written() + writer.parquet.in_progress_size()) as u64;
+        self.growth.grown(std::mem::replace(&mut writer.bytes, size), size);
+        if size >= self.stager.settings.file_bytes {
             self.close(folder).await?;
         }
         while self.reservation.try_resize(self.memory()).is_err() {
@@ -239,7 +277,7 @@ impl Writers<'_> {
         let file = BufWriter::with_capacity(1 << 18, self.stager.store.begin_file(&staged)?);
         let properties = Some(self.stager.properties());
         let parquet = ArrowWriter::try_new(file, Arc::clone(&self.schema), properties).map_err(unwritable)?;
-        Ok(Writer { parquet, staged, path, rows: 0 })
+        Ok(Writer { parquet, staged, path, rows: 0, bytes: 0 })
     }
 
     async fn close_largest(&mut self) -> Result<()> {
@@ -251,12 +289,15 @@ impl Writers<'_> {
     }
 
     async fn close(&mut self, folder: &str) -> Result<()> {
-        let Some(Writer { mut parquet, staged, path, rows }) = self.open.remove(folder) else { return Ok(()) };
+        let Some(Writer { mut parquet, staged, path, rows, bytes: told }) = self.open.remove(folder) else {
+            return Ok(());
+        };
         let metadata = parquet.finish().map_err(unwritable)?;
         parquet.inner_mut().flush()?;
         let file = parquet.inner().get_ref().try_clone()?;
         drop(parquet);
         let bytes = self.stager.store.finish_file(&staged, file).await?;
+        self.growth.grown(told, bytes);
         tracing::debug!(file = %staged, rows, bytes, "staged a file");
         self.done.push((StagedFile { staged: staged.to_string(), path, rows, bytes }, metadata));
         Ok(())
@@ -269,6 +310,7 @@ impl Writers<'_> {
         }
         self.sync()?;
         fault::point("stage.written")?;
+        self.growth.keep();
         Ok(self.done)
     }
 }
@@ -294,7 +336,8 @@ pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
     let reservation = MemoryConsumer::new("empty file").register(
         &(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()) as Arc<dyn MemoryPool>),
     );
-    let mut writers = Writers { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new() };
+    let growth = Growth { written: stager.written, bytes: 0 };
+    let mut writers = Writers { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new(), growth };
     let writer = writers.create("")?;
     writers.open.insert(String::new(), writer);
     let mut files = writers.finish().await?;
@@ -320,6 +363,22 @@ mod tests {
 
     fn batch(column: ArrayRef) -> RecordBatch {
         RecordBatch::try_from_iter([("c", column)]).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_kept_is_taken_back() {
+        let written = AtomicU64::new(7);
+        let growth = || Growth { written: &written, bytes: 0 };
+        let (mut kept, mut lost) = (growth(), growth());
+        kept.grown(0, 100);
+        lost.grown(0, 1000);
+        assert_eq!(written.load(Ordering::Relaxed), 1107);
+        kept.grown(100, 60);
+        lost.grown(1000, 20);
+        assert_eq!(written.load(Ordering::Relaxed), 87);
+        kept.keep();
+        drop((kept, lost));
+        assert_eq!(written.load(Ordering::Relaxed), 67);
     }
 
     #[test]

@@ -247,6 +247,8 @@ mod tests {
     use transload_core::secret::NoReferences;
     use transload_core::{Clock, CommitKey, ErrorKind, RunId, TableName};
 
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
 
     fn sink(store: &Store, commit: &CommitKey) -> WholeSink {
@@ -270,6 +272,7 @@ mod tests {
                 row_group_rows: 1000,
                 file_bytes: 1 << 16,
             },
+            written: AtomicU64::default(),
         })
     }
 

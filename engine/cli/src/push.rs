@@ -8,7 +8,7 @@ use reqwest::{Method, Url};
 use transload_core::{Error, ErrorKind, Result};
 
 use crate::args::Quality;
-use crate::http::{Message, address, place, tried};
+use crate::http::{Message, address, place};
 use crate::metrics::RunKind;
 
 /// How often it is tried.
@@ -53,11 +53,8 @@ impl Gateway {
         let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, media)]);
         let message = Message { method: Method::PUT, url, headers, body: text, timeout: TIMEOUT };
-        let sent = async {
-            let client = message.client()?;
-            tried(if no_time { 1 } else { TRIES }, &Cell::new(0), || message.send(&client)).await
-        };
-        sent.await.map_err(|e| {
+        let tries = if no_time { 1 } else { TRIES };
+        message.deliver(tries, &Cell::new(0)).await.map_err(|e| {
             Error::new(e.kind(), "the metrics were not pushed")
                 .with("gateway", to)
                 .because(e.chain().join(": "))

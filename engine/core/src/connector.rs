@@ -327,6 +327,12 @@ pub trait Sink: Send + Sync {
     /// Dropping the future leaves only staged data, which [`abort`](Sink::abort) or the next attempt removes.
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged>;
 
+    /// Bytes that calls of [`stage`](Sink::stage) have written so far, those that are still running included and those that
+    /// failed left out: for a watcher, who wants to see a long unit grow. 0 if the sink cannot tell.
+    fn written(&self) -> u64 {
+        0
+    }
+
     /// Publishes everything in `staged`, exactly once.
     ///
     /// # Behavior

@@ -15,7 +15,8 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use transload_coerce::{Cast, MaskKind, Rulebook, relayout};
-use transload_core::{Error, Result, Source};
+use transload_core::journal::Event;
+use transload_core::{Error, Progress, Result, Source, TableName};
 use transload_plan::{RunFacts, TablePlan, Transform};
 use transload_quality::Tally;
 
@@ -29,6 +30,15 @@ pub(crate) struct Reading {
     check: usize,
     /// For each column of the check how its values are hidden before they are compared; nothing at all hides none.
     hiding: Vec<Hiding>,
+    watcher: Watcher,
+}
+
+/// Who hears how many rows are read for the checks of a table.
+#[derive(Clone)]
+pub(crate) struct Watcher {
+    /// The target table.
+    pub(crate) table: TableName,
+    pub(crate) progress: Arc<dyn Progress>,
 }
 
 /// How the values of a column are hidden, if they are: by a cast to text, and a mask.
@@ -45,13 +55,14 @@ impl Reading {
         rulebook: &Rulebook,
         facts: &RunFacts,
         session: &SessionContext,
+        watcher: Watcher,
     ) -> Result<Self> {
         let transform = Arc::new(Transform::checking(plan, &source.schema(), rulebook, facts.clone())?);
         let projection = transform.projection().to_vec();
         let state = session.state();
         let scan = source.provider()?.scan(&state, Some(&projection), transform.pushdown(), None).await?;
         let check = plan.checks.len().checked_sub(1).ok_or_else(|| Error::internal("there is nothing to look for"))?;
-        Ok(Self { table: plan.from.to_string(), scan, transform, check, hiding: Vec::new() })
+        Ok(Self { table: plan.from.to_string(), scan, transform, check, hiding: Vec::new(), watcher })
     }
 
     /// The same with values as the target holds them: masked, where they are masked there.
@@ -171,6 +182,8 @@ impl Keys {
             .transform
             .apply(batch, transload_plan::Place::default(), tally)
             .map_err(|e| e.with("table", &self.reading.table))?;
+        let Watcher { table, progress } = &self.reading.watcher;
+        progress.event(Event::RowsLookedAt { table: table.clone(), rows: batch.num_rows() as u64 });
         if self.schema.fields().is_empty() {
             let rows = done.rows.num_rows();
             return Ok(vec![self.batch(Vec::new(), rows)?]);

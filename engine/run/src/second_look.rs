@@ -27,12 +27,13 @@ use futures::StreamExt;
 use transload_coerce::{Cast, Rulebook};
 use transload_core::clock::Ticks;
 use transload_core::finding::CheckTally;
+use transload_core::journal::Event;
 use transload_core::memory::sorters;
-use transload_core::{Error, Result, Source};
+use transload_core::{Error, Progress, Result, Source};
 use transload_plan::{Comparable, Plan, RunFacts, TablePlan};
 use transload_quality::{Check, Look, Missing, Place, Seen};
 
-use crate::keys::{Keys, Reading, table};
+use crate::keys::{Keys, Reading, Watcher, table};
 
 /// What stands behind a key of the other table, and of the one that is checked.
 const OTHER: u8 = 0;
@@ -67,6 +68,10 @@ pub(crate) struct SecondLook<'a> {
     pub(crate) ticks: Ticks,
     /// Whether some of the values that break a rule may be kept.
     pub(crate) show_values: bool,
+    /// Who hears how it goes.
+    pub(crate) progress: &'a Arc<dyn Progress>,
+    /// Rows that were read of the table.
+    pub(crate) rows: u64,
 }
 
 impl SecondLook<'_> {
@@ -81,15 +86,16 @@ impl SecondLook<'_> {
         }
         let mut tallies = Vec::with_capacity(checks.len());
         for check in checks {
+            let Some(look) = check.look() else {
+                tallies.push(CheckTally { fingerprint: check.fingerprint.clone(), ..CheckTally::default() });
+                continue;
+            };
             let begun = (self.ticks)();
-            let seen = match check.look() {
-                None => {
-                    tallies.push(CheckTally { fingerprint: check.fingerprint.clone(), ..CheckTally::default() });
-                    continue;
-                }
-                Some(Look::Repeats) => self.repeats(check).await,
-                Some(Look::Missing) => self.missing(check).await,
-                Some(Look::Rows) => self.rows(check).await,
+            self.tell(check);
+            let seen = match look {
+                Look::Repeats => self.repeats(check).await,
+                Look::Missing => self.missing(check).await,
+                Look::Rows => self.rows_beside(check).await,
             };
             let mut tally = seen.map_err(|e| e.with("check", check.title()))?.tally(check);
             tally.nanos = Some((self.ticks)().saturating_sub(begun));
@@ -98,8 +104,23 @@ impl SecondLook<'_> {
         Ok(Some(tallies))
     }
 
+    /// Tells that a check begins to look.
+    fn tell(&self, check: &Check) {
+        let others = || -> Option<u64> {
+            let other = check.other()?;
+            self.whole.others(&other).into_iter().map(|(_, read)| read.estimated_rows).sum()
+        };
+        let rows = match check.look() {
+            Some(Look::Missing) => others().map(|rows| rows + self.rows),
+            Some(Look::Rows) => others(),
+            Some(Look::Repeats) | None => Some(self.rows),
+        };
+        self.progress.event(Event::LookBegun { table: self.plan.to.clone(), check: check.title(), rows });
+    }
+
     async fn open(&self, plan: &TablePlan, source: &Arc<dyn Source>) -> Result<Reading> {
-        Reading::open(plan, source, self.rulebook, self.facts, self.session).await
+        let watcher = Watcher { table: self.plan.to.clone(), progress: Arc::clone(self.progress) };
+        Reading::open(plan, source, self.rulebook, self.facts, self.session, watcher).await
     }
 
     /// A table that a check looks at beside its own; `check` is that one from the side of this table.
@@ -147,7 +168,7 @@ impl SecondLook<'_> {
     }
 
     /// How many rows another table has.
-    async fn rows(&self, check: &Check) -> Result<Seen> {
+    async fn rows_beside(&self, check: &Check) -> Result<Seen> {
         let mut rows = 0;
         for other in self.open_others(check).await? {
             let keys = other.keys()?;

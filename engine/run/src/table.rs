@@ -1,6 +1,7 @@
 //! A table being loaded: opened, and committed at the end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
@@ -131,6 +132,8 @@ pub(crate) struct Table {
     /// Positions of the columns that are hashed.
     pub(crate) compared: Vec<usize>,
     pub(crate) started: String,
+    /// Bytes of the units that this process has staged.
+    staged: AtomicU64,
     source: Arc<dyn Source>,
     /// The other tables that its checks look at.
     others: Vec<OtherTable>,
@@ -224,6 +227,7 @@ impl Table {
             sink,
             quarantine,
             started: load.clock.stamp(),
+            staged: AtomicU64::new(0),
             source,
             others,
             facts,
@@ -263,7 +267,17 @@ impl Table {
         sum.receipt(load, plan, Published { committed, quarantine, checks, resumed_units, started }).map(Some)
     }
 
-    /// Removes what was staged for a table and is not committed.
+    /// Takes down that a unit is staged.
+    pub(crate) fn count_staged(&self, unit: &StagedUnit) {
+        self.staged.fetch_add(unit.staged.bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that this process has staged so far; with those of running units, if the sink can tell.
+    pub(crate) fn staged_bytes(&self) -> u64 {
+        self.sink.written().max(self.staged.load(Ordering::Relaxed))
+    }
+
+    /// Removes what was staged for a table that cannot be opened any more.
     pub(crate) async fn abandon(load: &Load, plan: &TablePlan) -> Result<()> {
         let spec = WriteSpec {
             commit: CommitKey::new(&load.run, &plan.to),
@@ -331,6 +345,8 @@ impl Table {
             session,
             show_values: load.show_values,
             ticks: load.clock.ticks(),
+            progress: &load.progress,
+            rows: units.iter().map(|unit| unit.counts.read).sum(),
         };
         let again = look.tally().await?;
         let tallies: Vec<_> = units.iter().map(|u| u.checks.as_slice()).chain(again.as_deref()).collect();

@@ -51,8 +51,11 @@ async fn sink(
 
 async fn stage(sink: &Arc<dyn Sink>, unit: &str, from: i64, to: i64) -> Result<Staged> {
     let memory: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
+    let before = sink.written();
     let staged = sink.stage(unit, stream(rows(from, to)?), &memory).await?;
     promise(staged.rows == (to - from) as u64, "a staged unit says how many rows it has")?;
+    let more = sink.written() - before;
+    promise(more == 0 || more == staged.bytes, "a watcher is told of no other bytes than those of the unit")?;
     Ok(staged)
 }
 

@@ -196,10 +196,7 @@ enum Parcel {
 impl Parcel {
     async fn deliver(&self, alert: &Alert, tries: &Cell<u32>) -> Result<()> {
         match self {
-            Self::Message(message) => {
-                let client = message.client()?;
-                tried(alert.tries(), tries, || message.send(&client)).await
-            }
+            Self::Message(message) => message.deliver(alert.tries(), tries).await,
             Self::Start(start) => {
                 let timeout = Duration::from_secs(u64::from(alert.timeout_secs()));
                 tried(alert.tries(), tries, || start.run(timeout)).await

@@ -96,7 +96,12 @@ fn failed(summary: &RunSummary, plan: &Plan) -> String {
         return format!("The run failed; {}.", published(summary, plan));
     }
     let checks = if rules == 1 { "a quality check".to_string() } else { format!("{rules} quality checks") };
-    format!("Stopped by {checks}: nothing of {} was published.", stopped.join(", "))
+    let others = match summary.receipts.len() {
+        0 => String::new(),
+        1 => " 1 other table was published.".to_string(),
+        n => format!(" {n} other tables were published."),
+    };
+    format!("Stopped by {checks}: nothing of {} was published.{others}", stopped.join(", "))
 }
 
 fn mismatched(summary: &RunSummary) -> Vec<&str> {
