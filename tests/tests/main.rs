@@ -13,6 +13,7 @@ mod conformance;
 mod contract;
 mod crash;
 mod defects;
+mod delta;
 mod dirty;
 mod exit_codes;
 mod faults;

@@ -66,7 +66,7 @@ impl Reading {
     }
 
     /// The same with values as the target holds them: masked, where they are masked there.
-    pub(crate) fn as_in_target(self) -> Result<Self> {
+    pub(crate) fn into_target_terms(self) -> Result<Self> {
         let columns = self.transform.check_schema(self.check)?;
         let hiding = |field: &FieldRef| self.transform.hiding(field.name()).map(|(cast, mask)| (cast.clone(), mask));
         let hiding = columns.fields().iter().map(hiding).collect();

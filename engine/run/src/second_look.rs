@@ -145,7 +145,7 @@ impl SecondLook<'_> {
         if self.plan.looks_into_target(check) {
             let kept = self.whole.in_target(self.plan).ok_or_else(not_open)?;
             let kept = self.open_beside(Place::Target, kept, Look::Repeats, check).await?;
-            return self.repeats_beside(check, &own.as_in_target()?, &kept).await;
+            return self.repeats_beside(check, &own.into_target_terms()?, &kept).await;
         }
         let (rows, broken) = repeats_of(self.sorted(&[&own.keys()?.sortable(None)])?).await?;
         Ok(Seen { rows, broken, ..Seen::default() })
