@@ -3,18 +3,20 @@
 //! Files are staged where they belong, for nobody sees a file that the log does not name. The entry names them, and the
 //! commit's key as an application's transaction: it is what tells a commit that was made from one that was not.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
 use deltalake_core::kernel::{Action, Add, MetadataExt, Protocol, StructField, StructType, Transaction, new_metadata};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use futures::TryStreamExt;
 use object_store::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -409,6 +411,15 @@ fn staged_files(unit: &Staged) -> Result<Vec<StagedFile>> {
     serde_json::from_value(unit.detail.clone()).map_err(|e| Error::internal("a staged unit cannot be read").because(e))
 }
 
+/// The same rows, of which it is taken down in which columns there is a NaN.
+fn noting_nan(rows: SendableRecordBatchStream, with_nan: Arc<Mutex<BTreeSet<String>>>) -> SendableRecordBatchStream {
+    let schema = rows.schema();
+    let noted = rows.inspect_ok(move |batch| {
+        stats::note_nan(batch, &mut with_nan.lock().unwrap_or_else(PoisonError::into_inner));
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, noted))
+}
+
 /// Whether another commit has taken the version.
 fn is_taken(error: &DeltaTableError) -> bool {
     matches!(
@@ -504,15 +515,19 @@ impl Sink for DeltaSink {
         };
         let indexed = self.settings.properties.iter().find(|(name, _)| name == INDEXED_COLUMNS);
         let indexed = indexed.and_then(|(_, number)| number.parse().ok());
+        let with_nan = Arc::new(Mutex::new(BTreeSet::new()));
+        let rows = noting_nan(rows, Arc::clone(&with_nan));
+        let written = writer.write(rows, memory).await.map_err(|e| self.named(e))?;
+        let with_nan = std::mem::take(&mut *with_nan.lock().unwrap_or_else(PoisonError::into_inner));
         let mut files = Vec::new();
-        for file in writer.write(rows, memory).await.map_err(|e| self.named(e))? {
+        for file in written {
             if let Some((column, _)) = file.values.iter().find(|(_, value)| value.as_deref() == Some("")) {
                 return Err(self
                     .named(Error::config("an empty text cannot name a partition: in a Delta table it would be NULL"))
                     .with("column", column)
                     .hint("partition by another column, or derive one that is never empty"));
             }
-            let statistics = stats::of(&file.metadata, &self.schema, indexed);
+            let statistics = stats::of(&file.metadata, &self.schema, &with_nan, indexed);
             files.push(StagedFile {
                 path: file.path,
                 values: file.values,
@@ -542,28 +557,11 @@ impl Sink for DeltaSink {
             files.extend(staged_files(unit)?);
         }
         fault::point("commit.begun")?;
-        let log = Log::of(store, &self.root)?;
-        let mut first: Option<u64> = None;
-        for attempt in 0..ATTEMPTS {
-            let base = log.newest().await.map_err(|e| self.named(e))?;
-            if let Some(base) = &base {
-                if let Some(made) = base.transaction(&application(&self.spec.commit)).await? {
-                    return self.done_before(store, made).await.map_err(|e| self.named(e));
-                }
-                base.can_be_written().map_err(|e| self.named(e))?;
-                let seen = *first.get_or_insert(base.number());
-                if self.spec.mode == WriteMode::Replace && log.changed_between(seen, base.number()).await? {
-                    break;
-                }
-            }
-            self.as_expected(base.as_ref()).await?;
-            match self.attempt(store, &log, base.as_ref(), &files, &state).await {
-                Ok(committed) => return Ok(committed),
-                Err(Obstacle::Taken) => self.step_aside(attempt).await,
-                Err(Obstacle::Error(error)) => return Err(self.named(error)),
-            }
-        }
-        Err(self.named(Error::transient("other writers changed the table at the same time; nothing was published")))
+        // Others than transload do not ask for a turn, so an attempt can fail all the same.
+        let turn = store.lock(&self.lock()).await?;
+        let committed = self.commit_in_turn(store, &files, &state).await;
+        turn.release().await;
+        committed
     }
 
     async fn is_staged(&self, staged: &Staged) -> Result<bool> {
@@ -599,6 +597,43 @@ impl Sink for DeltaSink {
                 store.remove_and_prune(&object.location).await?;
             }
         }
+        if store.has(&records).await? && !Log::of(&store, &self.root)?.is_there().await? {
+            let turn = store.lock(&self.lock()).await?;
+            store.remove_lock(&self.lock(), &turn).await?;
+            turn.release().await;
+        }
         Ok(())
+    }
+}
+
+impl DeltaSink {
+    /// The name of the lock that commits of this table take.
+    fn lock(&self) -> Path {
+        self.root.clone().join(FOLDER).join("lock")
+    }
+
+    async fn commit_in_turn(&self, store: &Store, files: &[StagedFile], state: &TableState) -> Result<Committed> {
+        let log = Log::of(store, &self.root)?;
+        let mut first: Option<u64> = None;
+        for attempt in 0..ATTEMPTS {
+            let base = log.newest().await.map_err(|e| self.named(e))?;
+            if let Some(base) = &base {
+                if let Some(made) = base.transaction(&application(&self.spec.commit)).await? {
+                    return self.done_before(store, made).await.map_err(|e| self.named(e));
+                }
+                base.can_be_written().map_err(|e| self.named(e))?;
+                let seen = *first.get_or_insert(base.number());
+                if self.spec.mode == WriteMode::Replace && log.changed_between(seen, base.number()).await? {
+                    break;
+                }
+            }
+            self.as_expected(base.as_ref()).await?;
+            match self.attempt(store, &log, base.as_ref(), files, state).await {
+                Ok(committed) => return Ok(committed),
+                Err(Obstacle::Taken) => self.step_aside(attempt).await,
+                Err(Obstacle::Error(error)) => return Err(self.named(error)),
+            }
+        }
+        Err(self.named(Error::transient("other writers changed the table at the same time; nothing was published")))
     }
 }

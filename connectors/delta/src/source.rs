@@ -49,6 +49,7 @@ pub(crate) async fn open(store: &Store, table: &Path, moment: Moment, pin: Optio
     let partitions = version.partition_columns().to_vec();
     let mut found: Vec<TableFile> =
         version.files().await?.iter().map(|file| table_file(table, file, &partitions)).collect::<Result<_>>()?;
+    let is_part = only.is_some();
     if let Some(only) = only {
         let mut by_path: HashMap<Path, TableFile> = found.into_iter().map(|file| (file.path.clone(), file)).collect();
         let own = |path: &String| {
@@ -69,7 +70,8 @@ pub(crate) async fn open(store: &Store, table: &Path, moment: Moment, pin: Optio
         column.map(field).ok_or_else(|| Error::config("a partition column is not a column of the table"))
     };
     let beside: Vec<FieldRef> = partitions.iter().map(partition).collect::<Result<_>>()?;
-    files::open(store, found, &in_files, &beside, pin).await
+    // The rows of one commit have the columns that it wrote, whatever others the table has.
+    files::open(store, found, &in_files, &beside, is_part, pin).await
 }
 
 /// The version of a pin, if the table is still the one that was pinned.

@@ -40,7 +40,7 @@ pub struct TableFile {
 /// Opens files as one table.
 ///
 /// `columns` are the columns in files and `beside` those that are not, with the table's types. A column that no file
-/// has is NULL in all rows. A column whose values have another type in the files keeps that type: whoever plans a load
+/// has is NULL in all rows, or is left out with `only_present`. A column whose values have another type in the files keeps that type: whoever plans a load
 /// sees it, and nothing is cast here.
 ///
 /// # Errors
@@ -51,6 +51,7 @@ pub async fn open(
     files: Vec<TableFile>,
     columns: &[FieldRef],
     beside: &[FieldRef],
+    only_present: bool,
     pin: Pin,
 ) -> Result<Arc<dyn Source>> {
     let in_log = |file: &TableFile| ObjectMeta {
@@ -65,12 +66,13 @@ pub async fn open(
     let beside: Vec<FieldRef> = beside.iter().map(|field| read_as(field)).collect();
     let values = files.iter().map(|file| values_of(file, &beside)).collect::<Result<_>>()?;
     let found = union(&opened, &beside)?;
+    let present = |field: &&FieldRef| !only_present || opened.is_empty() || found.index_of(field.name()).is_ok();
     let column = |field: &FieldRef| match found.field_with_name(field.name()) {
         // The table may promise what single files do not.
         Ok(in_files) => Arc::new(in_files.clone().with_nullable(in_files.is_nullable() && field.is_nullable())),
         Err(_) => Arc::new(read_as(field).as_ref().clone().with_nullable(field.is_nullable() || !opened.is_empty())),
     };
-    let in_files: SchemaRef = Arc::new(Schema::new(columns.iter().map(column).collect::<Fields>()));
+    let in_files: SchemaRef = Arc::new(Schema::new(columns.iter().filter(present).map(column).collect::<Fields>()));
     Ok(Arc::new(LakeSource::assemble(opened, values, in_files, Fields::from(beside), pin)))
 }
 
