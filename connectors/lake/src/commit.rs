@@ -1,8 +1,8 @@
 //! Publishing staged files, all at once.
 //!
-//! A note of the files is written, and they are moved to their places, where readers that go by the manifest do not
-//! see them yet; then the manifest is created, which is the commit; then what it replaced is removed. Only files that
-//! a manifest or a note of this table names are ever removed.
+//! A note of the files is written, and they are put into their places, where readers that go by the manifest do not see
+//! them yet: renamed in a folder, their uploads completed in a bucket. Then the manifest is created, which is the commit;
+//! then what it replaced is removed. Only files that a manifest or a note of this table names are ever removed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -11,31 +11,32 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
-use object_store::ObjectMeta;
+use futures::stream::FuturesUnordered;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use secrecy::{ExposeSecret, SecretString};
 use transload_core::connector::{Expected, Sink, TableState, WriteMode, WriteSpec};
-use transload_core::store::{Lock, Store};
-use transload_core::{Committed, Error, LogicalType, Pin, PinnedFile, Resolve, Result, Staged, TableName, fault};
+use transload_core::store::{Address, Lock, Store};
+use transload_core::{Committed, Error, LogicalType, Pin, PinnedFile, Result, Staged, TableName, fault};
 
-use crate::listing::{below, is_hidden, lock_of, overlapping, pinned};
+use crate::listing::{LOOKS_AT_ONCE, below, is_hidden, lock_of, overlapping, pinned};
 use crate::manifest::{Column, DataFile, FOLDER, Manifest};
 use crate::moves::{self, Moves};
 use crate::options::ParquetSettings;
 use crate::stage::{StagedFile, Stager, write_empty};
+use crate::staging;
 
 /// Attempts to add to a table that others add to at the same time.
 const ATTEMPTS: usize = 20;
+
+/// Files that are put into their places at the same time.
+const FILES_AT_ONCE: usize = 8;
 
 /// Versions back from the newest whose replaced files a commit removes.
 const CLEANED_VERSIONS: u64 = 10;
 
 /// A table of Parquet files being written.
 pub(crate) struct LakeSink {
-    pub(crate) url: SecretString,
-    /// The url as it was written, for messages.
-    pub(crate) shown: String,
-    pub(crate) resolver: Arc<dyn Resolve>,
+    pub(crate) address: Address,
     /// The store once it is open: connections to a bucket are worth keeping.
     pub(crate) opened: OnceLock<Store>,
     pub(crate) root: Path,
@@ -51,28 +52,28 @@ impl LakeSink {
         match self.opened.get() {
             Some(store) => Ok(store),
             None => {
-                let store = self.open(true)?;
+                let store = self.address.open(true)?;
                 Ok(self.opened.get_or_init(|| store))
             }
         }
     }
 
     /// The store, if it is there.
-    fn existing(&self) -> Option<Store> {
-        self.opened.get().cloned().or_else(|| self.open(false).ok())
-    }
-
-    fn open(&self, create: bool) -> Result<Store> {
-        Store::open_as(self.url.expose_secret(), &self.shown, create, self.resolver.as_ref())
+    fn existing(&self) -> Result<Option<Store>> {
+        match self.opened.get() {
+            Some(store) => Ok(Some(store.clone())),
+            None => self.address.find(),
+        }
     }
 
     fn staging(&self) -> Path {
-        self.root.clone().join(FOLDER).join("staging").join(self.spec.commit.as_str())
+        staging::folder_of(&self.root, &self.spec.commit)
     }
 
     fn stager<'a>(&'a self, store: &'a Store, unit: &str) -> Stager<'a> {
         Stager {
             store,
+            table: &self.root,
             folder: self.staging().join(unit),
             prefix: format!("part-{}-{unit}", self.spec.commit),
             schema: Arc::clone(&self.schema),
@@ -90,8 +91,19 @@ impl LakeSink {
         self.schema.fields().iter().map(column).collect()
     }
 
-    async fn remove_staged(&self, store: &Store) -> Result<()> {
-        store.remove_all(&self.staging()).await
+    /// Removes what is left of staging. The uploads of `published` are complete.
+    async fn remove_staged(&self, store: &Store, published: &[StagedFile]) -> Result<()> {
+        let published: HashSet<&str> = published.iter().map(|file| file.staged.as_str()).collect();
+        let is_complete = |note: &Path| {
+            let note: &str = note.as_ref();
+            published.contains(note)
+        };
+        staging::discard(store, &self.root, &self.staging(), &is_complete).await
+    }
+
+    /// Removes what an unfinished attempt has left of a unit.
+    async fn clear_unit(&self, stager: &Stager<'_>) -> Result<()> {
+        staging::discard(stager.store, &self.root, &stager.folder, &|_| false).await
     }
 
     /// Removes what commits that died have moved and not published, by their notes: whatever else is there is not theirs.
@@ -118,23 +130,24 @@ impl LakeSink {
     /// Refuses to begin a table in the folder of another one, around another one, or among files that transload did not
     /// write: they could not be replaced or left in place safely.
     async fn is_free(&self, store: &Store) -> Result<()> {
-        let there = store.list(&self.root).await?;
-        self.stands_alone(store, &there).await?;
+        self.stands_alone(store).await?;
         let own = Moves::read(store, &moves::path(&self.root, &self.spec.commit)).await?;
         let own: HashSet<Path> =
             own.iter().flat_map(|moves| &moves.files).map(|path| below(&self.root, path)).collect::<Result<_>>()?;
-        match there.iter().find(|file| !is_hidden(&file.location, &self.root) && !own.contains(&file.location)) {
-            Some(file) => Err(Error::config("the target folder holds files that transload did not write")
-                .with("path", file.location.to_string())
-                .hint("use another `to`, or empty the folder")),
-            None => Ok(()),
+        let mut there = store.walk(&self.root);
+        while let Some(file) = there.try_next().await? {
+            if !is_hidden(&file.location, &self.root) && !own.contains(&file.location) {
+                return Err(Error::config("the target folder holds files that transload did not write")
+                    .with("path", file.location.to_string())
+                    .hint("use another `to`, or empty the folder"));
+            }
         }
+        Ok(())
     }
 
-    /// Refuses a table whose folder would be in that of another table, or the other way round. `there` is everything
-    /// below its folder.
-    async fn stands_alone(&self, store: &Store, there: &[ObjectMeta]) -> Result<()> {
-        let Some(other) = overlapping(store, &self.root, there).await? else { return Ok(()) };
+    /// Refuses a table whose folder would be in that of another table, or the other way round.
+    async fn stands_alone(&self, store: &Store) -> Result<()> {
+        let Some(other) = overlapping(store, &self.root).await? else { return Ok(()) };
         let (inner, outer) = if self.root.prefix_matches(&other) { (&self.root, &other) } else { (&other, &self.root) };
         let place = |path: &Path| if path.is_root() { "the url itself".to_string() } else { format!("`{path}`") };
         Err(Error::config(format!("a table in {} would lie inside a table in {}", place(inner), place(outer)))
@@ -146,14 +159,16 @@ impl LakeSink {
     }
 
     /// The result of this commit when an earlier call did it, whatever was committed since.
-    async fn done_before(&self, store: &Store, newest: &Manifest) -> Result<Committed> {
+    async fn done_before(&self, store: &Store, newest: &Manifest, files: &[StagedFile]) -> Result<Committed> {
+        // The earlier call may have ended before it could do this.
+        Manifest::sync(store, &self.root)?;
         let since = newest.commits.iter().position(|key| *key == self.spec.commit).unwrap_or(0) as u64;
         let own = Manifest::at(store, &self.root, newest.version - since).await?;
         let own = own.ok_or_else(|| Error::internal("the manifest of a commit is gone"))?;
         if since == 0 {
-            self.finish(store, &own).await?;
+            self.finish(store, &own, files).await?;
         } else {
-            self.remove_staged(store).await?;
+            self.remove_staged(store, files).await?;
         }
         self.committed(store, &own, true).await
     }
@@ -174,18 +189,14 @@ impl LakeSink {
     }
 
     async fn committed(&self, store: &Store, manifest: &Manifest, already_done: bool) -> Result<Committed> {
-        let mut files = Vec::new();
+        let mut looks = Vec::new();
         let (mut rows, mut bytes) = (0, 0);
         for file in manifest.files_of(&self.spec.commit) {
-            let path = below(&self.root, &file.path)?;
-            files.push(match store.head(&path).await? {
-                Some(meta) => pinned(&meta),
-                // A later commit has replaced it: there is nothing to read any more, and readers will say so.
-                None => PinnedFile { path: path.to_string(), size: file.size, modified: String::new(), etag: None },
-            });
+            looks.push(pin_of(store, below(&self.root, &file.path)?, file.size));
             rows += file.rows;
             bytes += file.size;
         }
+        let mut files: Vec<PinnedFile> = futures::stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Committed {
             key: self.spec.commit.clone(),
@@ -199,13 +210,22 @@ impl LakeSink {
     }
 }
 
+/// A file of a commit as it is now.
+async fn pin_of(store: &Store, path: Path, size: u64) -> Result<PinnedFile> {
+    Ok(match store.head(&path).await? {
+        Some(meta) => pinned(&meta),
+        // A later commit has replaced it: there is nothing to read any more, and readers will say so.
+        None => PinnedFile { path: path.to_string(), size, modified: String::new(), etag: None },
+    })
+}
+
 #[async_trait]
 impl Sink for LakeSink {
     async fn state(&self) -> Result<Option<(String, TableState)>> {
-        let Some(store) = self.existing() else { return Ok(None) };
+        let Some(store) = self.existing()? else { return Ok(None) };
         let newest = Manifest::newest(&store, &self.root).await?;
         if newest.is_none() {
-            self.stands_alone(&store, &store.list(&self.root).await?).await?;
+            self.stands_alone(&store).await?;
         }
         Ok(newest.map(|m| (m.version.to_string(), m.state)))
     }
@@ -213,9 +233,7 @@ impl Sink for LakeSink {
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged> {
         let store = self.store()?;
         let stager = self.stager(store, unit);
-        for left in store.list(&stager.folder).await? {
-            store.remove(&left.location).await?;
-        }
+        self.clear_unit(&stager).await?;
         let files = stager.write(rows, memory).await.map_err(|e| e.with("table", self.table.as_str()))?;
         let detail = serde_json::to_value(&files)
             .map_err(|e| Error::internal("staged files cannot be written down").because(e))?;
@@ -244,13 +262,13 @@ impl Sink for LakeSink {
     }
 
     async fn is_committed(&self) -> Result<bool> {
-        let Some(store) = self.existing() else { return Ok(false) };
+        let Some(store) = self.existing()? else { return Ok(false) };
         let newest = Manifest::newest(&store, &self.root).await?;
         Ok(newest.is_some_and(|m| m.commits.contains(&self.spec.commit)))
     }
 
     async fn abort(&self) -> Result<()> {
-        let Some(store) = self.existing() else { return Ok(()) };
+        let Some(store) = self.existing()? else { return Ok(()) };
         if !store.has(&self.root.clone().join(FOLDER)).await? {
             return Ok(());
         }
@@ -272,7 +290,7 @@ impl LakeSink {
         for _ in 0..ATTEMPTS {
             let base = Manifest::newest(store, &self.root).await?;
             if let Some(done) = base.as_ref().filter(|m| m.commits.contains(&self.spec.commit)) {
-                return self.done_before(store, done).await;
+                return self.done_before(store, done, &files).await;
             }
             self.as_expected(base.as_ref())?;
             self.clear_the_way(store, base.as_ref()).await?;
@@ -281,19 +299,14 @@ impl LakeSink {
             }
             let mut manifest = self.next(base.as_ref(), state.clone())?;
             if files.is_empty() && manifest.files.is_empty() {
-                files.push(write_empty(&self.stager(store, "empty")).await?);
+                let stager = self.stager(store, "empty");
+                self.clear_unit(&stager).await?;
+                files.push(write_empty(&stager).await?);
             }
             let moves = Moves::of(files.iter().map(|f| f.path.clone()).collect());
             moves.write(store, &self.root, &self.spec.commit).await?;
-            // Whoever has the turn by now takes the moved files for those of a dead commit.
-            let in_turn = || turn.check().map_err(|e| e.with("table", self.table.as_str()));
-            for file in &files {
-                in_turn()?;
-                let from =
-                    Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))?;
-                store.rename(&from, &below(&self.root, &file.path)?).await?;
-                fault::point("commit.renamed")?;
-            }
+            fault::point("commit.noted")?;
+            self.put_in_place(store, turn, &files).await?;
             manifest.files.extend(files.iter().map(|f| DataFile {
                 path: f.path.clone(),
                 size: f.bytes,
@@ -301,10 +314,10 @@ impl LakeSink {
                 commit: self.spec.commit.clone(),
             }));
             fault::point("commit.manifest")?;
-            in_turn()?;
+            self.in_turn(turn)?;
             if manifest.publish(store, &self.root).await? {
                 fault::point("commit.published")?;
-                self.finish(store, &manifest).await?;
+                self.finish(store, &manifest, &files).await?;
                 return self.committed(store, &manifest, false).await;
             }
             if self.spec.mode == WriteMode::Replace {
@@ -322,11 +335,42 @@ impl LakeSink {
         {
             self.remove_moved(store, &moves, manifest.as_ref()).await?;
         }
-        self.remove_staged(store).await?;
+        self.remove_staged(store, &[]).await?;
         match manifest {
             Some(_) => Ok(()),
             None => store.remove_lock(&lock_of(&self.root), turn).await,
         }
+    }
+
+    /// Makes sure that no other commit has the turn: it would take the moved files for those of a dead one.
+    fn in_turn(&self, turn: &Lock) -> Result<()> {
+        turn.check().map_err(|e| e.with("table", self.table.as_str()))
+    }
+
+    /// Puts all files into their places. After a failure no more are begun, and those that are under way are waited for:
+    /// none appears when somebody has already given up.
+    async fn put_in_place(&self, store: &Store, turn: &Lock, files: &[StagedFile]) -> Result<()> {
+        let mut waiting = files.iter();
+        let mut under_way = FuturesUnordered::new();
+        for file in waiting.by_ref().take(FILES_AT_ONCE) {
+            under_way.push(self.put_one_in_place(store, turn, file));
+        }
+        let mut failed = None;
+        while let Some(done) = under_way.next().await {
+            failed = failed.or(done.err());
+            if failed.is_none()
+                && let Some(file) = waiting.next()
+            {
+                under_way.push(self.put_one_in_place(store, turn, file));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn put_one_in_place(&self, store: &Store, turn: &Lock, file: &StagedFile) -> Result<()> {
+        self.in_turn(turn)?;
+        staging::publish(store, &self.root, file).await?;
+        fault::point("commit.renamed")
     }
 
     /// The manifest after `base`, without the new files.
@@ -362,7 +406,7 @@ impl LakeSink {
     }
 
     /// Removes what a commit replaced and what is left of its staging. Safe to repeat.
-    async fn finish(&self, store: &Store, manifest: &Manifest) -> Result<()> {
+    async fn finish(&self, store: &Store, manifest: &Manifest, files: &[StagedFile]) -> Result<()> {
         if self.spec.mode == WriteMode::Replace {
             let kept: HashSet<&str> = manifest.files.iter().map(|f| f.path.as_str()).collect();
             // The commits before may have been killed before they could do this for themselves.
@@ -373,19 +417,25 @@ impl LakeSink {
                 }
             }
         }
-        self.remove_staged(store).await?;
+        fault::point("commit.replaced")?;
+        self.remove_staged(store, files).await?;
         fault::point("commit.cleaned")
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema};
     use bytes::Bytes;
+    use datafusion::execution::memory_pool::UnboundedMemoryPool;
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use object_store::memory::InMemory;
     use parquet::basic::Compression;
     use transload_core::secret::NoReferences;
-    use transload_core::{Clock, CommitKey, ErrorKind, RunId};
+    use transload_core::store::StoreOptions;
+    use transload_core::{Clock, CommitKey, ErrorKind, RunId, Template};
+    use transload_testkit::bucket::{Broken, Bucket, Request};
 
     use super::*;
 
@@ -399,9 +449,11 @@ mod tests {
         let table = TableName::new(to);
         let commit = CommitKey::new(&RunId::new(&Clock::system()), &table);
         LakeSink {
-            url: SecretString::from("memory"),
-            shown: "memory".to_string(),
-            resolver: Arc::new(NoReferences),
+            address: Address {
+                url: Template::parse("memory").unwrap(),
+                options: StoreOptions::default(),
+                resolver: Arc::new(NoReferences),
+            },
             opened: OnceLock::from(store.clone()),
             root: Path::from(to),
             table,
@@ -514,6 +566,113 @@ mod tests {
             sink.state().await.unwrap();
             commit(&sink).await.unwrap();
         }
+    }
+
+    /// Stages so many units of one row.
+    async fn stage(sink: &LakeSink, units: i64) -> Vec<Staged> {
+        let memory: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
+        let mut staged = Vec::new();
+        for unit in 0..units {
+            let ids: ArrayRef = Arc::new(Int64Array::from(vec![unit]));
+            let batch = RecordBatch::try_new(Arc::clone(&sink.schema), vec![ids]).unwrap();
+            let rows = futures::stream::iter([Ok(batch)]);
+            let rows = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&sink.schema), rows));
+            staged.push(sink.stage(&format!("{unit:06}"), rows, &memory).await.unwrap());
+        }
+        staged
+    }
+
+    /// A bucket that can be broken, and the same as a store.
+    fn breakable() -> (Bucket, Store) {
+        let bucket = Bucket::default();
+        (bucket.clone(), Store::over(Arc::new(bucket), "bucket", Clock::system()))
+    }
+
+    /// Another process that goes on with the same commit.
+    fn resumed(sink: &LakeSink, store: &Store) -> LakeSink {
+        LakeSink { spec: sink.spec.clone(), ..load(store, sink.table.as_str(), sink.spec.mode) }
+    }
+
+    async fn left_of_staging(store: &Store) -> usize {
+        store.list(&staging::folder(&Path::from("t"))).await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn in_a_bucket_nothing_is_seen_before_the_commit_and_nothing_left_behind_it() {
+        let (bucket, store) = breakable();
+        let sink = load(&store, "t", WriteMode::Append);
+        stage(&sink, 1).await;
+        // An attempt that was not finished is given up by the next one.
+        let staged = stage(&sink, 3).await;
+        assert!(files(&store).await.is_empty());
+        assert_eq!(bucket.open_uploads().len(), 3);
+        let done = sink.commit(staged, TableState::default()).await.unwrap();
+        assert_eq!((done.rows, done.parts, files(&store).await.len()), (3, 3, 3));
+        assert!(bucket.open_uploads().is_empty());
+        assert_eq!(left_of_staging(&store).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_breaks_among_its_files_is_gone_on_with_by_another_process() {
+        for (broken, ends_well) in [(Broken::Undone, false), (Broken::Unheard, true)] {
+            let (bucket, store) = breakable();
+            let sink = load(&store, "t", WriteMode::Append);
+            let staged = stage(&sink, 3).await;
+            bucket.break_one(Request::Complete, 1, broken);
+            let first = sink.commit(staged.clone(), TableState::default()).await;
+            assert_eq!(first.is_ok(), ends_well, "{first:?}");
+            if let Err(error) = first {
+                assert!(error.is_transient(), "{error:?}");
+                assert!(Manifest::newest(&store, &sink.root).await.unwrap().is_none());
+            }
+            let done = resumed(&sink, &store).commit(staged, TableState::default()).await.unwrap();
+            assert_eq!((done.rows, done.parts, done.already_done), (3, 3, ends_well));
+            assert_eq!(files(&store).await.len(), 3);
+            assert!(bucket.open_uploads().is_empty());
+            assert_eq!(left_of_staging(&store).await, 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_whose_outcome_is_not_known_is_found_to_be_done() {
+        let (bucket, store) = breakable();
+        let sink = load(&store, "t", WriteMode::Append);
+        let staged = stage(&sink, 1).await;
+        // The lock, the note of what is moved, the manifest.
+        bucket.break_one(Request::Put, 2, Broken::Unheard);
+        assert!(sink.commit(staged.clone(), TableState::default()).await.unwrap_err().is_transient());
+        let done = resumed(&sink, &store).commit(staged, TableState::default()).await.unwrap();
+        assert!(done.already_done);
+        assert_eq!(left_of_staging(&store).await, 0);
+    }
+
+    #[tokio::test]
+    async fn giving_up_leaves_no_upload_and_no_file_however_far_a_commit_has_come() {
+        for complete in [0, 1] {
+            let (bucket, store) = breakable();
+            let sink = load(&store, "t", WriteMode::Append);
+            let staged = stage(&sink, 2).await;
+            bucket.break_one(Request::Complete, complete, Broken::Undone);
+            sink.commit(staged, TableState::default()).await.unwrap_err();
+            // Another process, and one that is interrupted.
+            bucket.break_one(Request::Abort, 0, Broken::Unheard);
+            let other = resumed(&sink, &store);
+            assert!(other.abort().await.unwrap_err().is_transient());
+            other.abort().await.unwrap();
+            assert!(files(&store).await.is_empty() && bucket.open_uploads().is_empty(), "{complete}");
+            assert_eq!(left_of_staging(&store).await, 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_staged_and_is_gone_is_not_published() {
+        let (_, store) = breakable();
+        let late = load(&store, "t", WriteMode::Append);
+        let staged = stage(&late, 1).await;
+        late.abort().await.unwrap();
+        let error = resumed(&late, &store).commit(staged, TableState::default()).await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Config, "what was staged is gone"));
+        assert!(Manifest::newest(&store, &late.root).await.unwrap().is_none());
     }
 
     #[tokio::test]

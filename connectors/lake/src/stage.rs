@@ -1,11 +1,8 @@
 //! Writing Parquet files where no reader looks.
 //!
-//! A file is written on this machine. In a local lake that is its place already; for a bucket it is a temporary file,
-//! which is sent when it is whole.
+//! Where the bytes of a file go until it is published, `outgoing.rs` knows.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -14,17 +11,19 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 use transload_core::connector::{Partition, Transform};
-use transload_core::store::Store;
+use transload_core::store::{Store, Upload};
 use transload_core::{Error, Result, fault};
 
 use crate::layout::Router;
 use crate::options::ParquetSettings;
+use crate::outgoing::{Outgoing, Whole};
+use crate::staging;
 
 /// Rows that are sorted into folders at a time.
 const ROUTED_ROWS: usize = 1 << 16;
@@ -32,21 +31,28 @@ const ROUTED_ROWS: usize = 1 << 16;
 const ROUTED_BYTES: usize = 64 << 20;
 /// Files one unit of work keeps open.
 const OPEN_FILES: usize = 128;
+/// Files that are waited for at the same time in the end.
+const FILES_AT_ONCE: usize = 8;
 
 /// A staged file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StagedFile {
-    /// Where it is, below the url.
+    /// Where it is, or the note about its upload, below the url.
     pub(crate) staged: String,
     /// Where it belongs, below the table's folder.
     pub(crate) path: String,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
+    /// What completes it, if it is an upload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) upload: Option<Upload>,
 }
 
 /// Writes the files of one unit of work.
 pub(crate) struct Stager<'a> {
     pub(crate) store: &'a Store,
+    /// The table's folder.
+    pub(crate) table: &'a Path,
     /// The folder for this unit's staged files.
     pub(crate) folder: Path,
     /// Beginning of the files' names.
@@ -177,9 +183,42 @@ struct Writers<'a> {
 }
 
 struct Writer {
-    parquet: ArrowWriter<BufWriter<File>>,
+    parquet: ArrowWriter<Outgoing>,
     staged: Path,
+    /// Where it belongs, below the table's folder.
+    path: String,
     rows: u64,
+}
+
+/// A file to which nothing is added any more.
+struct Ended {
+    out: Outgoing,
+    staged: Path,
+    path: String,
+    rows: u64,
+}
+
+impl Writer {
+    fn memory(&self) -> usize {
+        self.parquet.memory_size() + self.parquet.inner().memory()
+    }
+
+    /// Writes what stands at the end of a file.
+    fn end(self) -> Result<Ended> {
+        let Self { mut parquet, staged, path, rows } = self;
+        parquet.finish().map_err(unwritable)?;
+        Ok(Ended { out: parquet.inner_mut().release(), staged, path, rows })
+    }
+}
+
+impl Ended {
+    /// Waits until everything of it has arrived.
+    async fn arrive(mut self) -> Result<StagedFile> {
+        let Whole { bytes, upload } = self.out.finish().await?;
+        let Self { staged, path, rows, .. } = self;
+        tracing::debug!(file = %staged, rows, bytes, "staged a file");
+        Ok(StagedFile { staged: staged.to_string(), path, rows, bytes, upload })
+    }
 }
 
 impl Writers<'_> {
@@ -191,13 +230,14 @@ impl Writers<'_> {
             if self.open.len() >= OPEN_FILES {
                 self.close_largest().await?;
             }
-            let writer = self.create()?;
+            let writer = self.create(folder)?;
             self.open.insert(folder.to_string(), writer);
         }
         let Some(writer) = self.open.get_mut(folder) else { return Ok(()) };
         // The writer goes by its own fields, which differ from the batch's in ids and text layout only.
         writer.parquet.write(batch).map_err(unwritable)?;
         writer.rows += batch.num_rows() as u64;
+        writer.parquet.inner_mut().settle().await?;
         let size = writer.parquet.bytes_written() + writer.parquet.in_progress_size();
         if size as u64 >= self.stager.settings.file_bytes {
             self.close(folder).await?;
@@ -214,20 +254,22 @@ impl Writers<'_> {
     }
 
     fn memory(&self) -> usize {
-        self.open.values().map(|w| w.parquet.memory_size()).sum()
+        self.open.values().map(Writer::memory).sum()
     }
 
-    fn create(&self) -> Result<Writer> {
+    fn create(&self, folder: &str) -> Result<Writer> {
         let number = self.done.len() + self.open.len();
-        let path = self.stager.folder.clone().join(format!("{number}-{}.staged", self.done.len()));
-        let file = BufWriter::with_capacity(1 << 18, self.stager.store.begin_file(&path)?);
+        let name = format!("{}-{number}.parquet", self.stager.prefix);
+        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let staged = staging::place(self.stager.store, &self.stager.folder, number);
+        let file = Outgoing::begin(self.stager.store, &staged, self.stager.table, &path)?;
         let properties = Some(self.stager.properties());
         let parquet = ArrowWriter::try_new(file, Arc::clone(&self.schema), properties).map_err(unwritable)?;
-        Ok(Writer { parquet, staged: path, rows: 0 })
+        Ok(Writer { parquet, staged, path, rows: 0 })
     }
 
     async fn close_largest(&mut self) -> Result<()> {
-        let largest = self.open.iter().max_by_key(|(_, w)| w.parquet.memory_size()).map(|(folder, _)| folder.clone());
+        let largest = self.open.iter().max_by_key(|(_, w)| w.memory()).map(|(folder, _)| folder.clone());
         match largest {
             Some(folder) => self.close(&folder).await,
             None => Ok(()),
@@ -235,24 +277,15 @@ impl Writers<'_> {
     }
 
     async fn close(&mut self, folder: &str) -> Result<()> {
-        let Some(Writer { mut parquet, staged, rows }) = self.open.remove(folder) else { return Ok(()) };
-        parquet.finish().map_err(unwritable)?;
-        parquet.inner_mut().flush()?;
-        let file = parquet.inner().get_ref().try_clone()?;
-        drop(parquet);
-        let bytes = self.stager.store.finish_file(&staged, file).await?;
-        let name = format!("{}-{}.parquet", self.stager.prefix, self.done.len());
-        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        tracing::debug!(file = %staged, rows, bytes, "staged a file");
-        self.done.push(StagedFile { staged: staged.to_string(), path, rows, bytes });
+        let Some(writer) = self.open.remove(folder) else { return Ok(()) };
+        self.done.push(writer.end()?.arrive().await?);
         Ok(())
     }
 
     async fn finish(mut self) -> Result<Vec<StagedFile>> {
-        let folders: Vec<String> = self.open.keys().cloned().collect();
-        for folder in folders {
-            self.close(&folder).await?;
-        }
+        let ended: Vec<Ended> = std::mem::take(&mut self.open).into_values().map(Writer::end).collect::<Result<_>>()?;
+        let arriving = futures::stream::iter(ended.into_iter().map(Ended::arrive)).buffered(FILES_AT_ONCE);
+        self.done.extend(arriving.try_collect::<Vec<StagedFile>>().await?);
         if !self.done.is_empty() {
             self.stager.store.sync(&self.stager.folder)?;
         }
@@ -268,7 +301,7 @@ pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
         &(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()) as Arc<dyn MemoryPool>),
     );
     let mut writers = Writers { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new() };
-    let writer = writers.create()?;
+    let writer = writers.create("")?;
     writers.open.insert(String::new(), writer);
     let mut files = writers.finish().await?;
     files.pop().ok_or_else(|| Error::internal("an empty file was not written"))
