@@ -209,6 +209,62 @@ fn evidence_and_quarantine_are_beside_the_ledger(bucket: &dyn Place) {
 }
 
 #[test]
+fn a_stated_quarantine_in_a_bucket_is_whole_or_not_there_and_is_replayed() {
+    let bucket = Bucket::new("aside");
+    let killed_at = |point: &str, seen: [usize; 2]| {
+        let bench = Bench::with(bucket.variables());
+        let place = format!("{}/rows", point.replace('.', "-"));
+        let text = format!(
+            "version: 1\npipeline: test\nsource: {{ lake: {{ url: in, format: csv }} }}\ntarget: {{ lake: {{ url: out }} }}\n\
+             quarantine: {{ url: '{}' }}\ntables:\n  - from: t\n    key: [id]\n    \
+             columns: {{ n: {{ cast: int16, on_misfit: quarantine }} }}\n",
+            bucket.url(&place)
+        );
+        bench.write("p.yaml", text);
+        for (file, id) in [("a", 1), ("b", 3)] {
+            bench.write(&format!("in/t/{file}.csv"), format!("id,n\n{id},10\n{},much\n", id + 1));
+        }
+        // Rows there, as a program finds them that lists files, and as ours does by the manifest.
+        let there = || {
+            let found = bench.run(&["discover", &bucket.url(&place), "--format", "json"]);
+            assert!([0, 99].contains(&found.code), "{point}: {found:?}");
+            let tables = found.last_line()["tables"].as_array().unwrap().clone();
+            let listed = tables.iter().map(|t| t["rows"].as_u64().unwrap() as usize).sum::<usize>();
+            [bucket.rows(&place).len(), listed]
+        };
+        bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
+        assert_eq!(there(), seen, "{point}");
+
+        let run = bench.newest_run();
+        let resumed = when_the_lock_has_run_out(&bench, &["resume", &run]);
+        assert_eq!(resumed.code, 0, "{point}: {}{}", resumed.stdout, resumed.stderr);
+        assert_eq!(resumed.last_line()["tables"][0]["quarantined"], 2, "{point}");
+        assert_eq!(there(), [2, 2], "{point}");
+        assert_tidy(&bucket, &format!("{place}/{run}/t"));
+
+        bench.write("patch.csv", "_split,_position,n\n1,1,20\n");
+        let replayed = bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(0).last_line();
+        let table = &replayed["tables"][0];
+        assert_eq!((&table["written"], &table["verdict"]), (&json!(1), &json!("match")), "{point}");
+        let left = bucket.rows(&format!("{place}/{}/t", replayed["run_id"].as_str().unwrap()));
+        assert_eq!(left.iter().map(|row| (&row["id"], &row["n"])).collect::<Vec<_>>(), [(&json!("2"), &json!("much"))]);
+        assert!(!bench.path(".transload/quarantine").exists());
+    };
+    // Each waits for locks to run out: all wait at the same time.
+    std::thread::scope(|scope| {
+        for (point, seen) in [
+            ("stage.written", [0, 0]),
+            ("commit.begun", [0, 0]),
+            ("commit.renamed", [2, 0]),
+            ("commit.published", [2, 2]),
+            ("run.aside", [2, 2]),
+        ] {
+            scope.spawn(move || killed_at(point, seen));
+        }
+    });
+}
+
+#[test]
 fn tables_are_written_to_buckets_and_read_from_them() {
     on_each_server("tables", tables_are_written_and_read);
 }
@@ -287,6 +343,54 @@ async fn a_lake_keeps_its_promises(bucket: &dyn Place) {
     for table in lake.discover().await.unwrap() {
         source_keeps_its_promises(&lake, &table.name).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delta_tables_in_a_bucket_keep_their_promises() {
+    delta_tables_keep_their_promises(&Bucket::new("delta-promises")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delta_tables_in_a_container_keep_their_promises() {
+    delta_tables_keep_their_promises(&Container::new("delta-promises")).await;
+}
+
+async fn delta_tables_keep_their_promises(bucket: &dyn Place) {
+    let options = serde_json::from_value(json!({ "url": bucket.url("lake") })).unwrap();
+    let resolver = Arc::new(Variables(bucket.variables()));
+    let delta = transload_delta::Delta.parse(&options, resolver).map_err(|p| format!("{p:?}")).unwrap();
+    sink_keeps_its_promises(&delta, "t").await.unwrap();
+    for table in delta.discover().await.unwrap() {
+        source_keeps_its_promises(&delta, &table.name).await.unwrap();
+    }
+    assert_no_upload(bucket, "lake/");
+}
+
+#[test]
+fn killed_and_resumed_a_load_into_a_delta_table_in_a_bucket_ends_like_an_undisturbed_one() {
+    on_each_server("delta", |bucket| {
+        let bench = Bench::with(bucket.variables());
+        let pipeline = |place: &str| tpch_into(&bucket.url(place)).replace("target: { lake:", "target: { delta:");
+        bench.write("p.yaml", pipeline("undisturbed"));
+        let undisturbed = digests(&bench.run(&["run", "p.yaml"]).expect(0));
+        for point in ["upload.sent", "stage.written", "commit.begun", "commit.manifest", "commit.published"] {
+            bench.write("p.yaml", pipeline(point));
+            bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
+            let data = |path: &String| path.ends_with(".parquet");
+            if ["upload.sent", "stage.written", "commit.begun"].contains(&point) {
+                assert!(!bucket.files(point).iter().any(data), "{point}: {:?}", bucket.files(point));
+            }
+            let resumed = bench.run(&["resume", &bench.newest_run()]).expect(0);
+            assert_eq!(digests(&resumed), undisturbed, "{point}");
+            assert_no_upload(bucket, point);
+            let staged = bucket.files(point).into_iter().filter(|path| path.contains("/staging/"));
+            assert_eq!(staged.collect::<Vec<_>>(), [""; 0], "{point}");
+        }
+        // One that is not resumed leaves nothing behind that nobody finds.
+        bench.run_with_faults(&["run", "p.yaml"], "commit.begun=return(kill)").expect(-1);
+        let removed = bench.run(&["clean", "p.yaml", "--older-than", "0s"]).expect(0);
+        assert!(removed.stdout.lines().all(|line| line.starts_with("removed upload")), "{}", removed.stdout);
+    });
 }
 
 #[test]

@@ -134,8 +134,8 @@ fn a_run_that_may_go_on_keeps_what_it_has_staged_however_old_that_is() {
     bench.run_with_faults(&["run", "p.yaml"], "unit.journaled=return(kill)").expect(-1);
     let removed = bench.run(&["clean", "p.yaml", "--older-than", "0s"]).expect(0);
     assert!(removed.stdout.starts_with("removed staged"), "{}", removed.stdout);
-    bench.run(&["resume", &bench.newest_run()]).expect(3);
-    bench.run(&["run", "p.yaml"]).expect(0);
+    // Whoever resumes it all the same does the work again.
+    bench.run(&["resume", &bench.newest_run()]).expect(0);
 }
 
 #[test]

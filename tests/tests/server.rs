@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -14,6 +15,8 @@ pub(crate) struct Request {
     /// Names in small letters.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+    /// When it had come.
+    pub(crate) at: Instant,
 }
 
 impl Request {
@@ -36,9 +39,17 @@ pub(crate) struct Server {
 impl Server {
     /// One that answers with these codes, one after the other; with the last one ever after.
     pub(crate) fn answering(codes: &'static [u16]) -> Self {
+        Self::answering_with(codes, "")
+    }
+
+    /// One that has more to say with each of these codes: a header, such as `Retry-After: 1`.
+    pub(crate) fn answering_with(codes: &'static [u16], header: &str) -> Self {
+        let mut headers = vec![("Location".to_string(), "/elsewhere".to_string())];
+        headers.extend(header.split_once(": ").map(|(name, value)| (name.to_string(), value.to_string())));
         Self::with(move |number, _| {
             let code = codes.get(number).or(codes.last()).unwrap();
-            answer(&format!("{code} Word"), &[("Location", "/elsewhere".to_string())], b"answer")
+            let headers: Vec<(&str, String)> = headers.iter().map(|(n, value)| (n.as_str(), value.clone())).collect();
+            answer(&format!("{code} Word"), &headers, b"answer")
         })
     }
 
@@ -104,5 +115,5 @@ fn read(stream: &TcpStream) -> Option<Request> {
     let mut body = vec![0; length.parse().ok()?];
     reader.read_exact(&mut body).ok()?;
     let line = first.strip_suffix(" HTTP/1.1")?.to_string();
-    Some(Request { line, headers, body: String::from_utf8(body).ok()? })
+    Some(Request { line, headers, body: String::from_utf8(body).ok()?, at: Instant::now() })
 }

@@ -27,7 +27,8 @@ pub(crate) async fn clean(store: &Store, spec: &CleanSpec) -> Result<Vec<Orphan>
     let mut tables: BTreeMap<String, Path> = BTreeMap::new();
     let mut all = store.walk(&Path::default());
     while let Some(file) = all.try_next().await? {
-        if let Some(table) = table_of(&file.location) {
+        // Hidden folders, such as one for rows that are put aside, are places of their own.
+        if let Some(table) = table_of(&file.location).filter(|table| !is_hidden(table, &Path::default())) {
             tables.entry(table.to_string()).or_insert(table);
         }
     }
@@ -142,11 +143,6 @@ impl Table<'_> {
             left.push(self.orphan(self.path(&file.location), what, run.clone(), file));
             if is_moves && let Some(noted) = Moves::read(self.store, &file.location).await? {
                 in_place.extend(noted.files);
-            }
-            if what == OrphanKind::Upload
-                && let Some(noted) = UploadNote::read(self.store, &file.location).await?
-            {
-                in_place.push(noted.path);
             }
         }
         in_place.retain(|path| !published.contains(path.as_str()));

@@ -5,6 +5,7 @@
 //! then what it replaced is removed. Only files that a manifest or a note of this table names are ever removed.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
@@ -16,7 +17,9 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use transload_core::connector::{Expected, Sink, TableState, WriteMode, WriteSpec};
 use transload_core::store::{Address, Lock, Store};
-use transload_core::{Committed, Error, LogicalType, Pin, PinnedFile, Result, Staged, TableName, fault};
+use transload_core::{
+    CommitKey, Committed, Error, ErrorKind, LogicalType, Pin, PinnedFile, Result, Staged, TableName, fault,
+};
 
 use crate::listing::{LOOKS_AT_ONCE, below, is_hidden, lock_of, overlapping, pinned};
 use crate::manifest::{Column, DataFile, FOLDER, Manifest};
@@ -44,11 +47,13 @@ pub(crate) struct LakeSink {
     pub(crate) schema: SchemaRef,
     pub(crate) spec: WriteSpec,
     pub(crate) parquet: ParquetSettings,
+    /// Bytes that units of work have written.
+    pub(crate) written: AtomicU64,
 }
 
 impl LakeSink {
     /// The store, made if it is missing.
-    fn store(&self) -> Result<&Store> {
+    pub(crate) fn store(&self) -> Result<&Store> {
         match self.opened.get() {
             Some(store) => Ok(store),
             None => {
@@ -59,14 +64,15 @@ impl LakeSink {
     }
 
     /// The store, if it is there.
-    fn existing(&self) -> Result<Option<Store>> {
+    pub(crate) fn existing(&self) -> Result<Option<Store>> {
         match self.opened.get() {
             Some(store) => Ok(Some(store.clone())),
             None => self.address.find(),
         }
     }
 
-    fn staging(&self) -> Path {
+    /// The folder of everything that is staged under this commit's key.
+    pub(crate) fn staging(&self) -> Path {
         staging::folder_of(&self.root, &self.spec.commit)
     }
 
@@ -75,10 +81,12 @@ impl LakeSink {
             store,
             table: &self.root,
             folder: self.staging().join(unit),
+            in_place: false,
             prefix: format!("part-{}-{unit}", self.spec.commit),
             schema: Arc::clone(&self.schema),
             partition_by: &self.spec.partition_by,
             settings: &self.parquet,
+            written: &self.written,
         }
     }
 
@@ -91,28 +99,32 @@ impl LakeSink {
         self.schema.fields().iter().map(column).collect()
     }
 
-    /// Removes what is left of staging. The uploads of `published` are complete.
-    async fn remove_staged(&self, store: &Store, published: &[StagedFile]) -> Result<()> {
-        let published: HashSet<&str> = published.iter().map(|file| file.staged.as_str()).collect();
-        let is_complete = |note: &Path| {
-            let note: &str = note.as_ref();
-            published.contains(note)
-        };
-        staging::discard(store, &self.root, &self.staging(), &is_complete).await
-    }
-
     /// Removes what an unfinished attempt has left of a unit.
     async fn clear_unit(&self, stager: &Stager<'_>) -> Result<()> {
         staging::discard(stager.store, &self.root, &stager.folder, &|_| false).await
     }
 
     /// Removes what commits that died have moved and not published, by their notes: whatever else is there is not theirs.
+    /// A note of a commit that is published says that it was not cleaned up.
     async fn clear_the_way(&self, store: &Store, base: Option<&Manifest>) -> Result<()> {
         let own = moves::path(&self.root, &self.spec.commit);
         for (note, moves) in Moves::all(store, &self.root).await? {
-            if note != own {
-                self.remove_moved(store, &moves, base).await?;
-                store.remove(&note).await?;
+            if note == own {
+                continue;
+            }
+            let published = base.and_then(|m| m.commits.iter().find(|key| moves::path(&self.root, key) == note));
+            match (base, published) {
+                (Some(base), Some(key)) => self.leave(key, self.clean(store, base, key, &[]).await),
+                _ => {
+                    self.remove_moved(store, &moves, base).await?;
+                    match note.parent() {
+                        // Nobody can ask which uploads are complete by now, and with that removed.
+                        Some(folder) if !store.is_local() => {
+                            staging::discard(store, &self.root, &folder, &|_| false).await?;
+                        }
+                        _ => store.remove(&note).await?,
+                    }
+                }
             }
         }
         Ok(())
@@ -161,16 +173,12 @@ impl LakeSink {
     /// The result of this commit when an earlier call did it, whatever was committed since.
     async fn done_before(&self, store: &Store, newest: &Manifest, files: &[StagedFile]) -> Result<Committed> {
         // The earlier call may have ended before it could do this.
-        Manifest::sync(store, &self.root)?;
+        Manifest::sync(store, &self.root).map_err(|e| self.unclear(e))?;
         let since = newest.commits.iter().position(|key| *key == self.spec.commit).unwrap_or(0) as u64;
-        let own = Manifest::at(store, &self.root, newest.version - since).await?;
-        let own = own.ok_or_else(|| Error::internal("the manifest of a commit is gone"))?;
-        if since == 0 {
-            self.finish(store, &own, files).await?;
-        } else {
-            self.remove_staged(store, files).await?;
-        }
-        self.committed(store, &own, true).await
+        let own = Manifest::at(store, &self.root, newest.version - since).await.map_err(|e| self.unclear(e))?;
+        let own = own.ok_or_else(|| self.unclear(Error::config("the manifest of the commit is gone")))?;
+        self.leave(&self.spec.commit, self.finish(store, newest, files).await);
+        self.committed(store, &own, newest, true).await
     }
 
     /// Refuses to undo or repeat what another run has done since this one was planned.
@@ -188,11 +196,19 @@ impl LakeSink {
             .hint("start a new run: `transload run`"))
     }
 
-    async fn committed(&self, store: &Store, manifest: &Manifest, already_done: bool) -> Result<Committed> {
+    /// What became visible with the manifest `own`, which may have been some commits before `newest`.
+    async fn committed(
+        &self,
+        store: &Store,
+        own: &Manifest,
+        newest: &Manifest,
+        already_done: bool,
+    ) -> Result<Committed> {
+        let still: HashSet<&str> = newest.files.iter().map(|f| f.path.as_str()).collect();
         let mut looks = Vec::new();
         let (mut rows, mut bytes) = (0, 0);
-        for file in manifest.files_of(&self.spec.commit) {
-            looks.push(pin_of(store, below(&self.root, &file.path)?, file.size));
+        for file in own.files_of(&self.spec.commit) {
+            looks.push(self.pin_of(store, file, still.contains(file.path.as_str())));
             rows += file.rows;
             bytes += file.size;
         }
@@ -200,7 +216,7 @@ impl LakeSink {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Committed {
             key: self.spec.commit.clone(),
-            version: manifest.version.to_string(),
+            version: own.version.to_string(),
             already_done,
             rows,
             bytes,
@@ -208,15 +224,27 @@ impl LakeSink {
             pin: Pin::Files(files),
         })
     }
-}
 
-/// A file of a commit as it is now.
-async fn pin_of(store: &Store, path: Path, size: u64) -> Result<PinnedFile> {
-    Ok(match store.head(&path).await? {
-        Some(meta) => pinned(&meta),
-        // A later commit has replaced it: there is nothing to read any more, and readers will say so.
-        None => PinnedFile { path: path.to_string(), size, modified: String::new(), etag: None },
-    })
+    /// A file of this commit as it is now; `is_listed` if the newest version of the table has it.
+    async fn pin_of(&self, store: &Store, file: &DataFile, is_listed: bool) -> Result<PinnedFile> {
+        let path = below(&self.root, &file.path)?;
+        match store.head(&path).await.map_err(|e| self.unclear(e))? {
+            Some(meta) => Ok(pinned(&meta)),
+            None if is_listed => {
+                let gone = Error::config("there is no such object").with("path", path.to_string());
+                Err(self.unclear(gone).hint("something else removes files in the folder of the table"))
+            }
+            // A later commit has replaced it: there is nothing to read any more, and readers will say so.
+            None => Ok(PinnedFile { path: path.to_string(), size: file.size, modified: String::new(), etag: None }),
+        }
+    }
+
+    /// The table is published, but not everything about it can be told now.
+    fn unclear(&self, because: Error) -> Error {
+        Error::new(ErrorKind::CommitUnknown, "the table is published, but what was published cannot be looked at")
+            .with("table", self.table.as_str())
+            .because(because)
+    }
 }
 
 #[async_trait]
@@ -235,6 +263,7 @@ impl Sink for LakeSink {
         let stager = self.stager(store, unit);
         self.clear_unit(&stager).await?;
         let files = stager.write(rows, memory).await.map_err(|e| e.with("table", self.table.as_str()))?;
+        let files: Vec<StagedFile> = files.into_iter().map(|(file, _)| file).collect();
         let detail = serde_json::to_value(&files)
             .map_err(|e| Error::internal("staged files cannot be written down").because(e))?;
         Ok(Staged {
@@ -245,13 +274,15 @@ impl Sink for LakeSink {
         })
     }
 
+    fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
     async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed> {
         let store = self.store()?;
         let mut files: Vec<StagedFile> = Vec::new();
         for unit in staged {
-            let part: Vec<StagedFile> = serde_json::from_value(unit.detail)
-                .map_err(|e| Error::internal("a staged unit cannot be read").because(e))?;
-            files.extend(part);
+            files.extend(staged_files(unit)?);
         }
         fault::point("commit.begun")?;
         // Commits of one table come one after the other, so whatever is moved and not published is of a dead one.
@@ -259,6 +290,16 @@ impl Sink for LakeSink {
         let committed = self.commit_in_turn(store, &turn, files, state).await;
         turn.release().await;
         committed
+    }
+
+    async fn is_staged(&self, staged: &Staged) -> Result<bool> {
+        let Some(store) = self.existing()? else { return Ok(false) };
+        for file in staged_files(staged.clone())? {
+            if !staging::is_there(&store, &self.root, &file).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn is_committed(&self) -> Result<bool> {
@@ -315,10 +356,9 @@ impl LakeSink {
             }));
             fault::point("commit.manifest")?;
             self.in_turn(turn)?;
-            if manifest.publish(store, &self.root).await? {
-                fault::point("commit.published")?;
-                self.finish(store, &manifest, &files).await?;
-                return self.committed(store, &manifest, false).await;
+            if self.publish(store, &mut manifest).await? {
+                self.leave(&self.spec.commit, self.finish(store, &manifest, &files).await);
+                return self.committed(store, &manifest, &manifest, false).await;
             }
             if self.spec.mode == WriteMode::Replace {
                 break;
@@ -328,6 +368,30 @@ impl LakeSink {
             .with("table", self.table.as_str()))
     }
 
+    /// Publishes the manifest; `false` if another commit took its number. The answer to the request may have been lost,
+    /// so after an error it is looked for.
+    ///
+    /// # Errors
+    /// [`CommitUnknown`](ErrorKind::CommitUnknown) if it is not found and may still arrive.
+    async fn publish(&self, store: &Store, manifest: &mut Manifest) -> Result<bool> {
+        let error = match manifest.publish(store, &self.root).await {
+            Ok(is_published) => return Ok(is_published),
+            Err(error) => error,
+        };
+        match Manifest::at(store, &self.root, manifest.version).await {
+            Ok(Some(there)) if there.commits.first() == Some(&self.spec.commit) => {
+                Manifest::sync(store, &self.root).map(|()| true).map_err(|e| self.unclear(e))
+            }
+            Ok(Some(_)) => Ok(false),
+            // What a folder did not do, or a server has refused, does not happen later.
+            Ok(None) if store.is_local() || !error.is_transient() => Err(error),
+            _ => Err(Error::new(ErrorKind::CommitUnknown, "whether the table was published is not known")
+                .with("table", self.table.as_str())
+                .hint("`transload resume` finds out; a new run may load the same rows again")
+                .because(error)),
+        }
+    }
+
     async fn abort_in_turn(&self, store: &Store, turn: &Lock) -> Result<()> {
         let manifest = Manifest::newest(store, &self.root).await?;
         if manifest.as_ref().is_none_or(|m| !m.commits.contains(&self.spec.commit))
@@ -335,7 +399,7 @@ impl LakeSink {
         {
             self.remove_moved(store, &moves, manifest.as_ref()).await?;
         }
-        self.remove_staged(store, &[]).await?;
+        staging::discard_all(store, &self.root, &self.spec.commit, &[]).await?;
         match manifest {
             Some(_) => Ok(()),
             None => store.remove_lock(&lock_of(&self.root), turn).await,
@@ -405,12 +469,21 @@ impl LakeSink {
         })
     }
 
-    /// Removes what a commit replaced and what is left of its staging. Safe to repeat.
-    async fn finish(&self, store: &Store, manifest: &Manifest, files: &[StagedFile]) -> Result<()> {
-        if self.spec.mode == WriteMode::Replace {
-            let kept: HashSet<&str> = manifest.files.iter().map(|f| f.path.as_str()).collect();
+    /// Does what is left to do once this commit is published.
+    async fn finish(&self, store: &Store, newest: &Manifest, files: &[StagedFile]) -> Result<()> {
+        fault::point("commit.published")?;
+        self.clean(store, newest, &self.spec.commit, files).await?;
+        fault::point("commit.cleaned")
+    }
+
+    /// Removes what a published commit replaced and what is left of its staging, its note last. Of its `files` it is known
+    /// that they are complete. Safe to repeat.
+    async fn clean(&self, store: &Store, newest: &Manifest, key: &CommitKey, files: &[StagedFile]) -> Result<()> {
+        // Adding replaces nothing; of another commit it is not known whether it did.
+        if self.spec.mode == WriteMode::Replace || *key != self.spec.commit {
+            let kept: HashSet<&str> = newest.files.iter().map(|f| f.path.as_str()).collect();
             // The commits before may have been killed before they could do this for themselves.
-            for version in manifest.version.saturating_sub(CLEANED_VERSIONS)..manifest.version {
+            for version in newest.version.saturating_sub(CLEANED_VERSIONS)..newest.version {
                 let Some(replaced) = Manifest::at(store, &self.root, version).await? else { continue };
                 for file in replaced.files.iter().filter(|f| !kept.contains(f.path.as_str())) {
                     store.remove_and_prune(&below(&self.root, &file.path)?).await?;
@@ -418,30 +491,178 @@ impl LakeSink {
             }
         }
         fault::point("commit.replaced")?;
-        self.remove_staged(store, files).await?;
-        fault::point("commit.cleaned")
+        staging::discard_all(store, &self.root, key, &files.iter().collect::<Vec<_>>()).await
     }
+
+    /// A commit that is published stays so, however it went to clean up after it: its note is there, and the next commit
+    /// does what is left.
+    fn leave(&self, key: &CommitKey, cleaned: Result<()>) {
+        if let Err(error) = cleaned {
+            let error = error.chain().join(": ");
+            tracing::warn!(table = %self.table, commit = %key, error, "published, and not cleaned up");
+        }
+    }
+}
+
+/// The files of a staged unit.
+fn staged_files(unit: Staged) -> Result<Vec<StagedFile>> {
+    serde_json::from_value(unit.detail).map_err(|e| Error::internal("a staged unit cannot be read").because(e))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+    use std::sync::Mutex;
+
     use arrow::array::{ArrayRef, Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema};
     use bytes::Bytes;
     use datafusion::execution::memory_pool::UnboundedMemoryPool;
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-    use object_store::memory::InMemory;
+    use futures::stream::BoxStream;
+    use object_store::multipart::{MultipartStore, PartId};
+    use object_store::{
+        CopyOptions, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta, ObjectStore,
+        PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    };
     use parquet::basic::Compression;
     use transload_core::secret::NoReferences;
     use transload_core::store::StoreOptions;
-    use transload_core::{Clock, CommitKey, ErrorKind, RunId, Template};
+    use transload_core::{Clock, RunId, Template};
     use transload_testkit::bucket::{Broken, Bucket, Request};
 
     use super::*;
 
     /// A bucket.
     fn bucket() -> Store {
-        Store::over(Arc::new(InMemory::new()), "memory", Clock::system())
+        Store::over(Arc::new(Bucket::default()), "memory", Clock::system())
+    }
+
+    /// What goes wrong in a bucket.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Trouble {
+        Nothing,
+        /// A manifest is created, and nobody is told.
+        AnswerLost,
+        /// A manifest is not created, and nobody is told.
+        RequestLost,
+        /// A manifest is refused.
+        Refused,
+        /// No file of data can be looked at.
+        Blind,
+    }
+
+    /// A bucket with trouble.
+    #[derive(Debug)]
+    struct Troubled {
+        inner: Bucket,
+        trouble: Mutex<Trouble>,
+    }
+
+    impl Troubled {
+        fn bucket() -> (Arc<Self>, Store) {
+            let troubled = Arc::new(Self { inner: Bucket::default(), trouble: Mutex::new(Trouble::Nothing) });
+            (Arc::clone(&troubled), Store::over(troubled, "memory", Clock::system()))
+        }
+
+        fn has(&self, trouble: Trouble) -> bool {
+            *self.trouble.lock().unwrap() == trouble
+        }
+
+        fn set(&self, trouble: Trouble) {
+            *self.trouble.lock().unwrap() = trouble;
+        }
+    }
+
+    fn no_answer() -> object_store::Error {
+        object_store::Error::Generic { store: "memory", source: "no answer".into() }
+    }
+
+    impl fmt::Display for Troubled {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Troubled")
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for Troubled {
+        async fn put_opts(&self, at: &Path, content: PutPayload, o: PutOptions) -> object_store::Result<PutResult> {
+            if !at.as_ref().contains("/manifest/") {
+                return self.inner.put_opts(at, content, o).await;
+            }
+            if self.has(Trouble::Refused) {
+                return Err(object_store::Error::PermissionDenied { path: at.to_string(), source: "no".into() });
+            }
+            if self.has(Trouble::RequestLost) {
+                return Err(no_answer());
+            }
+            let done = self.inner.put_opts(at, content, o).await?;
+            if self.has(Trouble::AnswerLost) { Err(no_answer()) } else { Ok(done) }
+        }
+
+        async fn put_multipart_opts(
+            &self,
+            at: &Path,
+            o: PutMultipartOptions,
+        ) -> object_store::Result<Box<dyn MultipartUpload>> {
+            self.inner.put_multipart_opts(at, o).await
+        }
+
+        async fn get_opts(&self, at: &Path, o: GetOptions) -> object_store::Result<GetResult> {
+            match self.has(Trouble::Blind) && at.as_ref().ends_with(".parquet") {
+                true => Err(no_answer()),
+                false => self.inner.get_opts(at, o).await,
+            }
+        }
+
+        fn delete_stream(
+            &self,
+            paths: BoxStream<'static, object_store::Result<Path>>,
+        ) -> BoxStream<'static, object_store::Result<Path>> {
+            self.inner.delete_stream(paths)
+        }
+
+        fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+            self.inner.list(prefix)
+        }
+
+        async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+            self.inner.list_with_delimiter(prefix).await
+        }
+
+        async fn copy_opts(&self, from: &Path, to: &Path, o: CopyOptions) -> object_store::Result<()> {
+            self.inner.copy_opts(from, to, o).await
+        }
+    }
+
+    #[async_trait]
+    impl MultipartStore for Troubled {
+        async fn create_multipart(&self, at: &Path) -> object_store::Result<MultipartId> {
+            self.inner.create_multipart(at).await
+        }
+
+        async fn put_part(
+            &self,
+            at: &Path,
+            id: &MultipartId,
+            number: usize,
+            content: PutPayload,
+        ) -> object_store::Result<PartId> {
+            self.inner.put_part(at, id, number, content).await
+        }
+
+        async fn complete_multipart(
+            &self,
+            at: &Path,
+            id: &MultipartId,
+            parts: Vec<PartId>,
+        ) -> object_store::Result<PutResult> {
+            self.inner.complete_multipart(at, id, parts).await
+        }
+
+        async fn abort_multipart(&self, at: &Path, id: &MultipartId) -> object_store::Result<()> {
+            self.inner.abort_multipart(at, id).await
+        }
     }
 
     /// A load into a table of it.
@@ -464,6 +685,7 @@ mod tests {
                 row_group_rows: 1000,
                 file_bytes: 1 << 20,
             },
+            written: AtomicU64::default(),
         }
     }
 
@@ -634,16 +856,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_commit_whose_outcome_is_not_known_is_found_to_be_done() {
+    async fn what_was_put_into_place_and_removed_by_another_commit_is_not_staged_any_more() {
         let (bucket, store) = breakable();
-        let sink = load(&store, "t", WriteMode::Append);
-        let staged = stage(&sink, 1).await;
-        // The lock, the note of what is moved, the manifest.
-        bucket.break_one(Request::Put, 2, Broken::Unheard);
-        assert!(sink.commit(staged.clone(), TableState::default()).await.unwrap_err().is_transient());
-        let done = resumed(&sink, &store).commit(staged, TableState::default()).await.unwrap();
-        assert!(done.already_done);
-        assert_eq!(left_of_staging(&store).await, 0);
+        let died = load(&store, "t", WriteMode::Append);
+        let staged = stage(&died, 2).await;
+        bucket.break_one(Request::Complete, 1, Broken::Undone);
+        died.commit(staged.clone(), TableState::default()).await.unwrap_err();
+        let next = load(&store, "t", WriteMode::Append);
+        next.commit(stage(&next, 1).await, TableState::default()).await.unwrap();
+        assert!(bucket.open_uploads().is_empty());
+        for unit in &staged {
+            assert!(!died.is_staged(unit).await.unwrap());
+        }
+        let done = died.commit(stage(&died, 2).await, TableState::default()).await.unwrap();
+        assert_eq!((done.rows, files(&store).await.len(), left_of_staging(&store).await), (2, 3, 0));
     }
 
     #[tokio::test]
@@ -673,6 +899,92 @@ mod tests {
         let error = resumed(&late, &store).commit(staged, TableState::default()).await.unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Config, "what was staged is gone"));
         assert!(Manifest::newest(&store, &late.root).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_commit_whose_answer_is_lost_is_looked_for() {
+        for mode in [WriteMode::Replace, WriteMode::Append] {
+            let (bucket, store) = Troubled::bucket();
+            commit(&load(&store, "t", mode)).await.unwrap();
+            bucket.set(Trouble::AnswerLost);
+            let sink = load(&store, "t", mode);
+            let done = commit(&sink).await.unwrap();
+            assert_eq!((done.already_done, done.version.as_str()), (false, "2"));
+            assert!(store.list(&sink.staging()).await.unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_may_still_arrive_is_not_known_and_can_be_gone_on_with() {
+        let (bucket, store) = Troubled::bucket();
+        bucket.set(Trouble::RequestLost);
+        let sink = load(&store, "t", WriteMode::Replace);
+        assert_eq!(commit(&sink).await.unwrap_err().kind(), ErrorKind::CommitUnknown);
+        assert!(!sink.is_committed().await.unwrap());
+        bucket.set(Trouble::Nothing);
+        let done = commit(&sink).await.unwrap();
+        assert_eq!((done.already_done, done.parts), (false, 1));
+        assert_eq!(files(&store).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_is_refused_is_not_published() {
+        let (bucket, store) = Troubled::bucket();
+        bucket.set(Trouble::Refused);
+        let sink = load(&store, "t", WriteMode::Replace);
+        assert_eq!(commit(&sink).await.unwrap_err().kind(), ErrorKind::Config);
+        sink.abort().await.unwrap();
+        assert!(files(&store).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_published_and_cannot_be_looked_at_is_said_to_be_so_until_it_can() {
+        let (bucket, store) = Troubled::bucket();
+        bucket.set(Trouble::Blind);
+        let sink = load(&store, "t", WriteMode::Replace);
+        for _ in 0..2 {
+            assert_eq!(commit(&sink).await.unwrap_err().kind(), ErrorKind::CommitUnknown);
+            assert!(sink.is_committed().await.unwrap());
+        }
+        bucket.set(Trouble::Nothing);
+        let done = commit(&sink).await.unwrap();
+        assert_eq!((done.already_done, done.parts), (true, 1));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_no_later_commit_replaced_is_missed() {
+        let store = bucket();
+        let sink = load(&store, "t", WriteMode::Replace);
+        let done = commit(&sink).await.unwrap();
+        let file = files(&store).await.remove(0);
+        store.remove(&Path::from(file.as_str())).await.unwrap();
+        let error = commit(&sink).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CommitUnknown);
+        assert!(error.chain().join("\n").contains(&file), "{error:?}");
+        commit(&load(&store, "t", WriteMode::Replace)).await.unwrap();
+        let again = commit(&sink).await.unwrap();
+        assert_eq!((again.already_done, again.version), (true, done.version));
+    }
+
+    #[tokio::test]
+    async fn what_is_staged_is_there_until_somebody_removes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let local = Store::open(dir.path().to_str().unwrap(), true, &NoReferences).unwrap();
+        for store in [local, bucket()] {
+            let sink = load(&store, "t", WriteMode::Append);
+            let unit = stage(&sink, 1).await.remove(0);
+            assert!(sink.is_staged(&unit).await.unwrap(), "{store:?}");
+            // A commit that died may have put it into its place.
+            let mut file = staged_files(unit.clone()).unwrap().remove(0);
+            staging::publish(&store, &sink.root, &file).await.unwrap();
+            store.remove_all(&sink.staging()).await.unwrap();
+            assert!(sink.is_staged(&unit).await.unwrap(), "{store:?}");
+            file.bytes += 1;
+            let other = Staged { detail: serde_json::to_value([&file]).unwrap(), ..unit.clone() };
+            assert!(!sink.is_staged(&other).await.unwrap(), "a file of another size is another file");
+            store.remove(&below(&sink.root, &file.path).unwrap()).await.unwrap();
+            assert!(!sink.is_staged(&unit).await.unwrap(), "{store:?}");
+        }
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! A configured lake: its tables, and how they are opened.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
@@ -13,6 +14,7 @@ use crate::commit::LakeSink;
 use crate::listing;
 use crate::options::{Format, Settings};
 use crate::source::LakeSource;
+use crate::whole::WholeSink;
 
 /// A folder of tables.
 pub(crate) struct LakeEndpoint {
@@ -31,6 +33,30 @@ impl LakeEndpoint {
 
     fn open(&self) -> Result<Store> {
         self.address().open(false)
+    }
+
+    fn lake_sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<LakeSink> {
+        self.check_write(spec).map_err(Error::config)?;
+        let root = relative(table.as_str()).map_err(Error::config)?;
+        let address = self.address();
+        address.check_writable()?;
+        for field in schema.fields() {
+            if has_interval(field) {
+                return Err(Error::config("Parquet has no intervals that keep months, days and nanoseconds")
+                    .with("column", field.name())
+                    .hint("cast the column to text"));
+            }
+        }
+        Ok(LakeSink {
+            address,
+            opened: OnceLock::new(),
+            root,
+            table: table.clone(),
+            schema,
+            spec: spec.clone(),
+            parquet: self.settings.parquet.clone(),
+            written: AtomicU64::default(),
+        })
     }
 }
 
@@ -74,29 +100,8 @@ impl Endpoint for LakeEndpoint {
         let mut tables = Vec::new();
         for name in listing::tables(&store, self.settings.format).await? {
             let source = self.source(&name, &ReadSpec::default()).await?;
-            let rows: Option<u64> = source.splits().iter().map(|s| s.rows).sum();
-            let (bytes, files) = match source.pin() {
-                transload_core::Pin::Files(files) => (files.iter().map(|f| f.size).sum(), files.len() as u64),
-                transload_core::Pin::Formula(_) => (0, 0),
-            };
-            let declared = |f: &arrow::datatypes::FieldRef| {
-                let declared = f.metadata().get(transload_core::connector::DECLARED_TYPE).and_then(|t| t.parse().ok());
-                declared.or_else(|| LogicalType::of(f))
-            };
-            tables.push(TableInfo {
-                name,
-                format: self.settings.format.extension().to_string(),
-                columns: source
-                    .schema()
-                    .fields()
-                    .iter()
-                    .filter(|f| !transload_core::connector::is_hidden(f))
-                    .filter_map(|f| Some((f.name().clone(), declared(f)?, f.is_nullable())))
-                    .collect(),
-                rows,
-                bytes: Some(bytes),
-                files: Some(files),
-            });
+            let format = self.settings.format.extension().to_string();
+            tables.push(TableInfo { format, ..TableInfo::of(name, source.as_ref()) });
         }
         Ok(tables)
     }
@@ -108,26 +113,11 @@ impl Endpoint for LakeEndpoint {
     }
 
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
-        self.check_write(spec).map_err(Error::config)?;
-        let root = relative(table.as_str()).map_err(Error::config)?;
-        let address = self.address();
-        address.check_writable()?;
-        for field in schema.fields() {
-            if has_interval(field) {
-                return Err(Error::config("Parquet has no intervals that keep months, days and nanoseconds")
-                    .with("column", field.name())
-                    .hint("cast the column to text"));
-            }
-        }
-        Ok(Arc::new(LakeSink {
-            address,
-            opened: OnceLock::new(),
-            root,
-            table: table.clone(),
-            schema,
-            spec: spec.clone(),
-            parquet: self.settings.parquet.clone(),
-        }))
+        Ok(Arc::new(self.lake_sink(table, schema, spec)?))
+    }
+
+    async fn sink_whole(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
+        Ok(Arc::new(WholeSink::new(self.lake_sink(table, schema, spec)?)))
     }
 
     async fn clean(&self, spec: &CleanSpec) -> Result<Vec<Orphan>> {

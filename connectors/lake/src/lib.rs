@@ -4,6 +4,7 @@ mod clean;
 mod commit;
 mod csv;
 mod endpoint;
+pub mod files;
 mod int96;
 mod layout;
 mod listing;
@@ -16,6 +17,8 @@ mod scan;
 mod source;
 mod stage;
 mod staging;
+mod twins;
+mod whole;
 
 use std::sync::Arc;
 
@@ -23,6 +26,7 @@ use transload_core::connector::{Capability, Connector, Endpoint};
 use transload_core::{Node, Problem, Resolve, Result};
 
 pub use crate::csv::{CsvRecord, csv_records};
+pub use crate::options::{ParquetOptions, ParquetSettings};
 
 /// The `lake` kind.
 #[derive(Debug, Clone, Copy, Default)]

@@ -111,6 +111,11 @@ impl Manifest {
         store.create(&path(table, self.version), Bytes::from(text)).await
     }
 
+    /// Takes this manifest away, so that its commit is as if it had never been.
+    pub(crate) async fn remove(&self, store: &Store, table: &Path) -> Result<()> {
+        store.remove_and_prune(&path(table, self.version)).await
+    }
+
     /// The files that a commit added and that are still there.
     pub(crate) fn files_of<'a>(&'a self, key: &'a CommitKey) -> impl Iterator<Item = &'a DataFile> {
         self.files.iter().filter(move |f| f.commit == *key)

@@ -61,9 +61,11 @@ impl Format {
 pub(crate) struct CsvOptions {
     /// The character between two fields. Default: a comma.
     #[serde(default)]
+    #[schemars(length(equal = 1))]
     delimiter: Option<Spanned<String>>,
     /// The character around fields that hold a delimiter or a line break. Default: ".
     #[serde(default)]
+    #[schemars(length(equal = 1))]
     quote: Option<Spanned<String>>,
     /// Whether the first line names the columns; otherwise they are c1, c2, … Default: true.
     #[serde(default)]
@@ -95,18 +97,21 @@ pub(crate) enum BadLine {
 /// How Parquet files are written.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ParquetOptions {
+pub struct ParquetOptions {
     /// Compression. Default: zstd.
     #[serde(default)]
     compression: Option<CompressionName>,
     /// Level of zstd, 1 to 22. Default: 3.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 22))]
     zstd_level: Option<Spanned<i32>>,
     /// Rows in a row group. Default: 262144.
     #[serde(default)]
+    #[schemars(range(min = 1))]
     row_group_rows: Option<Spanned<usize>>,
     /// A file that has reached this size is closed and the next one begun. Default: 268435456 (256 MiB).
     #[serde(default)]
+    #[schemars(range(min = 65536))]
     file_bytes: Option<Spanned<u64>>,
 }
 
@@ -146,8 +151,16 @@ pub(crate) struct CsvSettings {
     pub(crate) quarantine_bad_lines: bool,
 }
 
+impl CsvSettings {
+    /// Whether a text that says something may be read as NULL, so that the file can no longer be told from the row.
+    pub(crate) fn hides_texts(&self) -> bool {
+        self.null_values.iter().any(|text| !text.is_empty())
+    }
+}
+
+/// How Parquet files are written, with all defaults filled in.
 #[derive(Debug, Clone)]
-pub(crate) struct ParquetSettings {
+pub struct ParquetSettings {
     pub(crate) compression: parquet::basic::Compression,
     pub(crate) row_group_rows: usize,
     pub(crate) file_bytes: u64,
@@ -174,10 +187,7 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
             .push(Problem::new(span, "the delimiter and the quote are the same character").hint("change one of them"));
     }
     let parquet_at = options.parquet.as_ref().map(|p| p.span);
-    let parquet = options.parquet.map(|p| p.value).unwrap_or_default();
-    let compression = compression(&parquet, &mut problems);
-    let row_group_rows = at_least(&parquet.row_group_rows, 262_144, 1, "row_group_rows", &mut problems);
-    let file_bytes = at_least(&parquet.file_bytes, 256 << 20, 1 << 16, "file_bytes", &mut problems);
+    let parquet = parquet_settings(options.parquet.map(|p| p.value).unwrap_or_default(), &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -194,9 +204,18 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
             sample_rows: csv.sample_rows.map_or(1000, |s| s.value),
             quarantine_bad_lines: csv.on_bad_line == Some(BadLine::Quarantine),
         },
-        parquet: ParquetSettings { compression, row_group_rows, file_bytes },
+        parquet,
         parquet_at,
     })
+}
+
+/// Checks how Parquet is to be written, and fills in the defaults.
+pub(crate) fn parquet_settings(options: ParquetOptions, problems: &mut Vec<Problem>) -> ParquetSettings {
+    ParquetSettings {
+        compression: compression(&options, problems),
+        row_group_rows: at_least(&options.row_group_rows, 262_144, 1, "row_group_rows", problems),
+        file_bytes: at_least(&options.file_bytes, 256 << 20, 1 << 16, "file_bytes", problems),
+    }
 }
 
 fn compression(options: &ParquetOptions, problems: &mut Vec<Problem>) -> parquet::basic::Compression {

@@ -4,6 +4,8 @@
 //! they are staged under other names, with a note about each upload where they are staged as uploads. Beside them is the
 //! note of what the commit moves (`moves.rs`).
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -91,16 +93,43 @@ pub(crate) fn is_upload_note(at: &Path) -> bool {
 pub(crate) async fn publish(store: &Store, table: &Path, file: &StagedFile) -> Result<()> {
     let place = below(table, &file.path)?;
     match (store.staging()?, &file.upload) {
-        (Staging::Names(local), None) => {
-            let staged =
-                Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))?;
-            local.rename(&staged, &place).await.map(drop)
-        }
+        (Staging::Names(local), None) => local.rename(&staged_path(file)?, &place).await.map(drop),
         (Staging::Uploads(uploads), Some(upload)) => uploads.complete(&place, upload, file.bytes).await,
         _ => Err(Error::config("what was staged cannot be published here")
             .with("path", &file.path)
             .hint("it was staged in another place, or by another version: start a new run")),
     }
+}
+
+/// Whether a staged file is still there, or where it belongs: a commit that died may have put it there.
+pub(crate) async fn is_there(store: &Store, table: &Path, file: &StagedFile) -> Result<bool> {
+    let staged = staged_path(file)?;
+    let found = match &file.upload {
+        Some(upload) => match UploadNote::read(store, &staged).await? {
+            Some(note) if note.upload == upload.id => return Ok(true),
+            _ => None,
+        },
+        None => store.head(&staged).await?,
+    };
+    let found = match found {
+        Some(found) => Some(found),
+        None => store.head(&below(table, &file.path)?).await?,
+    };
+    Ok(found.is_some_and(|found| found.size == file.bytes))
+}
+
+fn staged_path(file: &StagedFile) -> Result<Path> {
+    Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))
+}
+
+/// Removes everything that a commit has staged. The uploads of `published` are complete, and the others are given up.
+pub(crate) async fn discard_all(store: &Store, table: &Path, key: &CommitKey, published: &[&StagedFile]) -> Result<()> {
+    let published: HashSet<&str> = published.iter().map(|file| file.staged.as_str()).collect();
+    let is_complete = |note: &Path| {
+        let note: &str = note.as_ref();
+        published.contains(note)
+    };
+    discard(store, table, &folder_of(table, key), &is_complete).await
 }
 
 /// Removes everything that is staged below a folder. Uploads are given up, but for those that `is_complete` knows by

@@ -14,7 +14,8 @@ use crate::args::Global;
 use crate::pipeline::resolver;
 
 /// Every kind of connection there is.
-pub(crate) const CONNECTORS: [&dyn Connector; 2] = [&transload_lake::Lake, &transload_tpch::Tpch];
+pub(crate) const CONNECTORS: [&dyn Connector; 3] =
+    [&transload_delta::Delta, &transload_lake::Lake, &transload_tpch::Tpch];
 
 /// Makes an endpoint of a connection's options.
 pub(crate) fn endpoint(
@@ -79,7 +80,7 @@ pub(crate) async fn rows_of(
     Ok(Arc::new(ReplayEndpoint { tables, rulebook: Arc::clone(rulebook) }))
 }
 
-/// Where rows are put aside: in a place of its own, or beside the ledger.
+/// Where rows are put aside: where the pipeline says, or beside the ledger.
 pub(crate) fn quarantine(
     stated: Option<&transload_plan::Connection>,
     ledger: &Ledger,

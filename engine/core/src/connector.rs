@@ -24,7 +24,8 @@ pub const DECLARED_TYPE: &str = "transload:declared";
 /// Name of a hidden text column with which a source marks a row it could not read, and why. NULL for good rows.
 pub const FAULT_COLUMN: &str = "_transload_fault";
 
-/// Name of the hidden text column that holds such a row as it was found.
+/// Name of the hidden text column that holds such a row as it was found, and other rows whose columns do not tell all that
+/// was written. NULL for those that do.
 pub const RAW_COLUMN: &str = "_transload_raw";
 
 /// Name of the hidden column of a row that is read from quarantine: the run that put it aside first, its split and its
@@ -140,6 +141,15 @@ pub trait Endpoint: Send + Sync {
     /// Prepares a table for writing. Nothing is changed until the first stage.
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>>;
 
+    /// The same for a table that programs shall find whole or not at all, also those that know nothing of commits and only
+    /// list files. It may be dearer, so it is for tables that are small.
+    ///
+    /// # Errors
+    /// Those of [`sink`](Self::sink).
+    async fn sink_whole(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
+        self.sink(table, schema, spec).await
+    }
+
     /// Finds, and removes, what writers have left that died and will not come back.
     ///
     /// # Behavior
@@ -246,6 +256,7 @@ impl TableInfo {
     pub fn of(name: TableName, source: &dyn Source) -> Self {
         let (format, bytes, files) = match source.pin() {
             Pin::Formula(_) => ("generated", None, None),
+            Pin::Version(_) => ("versions", source.splits().iter().map(|s| s.bytes).sum(), None),
             Pin::Files(files) => {
                 let ending = files.first().and_then(|f| f.path.rsplit_once('.')).map_or("", |(_, ending)| ending);
                 (ending, Some(files.iter().map(|f| f.size).sum::<u64>()), Some(files.len() as u64))
@@ -400,6 +411,12 @@ pub trait Sink: Send + Sync {
     /// Dropping the future leaves only staged data, which [`abort`](Sink::abort) or the next attempt removes.
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged>;
 
+    /// Bytes that calls of [`stage`](Sink::stage) have written so far, those that are still running included and those that
+    /// failed left out: for a watcher, who wants to see a long unit grow. 0 if the sink cannot tell.
+    fn written(&self) -> u64 {
+        0
+    }
+
     /// Publishes everything in `staged`, exactly once.
     ///
     /// # Behavior
@@ -410,16 +427,42 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// [`Transient`](crate::ErrorKind::Transient) if another writer moved the table; nothing was published.
     /// [`CommitUnknown`](crate::ErrorKind::CommitUnknown) if the outcome cannot be known: call again with the same key.
+    /// Once the rows are visible there is no other error, and none at all for work that can be left to a later commit.
     ///
     /// # Cancellation
     /// Dropping the future leaves the table either unchanged or fully published, never between.
     async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed>;
+
+    /// Whether everything of a unit that was staged and not committed is still there. Where nobody else can remove it,
+    /// it is.
+    async fn is_staged(&self, _: &Staged) -> Result<bool> {
+        Ok(true)
+    }
 
     /// Whether this sink's key is among what was committed to the table, by whomever. Nothing is changed.
     async fn is_committed(&self) -> Result<bool>;
 
     /// Removes everything that was staged under this sink's key and not committed. Idempotent.
     async fn abort(&self) -> Result<()>;
+
+    /// Takes back what this sink has committed, as if it had never been, and removes what it has staged: for rows that
+    /// belong to others which did not arrive.
+    ///
+    /// # Behavior
+    /// Programs find the rows whole or not at all, whenever they look.
+    ///
+    /// # Errors
+    /// [`Internal`](crate::ErrorKind::Internal) if others have committed to the table too, or there is no way back: nothing
+    /// was changed.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the table as it was, or empty. Call it again.
+    ///
+    /// # Idempotency
+    /// A second call changes nothing.
+    async fn withdraw(&self) -> Result<()> {
+        Err(crate::Error::internal("what is published here cannot be taken back"))
+    }
 }
 
 /// What a target remembers about a table beside its rows.
@@ -427,4 +470,19 @@ pub trait Sink: Send + Sync {
 pub struct TableState {
     /// The cursor column's highest value that was written, as text.
     pub cursor: Option<String>,
+    /// The column that this is a value of, by its name in the source. States of older versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor_column: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_does_not_name_its_cursor_is_read() {
+        let old: TableState = serde_json::from_str(r#"{"cursor":"5"}"#).unwrap();
+        assert_eq!(old, TableState { cursor: Some("5".to_string()), cursor_column: None });
+        assert_eq!(serde_json::to_string(&TableState::default()).unwrap(), r#"{"cursor":null}"#);
+    }
 }

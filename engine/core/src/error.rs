@@ -279,11 +279,16 @@ impl From<arrow::error::ArrowError> for Error {
 
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
-        crate::store::explain(error)
+        Self::of_store(&error)
     }
 }
 
 impl Error {
+    /// What a store's error means, for one that is only the cause of another.
+    pub fn of_store(error: &object_store::Error) -> Self {
+        crate::store::explain(error)
+    }
+
     pub(crate) fn from_io_kind(kind: std::io::ErrorKind) -> Self {
         use std::io::ErrorKind as K;
         match kind {

@@ -27,7 +27,7 @@ use crate::build::cast_schema;
 use crate::checks::{Checks, Found, View, bits_of};
 use crate::expr::Expressions;
 use crate::plan::{OnMisfit, Origin, TablePlan};
-use crate::quarantine::{self, LINE_CODE, MISFIT_CODE};
+use crate::quarantine::{self, FILTER_CODE, LINE_CODE, MISFIT_CODE};
 
 /// What the metadata columns of a run say.
 #[derive(Debug, Clone, Default)]
@@ -87,8 +87,13 @@ struct SourceCast {
 }
 
 struct Filter {
+    /// The whole of it, the cursor's part too: what stands behind an `and` may rely on what stands before it.
     condition: Arc<dyn PhysicalExpr>,
     columns: Vec<usize>,
+    /// The parts that `and` joins, each with the columns it reads.
+    parts: Vec<(Arc<dyn PhysicalExpr>, Vec<usize>)>,
+    /// Identifies it in quarantine, if rows that it leaves out are put aside again.
+    keeps: Option<String>,
 }
 
 enum Output {
@@ -102,6 +107,8 @@ type Marks = Vec<(usize, BooleanBuffer)>;
 
 /// Why rows of a batch are put aside.
 struct Reasons<'a> {
+    /// The rows that the filter lets through.
+    passed: &'a BooleanBuffer,
     misfits: &'a [(usize, BooleanBuffer)],
     fault: Option<&'a ArrayRef>,
     found: Option<&'a Found>,
@@ -120,7 +127,7 @@ pub struct Quarantined {
 pub struct Transformed {
     /// Rows for the target.
     pub rows: RecordBatch,
-    /// How many rows the filter left out.
+    /// How many rows the filter left out; in a replay they are put aside.
     pub filtered: u64,
     /// How many rows were put aside.
     pub aside: u64,
@@ -277,14 +284,23 @@ impl Transform {
                     .is_ok_and(|i| casts[i].cast.is_none() && !cast_schema.field(i).data_type().is_floating())
             })
         };
-        let pushdown: Vec<Expr> = conjuncts.iter().filter(|e| untouched(e)).cloned().collect();
-        let filter = match conjuncts.into_iter().reduce(Expr::and) {
+        // A source that leaves rows out itself gives none of them to be put aside.
+        let kept = plan.keeps_filtered();
+        let pushdown: Vec<Expr> = conjuncts.iter().filter(|e| !kept && untouched(e)).cloned().collect();
+        let filter = match conjuncts.iter().cloned().reduce(Expr::and) {
             None => None,
             Some(all) => {
-                let condition = expressions.physical(&all).map_err(Error::config)?;
-                let columns: Vec<usize> = collect_columns(&condition).iter().map(|c| c.index()).collect();
+                let part = |expr: &Expr| {
+                    let condition = expressions.physical(expr).map_err(Error::config)?;
+                    let columns: Vec<usize> = collect_columns(&condition).iter().map(|c| c.index()).collect();
+                    Ok::<_, Error>((condition, columns))
+                };
+                let (condition, columns) = part(&all)?;
                 columns.iter().for_each(|c| casts[*c].needed = true);
-                Some(Filter { condition, columns })
+                let parts = conjuncts.iter().map(part).collect::<Result<_>>()?;
+                let sql = plan.filter.as_deref().unwrap_or_default();
+                let keeps = kept.then(|| quarantine::fingerprint(FILTER_CODE, &[sql]));
+                Some(Filter { condition, columns, parts, keeps })
             }
         };
 
@@ -395,6 +411,14 @@ impl Transform {
         }
     }
 
+    /// How the values of a column of the target are hidden: by a cast to text, and a mask. `None` if they are not.
+    pub fn hiding(&self, column: &str) -> Option<(&Cast, MaskKind)> {
+        match self.outputs.get(self.output.index_of(column).ok()?)? {
+            Output::Source { mask: Some((cast, mask)), .. } => Some((cast, *mask)),
+            _ => None,
+        }
+    }
+
     /// A cursor's value in the form a target remembers.
     ///
     /// # Errors
@@ -458,6 +482,9 @@ impl Transform {
         let faulty = fault.map(|f| BooleanBuffer::collect_bool(rows, |i| f.is_valid(i)));
         let passed = self.passed(&cast_batch, &misfits, faulty.as_ref())?;
         let mut aside = faulty.clone().unwrap_or_else(|| BooleanBuffer::new_unset(rows));
+        if self.filter.as_ref().is_some_and(|filter| filter.keeps.is_some()) {
+            aside = &aside | &!&passed;
+        }
         // Columns whose value is not known for some rows, which are put aside.
         let mut unread: Vec<(usize, &BooleanBuffer)> = Vec::new();
         for (column, all) in &misfits {
@@ -488,8 +515,8 @@ impl Transform {
         let keep = BooleanArray::new(&passed & &!&aside, None);
         self.count_losses(&mut losses, &misfits, &changed, keep.values());
         let found = checked.as_ref().and_then(|(_, found)| found.as_ref());
-        let quarantined =
-            self.put_aside(batch, &aside, &Reasons { misfits: &misfits, fault, found, seen: &seen }, place)?;
+        let reasons = Reasons { passed: &passed, misfits: &misfits, fault, found, seen: &seen };
+        let quarantined = self.put_aside(batch, &aside, &reasons, place)?;
         let put_aside = aside.count_set_bits() as u64;
         let filtered = rows as u64 - keep.true_count() as u64 - put_aside;
         let mut cursor = None;
@@ -602,8 +629,8 @@ impl Transform {
         Ok(Some((view, aside.map(|aside| Found::new(aside, seen)))))
     }
 
-    /// Rows that the filter lets through. A row whose filter depends on a value that does not fit is let
-    /// through too: it is the misfit's policy that decides about it.
+    /// Rows that the filter lets through. A row whose filter depends on a value that does not fit is let through too,
+    /// unless the rest of the filter leaves it out: it is the misfit's policy that decides about it.
     fn passed(
         &self,
         batch: &RecordBatch,
@@ -612,14 +639,10 @@ impl Transform {
     ) -> Result<BooleanBuffer> {
         let rows = batch.num_rows();
         let Some(filter) = &self.filter else { return Ok(BooleanBuffer::new_set(rows)) };
-        let verdict = evaluate("the filter", &filter.condition, batch, None)?;
-        let verdict = verdict.as_boolean();
-        let mut passed = match verdict.nulls() {
-            Some(nulls) => verdict.values() & nulls.inner(),
-            None => verdict.values().clone(),
-        };
-        for (_, bad) in misfits.iter().filter(|(c, _)| filter.columns.contains(c)) {
-            passed = &passed | bad;
+        let mut passed = holds(&filter.condition, batch, None)?;
+        let bad = misfits.iter().filter(|(c, _)| filter.columns.contains(c)).map(|(_, bad)| bad.clone());
+        if let Some(bad) = bad.reduce(|all, bad| &all | &bad) {
+            passed = &passed | &filter.not_left_out(batch, misfits, &bad & &!&passed)?;
         }
         if let Some(faulty) = faulty {
             passed = &passed | faulty;
@@ -694,6 +717,11 @@ impl Transform {
         if let Some(fault) = reasons.fault.map(|f| f.as_string::<i32>()).filter(|f| f.is_valid(row)) {
             said.push(Reason { code: LINE_CODE, fingerprint: &self.line_fingerprint, text: fault.value(row) });
         }
+        if let Some(fingerprint) =
+            self.filter.as_ref().and_then(|f| f.keeps.as_ref()).filter(|_| !reasons.passed.value(row))
+        {
+            said.push(Reason { code: FILTER_CODE, fingerprint, text: "the filter leaves it out" });
+        }
         for (column, _) in reasons.misfits.iter().filter(|(_, bad)| bad.value(row)) {
             let SourceCast { cast, misfit: (fingerprint, text), .. } = &self.casts[*column];
             if matches!(cast, Some((_, OnMisfit::Quarantine, _))) {
@@ -752,6 +780,44 @@ impl Transform {
         let highest = max.evaluate()?;
         Ok((!highest.is_null()).then_some(highest))
     }
+}
+
+impl Filter {
+    /// Of these `rows`, those that no part of the filter leaves out. A part that reads a misfit of a row says nothing
+    /// about that row. The others decide as if they stood alone, so that it makes no difference whether a reader applied
+    /// them before.
+    fn not_left_out(
+        &self,
+        batch: &RecordBatch,
+        misfits: &[(usize, BooleanBuffer)],
+        mut rows: BooleanBuffer,
+    ) -> Result<BooleanBuffer> {
+        for (part, columns) in &self.parts {
+            let mut asked = rows.clone();
+            for (_, bad) in misfits.iter().filter(|(c, _)| columns.contains(c)) {
+                asked = &asked & &!bad;
+            }
+            if asked.has_true() {
+                let held = holds(part, batch, Some(&asked))?;
+                rows = &rows & &!&(&asked & &!&held);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Rows for which a part of the filter is true; where `about` says no, it may say anything.
+fn holds(
+    condition: &Arc<dyn PhysicalExpr>,
+    batch: &RecordBatch,
+    about: Option<&BooleanBuffer>,
+) -> Result<BooleanBuffer> {
+    let verdict = evaluate("the filter", condition, batch, about)?;
+    let verdict = verdict.as_boolean();
+    Ok(match verdict.nulls() {
+        Some(nulls) => verdict.values() & nulls.inner(),
+        None => verdict.values().clone(),
+    })
 }
 
 /// The values of a derived column.

@@ -1,40 +1,124 @@
 //! A table being loaded: opened, and committed at the end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use transload_coerce::{Loss, Rulebook};
 use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::journal::StagedUnit;
 use transload_core::value::Loss as LossCount;
-use transload_core::{CommitKey, Endpoint, Error, Finding, Receipt, Result, Sink, Source, TableName, fault};
+use transload_core::{
+    CommitKey, Committed, Counts, Endpoint, Error, ErrorKind, Finding, Receipt, Result, Sink, Source, TableName, fault,
+};
 use transload_digest::{Algorithm, sum_texts};
-use transload_plan::{RunFacts, TablePlan, Transform};
-use transload_quality::{Check, Facts, Place};
+use transload_plan::{Limit, RunFacts, TablePlan, Transform};
+use transload_quality::{Facts, Place};
 
 use crate::load::Load;
 use crate::nowhere::Nowhere;
 use crate::second_look::{OtherTable, SecondLook};
 use crate::unit::{add_losses, counts};
 
-/// Where the rows of a table go, and those that are put aside.
-async fn sinks(load: &Load, plan: &TablePlan, transform: &Transform) -> Result<(Arc<dyn Sink>, Option<Arc<dyn Sink>>)> {
-    let commit = CommitKey::new(&load.run, &plan.to);
+/// Where the rows of a table go, which have the columns `schema`.
+async fn sink(load: &Load, plan: &TablePlan, schema: SchemaRef) -> Result<Arc<dyn Sink>> {
     let spec = WriteSpec {
-        commit: commit.clone(),
+        commit: CommitKey::new(&load.run, &plan.to),
         mode: plan.write,
         partition_by: plan.partition_by.clone(),
         expected: plan.expected.clone(),
     };
-    let sink = load.target.sink(&plan.to, Arc::clone(transform.schema()), &spec).await?;
+    load.target.sink(&plan.to, schema, &spec).await
+}
+
+/// Where rows go that are put aside, if any can be.
+async fn quarantine(load: &Load, plan: &TablePlan, schema: SchemaRef) -> Result<Option<Arc<dyn Sink>>> {
     if !plan.can_quarantine() {
-        return Ok((sink, None));
+        return Ok(None);
     }
-    let spec = WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
+    let spec = WriteSpec {
+        commit: CommitKey::new(&load.run, &plan.to),
+        mode: WriteMode::Append,
+        partition_by: Vec::new(),
+        expected: Expected::Anything,
+    };
     let name = TableName::new(format!("{}/{}", load.run, plan.to));
-    let quarantine = load.quarantine.sink(&name, Arc::clone(transform.quarantine_schema()), &spec).await?;
-    Ok((sink, Some(quarantine)))
+    load.quarantine.sink_whole(&name, schema, &spec).await.map(Some)
+}
+
+/// What the units of a table come to.
+struct Sum {
+    counts: Counts,
+    losses: Vec<LossCount>,
+    digest: String,
+    units: u64,
+    retries: u64,
+}
+
+/// What is known of a table once it is published, beside what its units come to.
+struct Published {
+    committed: Committed,
+    quarantine: Option<Committed>,
+    checks: Vec<Finding>,
+    resumed_units: u64,
+    started: String,
+}
+
+impl Sum {
+    fn of(plan: &TablePlan, units: &[StagedUnit]) -> Result<Self> {
+        let mut losses = possible_losses(plan);
+        units.iter().for_each(|unit| add_losses(&mut losses, unit.losses.clone()));
+        Ok(Self {
+            counts: counts(units)?,
+            losses,
+            digest: sum_texts(plan.reconcile.hash, units.iter().map(|u| u.digest.as_str()))?.to_string(),
+            units: units.len() as u64,
+            retries: units.iter().map(|u| u.retries).sum(),
+        })
+    }
+
+    fn receipt(self, load: &Load, plan: &TablePlan, published: Published) -> Result<Receipt> {
+        let Published { committed, quarantine, checks, resumed_units, started } = published;
+        if committed.rows != self.counts.written {
+            return Err(Error::internal(format!(
+                "{} rows were staged and {} committed",
+                self.counts.written, committed.rows
+            )));
+        }
+        Ok(Receipt {
+            from: plan.from.clone(),
+            to: plan.to.clone(),
+            pin: plan.pin.clone(),
+            counts: self.counts,
+            losses: self.losses,
+            checks,
+            digest: self.digest,
+            committed,
+            quarantine,
+            units: self.units,
+            resumed_units,
+            retries: self.retries,
+            started,
+            ended: load.clock.stamp(),
+        })
+    }
+}
+
+/// Every cast that could lose something, with nothing lost yet: a receipt shows that nothing was, too.
+fn possible_losses(plan: &TablePlan) -> Vec<LossCount> {
+    let loss = |c: &transload_plan::ColumnPlan| {
+        let cast = c.cast.as_ref().filter(|cast| cast.loss != Loss::Exact)?;
+        let transload_plan::Origin::Source(column) = &c.origin else { return None };
+        Some(LossCount {
+            column: column.clone(),
+            from: cast.from.to_string(),
+            to: cast.to.to_string(),
+            ..LossCount::default()
+        })
+    };
+    plan.columns.iter().filter_map(loss).collect()
 }
 
 /// A table with everything that is needed to load it.
@@ -48,6 +132,8 @@ pub(crate) struct Table {
     /// Positions of the columns that are hashed.
     pub(crate) compared: Vec<usize>,
     pub(crate) started: String,
+    /// Bytes of the units that this process has staged.
+    staged: AtomicU64,
     source: Arc<dyn Source>,
     /// The other tables that its checks look at.
     others: Vec<OtherTable>,
@@ -66,19 +152,33 @@ async fn open_pinned(endpoint: &Arc<dyn Endpoint>, plan: &TablePlan) -> Result<A
 }
 
 /// Opens the other tables that checks look at, each once.
-async fn open_others(load: &Load, checks: &[Check]) -> Result<Vec<OtherTable>> {
+async fn open_others(load: &Load, plan: &TablePlan) -> Result<Vec<OtherTable>> {
+    let unplanned = || Error::internal("a check looks at a table without a plan");
+    let mut wanted: Vec<(Place, &TablePlan)> = Vec::new();
+    for check in &plan.checks {
+        if plan.looks_into_target(check) {
+            wanted.push((Place::Target, load.plan.in_target(plan).ok_or_else(unplanned)?));
+        }
+        if let Some(other) = check.other() {
+            let found = load.plan.others(&other);
+            if found.is_empty() {
+                return Err(unplanned());
+            }
+            wanted.extend(found);
+        }
+    }
     let mut others: Vec<OtherTable> = Vec::new();
-    for other in checks.iter().filter_map(Check::other) {
-        if others.iter().any(|open| open.is(&other)) {
+    for (place, read) in wanted {
+        if others.iter().any(|open| open.is(place, read)) {
             continue;
         }
-        let plan = load.plan.other(&other).ok_or_else(|| Error::internal("a check looks at a table without a plan"))?;
-        let endpoint = match other.place {
-            Place::Pipeline | Place::Source => &load.source,
+        let endpoint = match place {
+            Place::Pipeline => &load.source,
+            Place::Source => &load.origin,
             Place::Target => &load.target,
         };
-        let source = open_pinned(endpoint, plan).await?;
-        others.push(OtherTable { place: other.place, plan: plan.clone(), source });
+        let source = open_pinned(endpoint, read).await?;
+        others.push(OtherTable { place, plan: read.clone(), source });
     }
     Ok(others)
 }
@@ -95,7 +195,7 @@ impl Table {
         session: &SessionContext,
     ) -> Result<Self> {
         let source = open_pinned(&load.source, plan).await?;
-        let others = open_others(load, &plan.checks).await?;
+        let others = open_others(load, plan).await?;
         let facts = RunFacts {
             run_id: load.run.to_string(),
             started_micros: load.started_micros,
@@ -113,7 +213,10 @@ impl Table {
         }
         let (sink, quarantine): (Arc<dyn Sink>, _) = match load.checks_only {
             true => (Arc::new(Nowhere), None),
-            false => sinks(load, plan, &transform).await?,
+            false => (
+                sink(load, plan, Arc::clone(transform.schema())).await?,
+                quarantine(load, plan, Arc::clone(transform.quarantine_schema())).await?,
+            ),
         };
         Ok(Self {
             algorithm: plan.reconcile.hash,
@@ -124,10 +227,54 @@ impl Table {
             sink,
             quarantine,
             started: load.clock.stamp(),
+            staged: AtomicU64::new(0),
             source,
             others,
             facts,
         })
+    }
+
+    /// The receipt of a table that this run has published, by what the journal says of its units; `None` if it is not
+    /// published. The source is not needed any more.
+    ///
+    /// # Errors
+    /// [`CommitUnknown`](ErrorKind::CommitUnknown) if it is published and too little of it was written down.
+    pub(crate) async fn published(load: &Load, plan: &TablePlan) -> Result<Option<Receipt>> {
+        let columns: Vec<Field> = plan.columns.iter().map(|c| c.ty.to_field(&c.name, c.nullable)).collect();
+        let sink = sink(load, plan, Arc::new(Schema::new(columns))).await?;
+        if !sink.is_committed().await? {
+            return Ok(None);
+        }
+        let lost = || Error::new(ErrorKind::CommitUnknown, "the table is published, and what was done for it is lost");
+        let mut units = load.journal.recorded().await?;
+        units.retain(|u| u.table == plan.to);
+        let units = in_order(plan, units).map_err(|e| lost().because(e))?;
+        let sum = Sum::of(plan, &units)?;
+        // It was published before the table was, so these change nothing.
+        let quarantine = match quarantine(load, plan, Arc::new(Schema::empty())).await? {
+            Some(sink) if sum.counts.quarantined > 0 => {
+                if !sink.is_committed().await? {
+                    return Err(lost().because("what was put aside is not published"));
+                }
+                let staged = units.iter().filter_map(|u| u.quarantined.clone()).collect();
+                Some(sink.commit(staged, TableState::default()).await?)
+            }
+            _ => None,
+        };
+        let committed = sink.commit(units.iter().map(|u| u.staged.clone()).collect(), TableState::default()).await?;
+        let checks = load.journal.findings(&plan.to).await?;
+        let (resumed_units, started) = (sum.units, load.clock.stamp());
+        sum.receipt(load, plan, Published { committed, quarantine, checks, resumed_units, started }).map(Some)
+    }
+
+    /// Takes down that a unit is staged.
+    pub(crate) fn count_staged(&self, unit: &StagedUnit) {
+        self.staged.fetch_add(unit.staged.bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that this process has staged so far; with those of running units, if the sink can tell.
+    pub(crate) fn staged_bytes(&self) -> u64 {
+        self.sink.written().max(self.staged.load(Ordering::Relaxed))
     }
 
     /// Removes what was staged for a table that cannot be opened any more.
@@ -138,21 +285,47 @@ impl Table {
             partition_by: Vec::new(),
             expected: Expected::Anything,
         };
-        let schema = Arc::new(arrow::datatypes::Schema::empty());
-        if plan.can_quarantine() {
-            let name = TableName::new(format!("{}/{}", load.run, plan.to));
-            load.quarantine.sink(&name, Arc::clone(&schema) as _, &spec).await?.abort().await?;
+        let schema = Arc::new(Schema::empty());
+        let quarantine = quarantine(load, plan, Arc::clone(&schema)).await?;
+        let sink = load.target.sink(&plan.to, schema, &spec).await?;
+        remove_staged(&sink, quarantine.as_ref()).await
+    }
+
+    /// Of the units that an earlier process has recorded, those whose rows are still where it has staged them. Another
+    /// commit may have removed them, and a unit can be recorded so late that its table was given up before. What is
+    /// not there is forgotten, and staged again.
+    pub(crate) async fn still_staged(&self, load: &Load, recorded: Vec<StagedUnit>) -> Result<Vec<StagedUnit>> {
+        if recorded.is_empty() || self.sink.is_committed().await? {
+            return Ok(recorded);
         }
-        load.target.sink(&plan.to, schema, &spec).await?.abort().await
+        let aside = match &self.quarantine {
+            Some(sink) => (!sink.is_committed().await?).then_some(sink),
+            None => None,
+        };
+        let mut kept = Vec::with_capacity(recorded.len());
+        for unit in &recorded {
+            let has_rows_aside = match (aside, &unit.quarantined) {
+                (Some(sink), Some(staged)) => sink.is_staged(staged).await?,
+                _ => true,
+            };
+            if has_rows_aside && self.sink.is_staged(&unit.staged).await? {
+                kept.push(unit.clone());
+            }
+        }
+        if kept.len() < recorded.len() {
+            let (table, units) = (&self.plan.to, recorded.len() - kept.len());
+            tracing::warn!(table = %table, units, "staged units are gone: they are staged again");
+            load.journal.forget(table).await?;
+            for unit in &kept {
+                load.journal.record(unit).await?;
+            }
+        }
+        Ok(kept)
     }
 
     /// Puts the staged units of all splits into the order of the splits.
-    pub(crate) fn in_order(&self, mut units: Vec<StagedUnit>) -> Result<Vec<StagedUnit>> {
-        units.sort_by_key(|u| u.split);
-        if units.iter().map(|u| u.split).ne(0..self.plan.splits.len()) {
-            return Err(Error::internal("not every split is staged exactly once").with("table", self.plan.to.as_str()));
-        }
-        Ok(units)
+    pub(crate) fn in_order(&self, units: Vec<StagedUnit>) -> Result<Vec<StagedUnit>> {
+        in_order(&self.plan, units)
     }
 
     /// Judges the checks by what all units counted, before anything is published.
@@ -163,6 +336,7 @@ impl Table {
         session: &SessionContext,
     ) -> Result<Vec<Finding>> {
         let look = SecondLook {
+            whole: &load.plan,
             plan: &self.plan,
             source: &self.source,
             others: &self.others,
@@ -171,12 +345,23 @@ impl Table {
             session,
             show_values: load.show_values,
             ticks: load.clock.ticks(),
+            progress: &load.progress,
+            rows: units.iter().map(|unit| unit.counts.read).sum(),
         };
         let again = look.tally().await?;
         let tallies: Vec<_> = units.iter().map(|u| u.checks.as_slice()).chain(again.as_deref()).collect();
         let columns = self.plan.compared().map(|(_, c)| (c.name.as_str(), &c.ty)).collect();
         let facts = Facts { started_micros: self.facts.started_micros, columns };
-        transload_quality::judge(&self.plan.checks, &self.plan.to, &tallies, &facts)
+        let mut findings = transload_quality::judge(&self.plan.checks, &self.plan.to, &tallies, &facts)?;
+        for Limit { check, in_part, why } in self.plan.replay.iter().flat_map(|r| &r.limits) {
+            if *in_part {
+                let of_rule = findings.iter_mut().filter(|finding| finding.fingerprint == check.fingerprint);
+                of_rule.for_each(|f| f.found.push_str(&format!("; among the rows of the replay alone, as {why}")));
+            } else {
+                findings.push(transload_quality::not_judged(check, &self.plan.to, why));
+            }
+        }
+        Ok(findings)
     }
 
     /// Publishes the staged units of all splits, which are in order, with what their checks found.
@@ -187,70 +372,44 @@ impl Table {
         checks: Vec<Finding>,
         resumed_units: u64,
     ) -> Result<Receipt> {
-        let counts = counts(&units)?;
-        let mut losses: Vec<LossCount> = self.possible_losses();
-        let mut retries = 0;
-        for unit in &units {
-            add_losses(&mut losses, unit.losses.clone());
-            retries += unit.retries;
-        }
-        let before = self.plan.incremental.as_ref().and_then(|i| i.above.as_deref());
+        let sum = Sum::of(&self.plan, &units)?;
+        let incremental = self.plan.incremental.as_ref();
+        let before = incremental.and_then(|i| i.above.as_deref());
         let cursors = units.iter().filter_map(|u| u.cursor.as_deref()).chain(before);
-        let state = TableState { cursor: self.transform.highest_cursor(cursors)? };
+        let cursor = self.transform.highest_cursor(cursors)?;
+        let cursor_column = incremental.filter(|_| cursor.is_some()).map(|i| i.cursor.clone());
+        let state = TableState { cursor, cursor_column };
         let quarantine = match &self.quarantine {
-            Some(sink) if counts.quarantined > 0 => {
+            Some(sink) if sum.counts.quarantined > 0 => {
                 let staged = units.iter().filter_map(|u| u.quarantined.clone()).collect();
                 Some(sink.commit(staged, TableState::default()).await?)
             }
             _ => None,
         };
         fault::point("run.aside")?;
-        let digest = sum_texts(self.algorithm, units.iter().map(|u| u.digest.as_str()))?;
         let committed = self.sink.commit(units.iter().map(|u| u.staged.clone()).collect(), state).await?;
-        if committed.rows != counts.written {
-            return Err(Error::internal(format!(
-                "{} rows were staged and {} committed",
-                counts.written, committed.rows
-            )));
-        }
-        Ok(Receipt {
-            from: self.plan.from.clone(),
-            to: self.plan.to.clone(),
-            pin: self.plan.pin.clone(),
-            counts,
-            losses,
-            checks,
-            digest: digest.to_string(),
-            committed,
-            quarantine,
-            units: units.len() as u64,
-            resumed_units,
-            retries,
-            started: self.started.clone(),
-            ended: load.clock.stamp(),
-        })
+        let started = self.started.clone();
+        sum.receipt(load, &self.plan, Published { committed, quarantine, checks, resumed_units, started })
     }
+}
 
-    /// Every cast that could lose something, with nothing lost yet: a receipt shows that nothing was, too.
-    fn possible_losses(&self) -> Vec<LossCount> {
-        let loss = |c: &transload_plan::ColumnPlan| {
-            let cast = c.cast.as_ref().filter(|cast| cast.loss != Loss::Exact)?;
-            let transload_plan::Origin::Source(column) = &c.origin else { return None };
-            Some(LossCount {
-                column: column.clone(),
-                from: cast.from.to_string(),
-                to: cast.to.to_string(),
-                ..LossCount::default()
-            })
-        };
-        self.plan.columns.iter().filter_map(loss).collect()
+/// Puts the staged units of all splits of a table into the order of the splits.
+fn in_order(plan: &TablePlan, mut units: Vec<StagedUnit>) -> Result<Vec<StagedUnit>> {
+    units.sort_by_key(|u| u.split);
+    if units.iter().map(|u| u.split).ne(0..plan.splits.len()) {
+        return Err(Error::internal("not every split is staged exactly once").with("table", plan.to.as_str()));
     }
+    Ok(units)
+}
 
-    /// Removes everything that is staged and not committed.
-    pub(crate) async fn abort(&self) -> Result<()> {
-        if let Some(quarantine) = &self.quarantine {
-            quarantine.abort().await?;
+/// Removes what a table has staged. If it is not published, what was put aside of it is of no use either, published or
+/// not: a later run reads the same rows again.
+async fn remove_staged(sink: &Arc<dyn Sink>, quarantine: Option<&Arc<dyn Sink>>) -> Result<()> {
+    if let Some(quarantine) = quarantine {
+        match sink.is_committed().await? {
+            true => quarantine.abort().await?,
+            false => quarantine.withdraw().await?,
         }
-        self.sink.abort().await
     }
+    sink.abort().await
 }

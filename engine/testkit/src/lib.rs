@@ -8,7 +8,7 @@ pub mod rules;
 mod sink;
 mod source;
 
-pub use sink::sink_keeps_its_promises;
+pub use sink::{added_by_many, sink_keeps_its_promises};
 pub use source::{digest_of, source_keeps_its_promises};
 
 use transload_core::{Error, Result};

@@ -94,8 +94,10 @@ pub(crate) async fn open(
         })
         .collect();
     fields.extend(folders.iter().map(|f| Arc::new(f.as_ref().clone().with_data_type(DataType::Utf8))));
-    if settings.quarantine_bad_lines {
+    if settings.quarantine_bad_lines || settings.hides_texts() {
         fields.push(Arc::new(hidden(Field::new(RAW_COLUMN, DataType::Utf8, true))));
+    }
+    if settings.quarantine_bad_lines {
         fields.push(Arc::new(hidden(Field::new(FAULT_COLUMN, DataType::Utf8, true))));
     }
     let schema = Arc::new(Schema::new(fields));
@@ -235,6 +237,7 @@ impl CsvFile {
         batch_size: usize,
     ) -> Result<Option<RecordBatch>> {
         let mut builders: Vec<StringBuilder> = projection.iter().map(|_| StringBuilder::new()).collect();
+        let keeps_lines = projection.iter().any(|column| matches!(self.columns[*column], Place::Raw));
         let (mut rows, mut bytes) = (0, 0);
         while rows < batch_size && bytes < BATCH_BYTES {
             let Some(record) = reader.next().await? else { break };
@@ -244,7 +247,10 @@ impl CsvFile {
             match reader.as_row(record, self.width) {
                 None => continue,
                 Some(Ok(fields)) => {
-                    self.append(reader, &fields, projection, &mut builders).map_err(Error::internal)?;
+                    let hides = keeps_lines && self.settings.hides_texts();
+                    let hides =
+                        hides && reader.hides_text(&fields, &self.settings.null_values).map_err(Error::internal)?;
+                    self.append(reader, &fields, hides, projection, &mut builders).map_err(Error::internal)?;
                 }
                 Some(Err((line, reason))) if self.settings.quarantine_bad_lines => {
                     self.append_fault(reader, line, &reason, projection, &mut builders);
@@ -266,11 +272,12 @@ impl CsvFile {
         Ok(Some(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?))
     }
 
-    /// Appends a good record.
+    /// Appends a good record. `hides`: whether a text of it is read as NULL, so that the line is kept too.
     fn append(
         &self,
         reader: &Records,
         fields: &[FieldAt],
+        hides: bool,
         projection: &[usize],
         builders: &mut [StringBuilder],
     ) -> Result<(), String> {
@@ -278,6 +285,7 @@ impl CsvFile {
             match &self.columns[*column] {
                 Place::Field(at) => builder.append_option(reader.value(&fields[*at], &self.settings.null_values)?),
                 Place::Folder(value) => builder.append_option(value.as_deref()),
+                Place::Raw if hides => builder.append_value(String::from_utf8_lossy(reader.raw())),
                 Place::Nowhere | Place::Fault | Place::Raw => builder.append_null(),
             }
         }
@@ -313,10 +321,8 @@ mod tests {
     use super::*;
     use crate::csv::record::MAX_RECORD;
 
-    fn open_text(content: Vec<u8>, null_value: &str) -> CsvFile {
-        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let path = Path::from("t.csv");
-        let settings = CsvSettings {
+    fn settings(null_value: &str) -> CsvSettings {
+        CsvSettings {
             delimiter: b',',
             quote: b'"',
             header: true,
@@ -324,7 +330,16 @@ mod tests {
             types: Vec::new(),
             sample_rows: 10,
             quarantine_bad_lines: true,
-        };
+        }
+    }
+
+    fn open_text(content: Vec<u8>, null_value: &str) -> CsvFile {
+        open_with(content, settings(null_value))
+    }
+
+    fn open_with(content: Vec<u8>, settings: CsvSettings) -> CsvFile {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let path = Path::from("t.csv");
         block_on(async {
             store.put(&path, content.into()).await.unwrap();
             let object = PinnedObject { meta: store.head(&path).await.unwrap(), store: Arc::clone(&store) };
@@ -347,6 +362,36 @@ mod tests {
 
     fn texts(texts: &[Option<&str>]) -> Vec<Option<String>> {
         texts.iter().map(|t| t.map(str::to_string)).collect()
+    }
+
+    #[test]
+    fn a_record_of_which_a_text_is_read_as_null_is_kept_as_it_stands() {
+        let file = Arc::new(open_text(b"a,b\n1,NA\n2,\nNA,\"NA\"\r\n\"N\"\"A\",4\n".to_vec(), "NA"));
+        let schema = Arc::clone(&file.schema);
+        let read = |columns: Vec<usize>| -> Vec<RecordBatch> {
+            let schema = Arc::new(schema.project(&columns).unwrap());
+            block_on(CsvFile::stream(Arc::clone(&file), columns, schema, 8192).try_collect()).unwrap()
+        };
+        let raw = schema.index_of(RAW_COLUMN).unwrap();
+        let lines = texts(&[Some("1,NA"), None, Some("NA,\"NA\""), None]);
+        // Whatever else is read.
+        for columns in [(0..schema.fields().len()).collect(), vec![raw], vec![raw, 0]] {
+            assert_eq!(column(&read(columns), RAW_COLUMN), lines);
+        }
+        assert_eq!(column(&read(vec![1]), "b"), texts(&[None, Some(""), Some("NA"), Some("4")]));
+    }
+
+    #[test]
+    fn lines_are_not_kept_where_only_empty_fields_are_null() {
+        for (null_value, quarantines, keeps) in [("", false, false), ("", true, true), ("NA", false, true)] {
+            let mut settings = settings(null_value);
+            settings.quarantine_bad_lines = quarantines;
+            let file = open_with(b"a,b\n1,NA\n2,\n".to_vec(), settings);
+            let has = |name| transload_core::connector::hidden_column(&file.schema, name).is_some();
+            assert_eq!((has(RAW_COLUMN), has(FAULT_COLUMN)), (keeps, quarantines), "{null_value:?}");
+        }
+        let lines = column(&batches(b"a,b\n1,NA\n2,\n".to_vec()), RAW_COLUMN);
+        assert_eq!(lines, texts(&[None, None]));
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::signals::Signals;
 pub(crate) struct News {
     pub(crate) pipeline: String,
     pub(crate) run: RunId,
-    /// What the ledger calls it: `run`, which may be a resumed one, `check` or `reconcile`.
+    /// What the ledger calls it: `run` or `replay`, which may be resumed ones, `check` or `reconcile`.
     pub(crate) command: String,
     pub(crate) status: &'static str,
     pub(crate) exit_code: u8,
@@ -196,10 +196,7 @@ enum Parcel {
 impl Parcel {
     async fn deliver(&self, alert: &Alert, tries: &Cell<u32>) -> Result<()> {
         match self {
-            Self::Message(message) => {
-                let client = message.client()?;
-                tried(alert.tries(), tries, || message.send(&client)).await
-            }
+            Self::Message(message) => message.deliver(alert.tries(), tries).await,
             Self::Start(start) => {
                 let timeout = Duration::from_secs(u64::from(alert.timeout_secs()));
                 tried(alert.tries(), tries, || start.run(timeout)).await

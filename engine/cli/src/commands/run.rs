@@ -15,7 +15,7 @@ use crate::args::{Global, Quality, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
 use crate::connectors::{self, planned, quarantine, rows_of};
 use crate::earlier;
-use crate::metrics::{self, Measured, MeasuredTable};
+use crate::metrics::{self, Measured, MeasuredTable, RunKind};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
@@ -154,11 +154,14 @@ impl Ended {
     /// Sends alerts and metrics, then answers. The next run may begin meanwhile. What does not arrive is said, and
     /// changes nothing.
     pub(crate) async fn announce(self, gateway: Option<Gateway>, output: &Output) -> Result<u8, Failure> {
-        let Self { going: Going { plan, ledger, audit, clock, .. }, signals, news, metrics, answer } = self;
+        let Self { going: Going { plan, start, ledger, audit, clock, .. }, signals, news, metrics, answer } = self;
         let desk = Desk { plan: &plan, ledger: &ledger, audit: &audit, clock: &clock, signals: &signals, output };
         let pushed = async {
             match gateway {
-                Some(gateway) => gateway.push(&plan.pipeline, metrics, signals.exit_code().is_some()).await,
+                Some(gateway) => {
+                    let kind = RunKind::of(&start.command);
+                    gateway.push(&plan.pipeline, kind, metrics, signals.exit_code().is_some()).await
+                }
                 None => Ok(()),
             }
         };
@@ -238,6 +241,7 @@ impl Going {
     fn measure(&self, exit_code: u8, tables: &[MeasuredTable]) -> String {
         metrics::exposition(&Measured {
             pipeline: &self.plan.pipeline,
+            kind: RunKind::of(&self.start.command),
             exit_code,
             started_micros: self.start.at_micros,
             ended_micros: self.clock.now().timestamp_micros(),
@@ -263,6 +267,23 @@ impl Going {
         Ok(())
     }
 
+    /// Keeps a receipt where the audit chain vouches for it. The table is published and the receipt written, so what
+    /// fails here is about this table alone, and a resume can make up for it.
+    async fn vouch(&self, receipt: &Receipt) -> Result<()> {
+        let kept = async {
+            let text = serde_json::to_string_pretty(receipt)
+                .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
+            let sha = self.ledger.keep(&text).await?;
+            self.audit.append(&format!("committed {}", receipt.to), Some(&sha)).await
+        };
+        kept.await.map_err(|e| {
+            Error::new(ErrorKind::CommitUnknown, "the table is published, but the audit chain could not be told")
+                .with("table", receipt.to.as_str())
+                .hint("`transload resume` goes on from here; a new run would load the same rows again")
+                .because(e)
+        })
+    }
+
     async fn load_and_compare(&self, asked: Asked<'_>, signals: &Signals) -> Result<Report> {
         let Asked { resources, quality, output } = asked;
         let resolver = resolver();
@@ -274,6 +295,7 @@ impl Going {
             run: self.start.run.clone(),
             started_micros: self.start.at_micros,
             source: rows_of(&self.plan, &rulebook, &self.ledger, &resolver).await?,
+            origin: planned(&self.plan.source, &resolver)?,
             target: planned(&self.plan.target, &resolver)?,
             quarantine: quarantine(self.plan.quarantine.as_ref(), &self.ledger, &resolver)?,
             journal: Arc::new(self.journal.clone()),
@@ -284,19 +306,18 @@ impl Going {
             checks_only: self.start.command == CHECKS_ONLY,
             cancel: signals.cancel.clone(),
         };
+        // What could fail as a whole fails before anything is published.
+        let session = load.limits.session()?;
         let outcomes = transload_run::run(&load).await?;
         let mut report = Report { tables: Vec::new() };
         for outcome in outcomes {
             let TableOutcome { table, result, findings, counts } = outcome;
-            let (receipt, error) = match result {
+            let (receipt, mut error) = match result {
                 Ok(receipt) => (receipt, None),
                 Err(error) => (None, Some(error)),
             };
             if let Some(receipt) = &receipt {
-                let text = serde_json::to_string_pretty(receipt)
-                    .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
-                let sha = self.ledger.keep(&text).await?;
-                self.audit.append(&format!("committed {table}"), Some(&sha)).await?;
+                error = self.vouch(receipt).await.err();
             }
             let counts = match &receipt {
                 Some(receipt) => receipt.counts,
@@ -324,7 +345,7 @@ impl Going {
             names_run: self.start.run.clone(),
             names_evidence: RunId::new(&self.clock),
             started_micros: self.start.at_micros,
-            session: load.limits.session()?,
+            session,
             progress,
             cancel: signals.cancel.clone(),
         };
@@ -342,14 +363,19 @@ impl Going {
             let side = Side::At(receipt.committed.pin.clone());
             match comparison.compare(plan, side).await {
                 Ok(verdict) => table.verdict = Some(verdict),
-                Err(error) => table.error = Some(error),
+                Err(error) => table.error = Error::worst(table.error.take().into_iter().chain([error])),
             }
         }
         report.say(output);
         if let Some(path) = &quality.junit {
             let findings: Vec<Finding> = report.tables.iter().flat_map(|t| t.findings.iter().cloned()).collect();
-            std::fs::write(path, transload_quality::junit(&self.plan.pipeline, &findings))
-                .map_err(|e| Error::from(e).with("file", path.display().to_string()))?;
+            if let Err(error) = std::fs::write(path, transload_quality::junit(&self.plan.pipeline, &findings)) {
+                // The run is as it is.
+                let complaint = Error::config("the JUnit report cannot be written")
+                    .with("file", path.display().to_string())
+                    .hint("the run itself is not affected: its outcome and exit code are as they would be without");
+                output.complain(&complaint.because(error));
+            }
         }
         Ok(report)
     }
@@ -360,13 +386,15 @@ pub(crate) fn indented(text: &str, by: &str) -> String {
     text.lines().map(|line| format!("{by}{line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// The checks of a table in the last line: how many passed, and those that failed in full. None without checks.
+/// The checks of a table in the last line: how many passed, and those that failed or were not judged in full. None
+/// without checks.
 fn checks(findings: &[Finding]) -> serde_json::Value {
     if findings.is_empty() {
         return serde_json::Value::Null;
     }
     let failed: Vec<&Finding> = findings.iter().filter(|f| f.is_failed()).collect();
-    json!({ "passed": findings.len() - failed.len(), "failed": failed })
+    let not_judged: Vec<&Finding> = findings.iter().filter(|f| !f.is_judged()).collect();
+    json!({ "passed": findings.len() - failed.len() - not_judged.len(), "failed": failed, "not_judged": not_judged })
 }
 
 /// How a run ends.
@@ -455,7 +483,7 @@ impl Report {
             if let Some(summary) = transload_quality::summary(&t.findings) {
                 output.say(&format!("  {}: {summary}", t.table));
             }
-            for finding in t.findings.iter().filter(|f| f.is_failed()) {
+            for finding in t.findings.iter().filter(|f| !f.is_passed()) {
                 output.say(&indented(&transload_quality::describe(finding), "    "));
             }
             if let Some(v) = &t.verdict {
@@ -503,8 +531,6 @@ impl Report {
             _ if nothing_new => (ErrorKind::NothingToDo.exit_code(), "nothing_to_do"),
             _ => (0, "succeeded"),
         };
-        // A signal removes what is staged.
-        let resumable = resumable && signals.exit_code().is_none();
         Conclusion { code, status, resumable, error: worst.map(|e| e.chain().join(": ")), tables, measured, news }
     }
 }

@@ -88,6 +88,10 @@ impl Answer {
                 "get new ones, then `transload resume` or `transload run` again",
             );
         }
+        // Azure's word for it.
+        if self.is(&["InvalidBlockList"]) {
+            return Some(upload_gone());
+        }
         if self.is(&["InvalidToken"]) {
             return refused(
                 "the session token is not valid",
@@ -157,16 +161,16 @@ pub(super) fn upload_gone() -> Error {
 pub(super) fn writing(error: StoreError) -> Error {
     match error {
         missing @ StoreError::NotFound { .. } => no_bucket().because(Answer::of(&missing).text),
-        other => explain(other),
+        other => explain(&other),
     }
 }
 
 /// An error of a store as one of ours.
-pub(crate) fn explain(error: StoreError) -> Error {
+pub(crate) fn explain(error: &StoreError) -> Error {
     use StoreError as S;
-    let answer = Answer::of(&error);
-    let meant = match &error {
-        S::Generic { store: "LocalFileSystem", .. } => match io_kind(&error) {
+    let answer = Answer::of(error);
+    let meant = match error {
+        S::Generic { store: "LocalFileSystem", .. } => match io_kind(error) {
             Some(kind) => Error::from_io_kind(kind),
             None => Error::transient("the file system failed"),
         },
@@ -196,7 +200,7 @@ pub(crate) fn explain(error: StoreError) -> Error {
         S::NotImplemented { implementer, .. } if implementer == "a web server" => {
             Error::config("http and https urls can only be read").hint("write to a folder or a bucket")
         }
-        S::Generic { .. } => answer.meaning().unwrap_or_else(|| unanswered(&error)),
+        S::Generic { .. } => answer.meaning().unwrap_or_else(|| unanswered(error)),
         _ => Error::config("the object store refused the request"),
     };
     meant.because(answer.text)
@@ -232,7 +236,7 @@ mod tests {
     /// A server's answer to a list, with an answer's status and body.
     fn listed(status: &str, body: &str) -> Error {
         let text = format!("{LIST} - Server returned non-2xx status code: {status}: {body}");
-        explain(StoreError::Generic { store: "S3", source: text.into() })
+        explain(&StoreError::Generic { store: "S3", source: text.into() })
     }
 
     /// An XML answer as vendors send it, with things that must not be shown.
@@ -325,13 +329,13 @@ mod tests {
         }
         let unheard =
             StoreError::Generic { store: "S3", source: format!("{LIST} - HTTP error: error sending request").into() };
-        let error = explain(unheard);
+        let error = explain(&unheard);
         assert!(error.is_transient() && !format!("{error:?}").contains("s3cr3t"), "{error:?}");
     }
 
     #[test]
     fn a_redirect_is_about_the_region_and_a_missing_role_about_credentials() {
-        let generic = |text: &str| explain(StoreError::Generic { store: "S3", source: text.to_string().into() });
+        let generic = |text: &str| explain(&StoreError::Generic { store: "S3", source: text.to_string().into() });
         let redirect =
             generic("Received redirect without LOCATION, this normally indicates an incorrectly configured region");
         assert_eq!((redirect.kind(), redirect.message()), (ErrorKind::Config, "the bucket is in another region"));
@@ -344,7 +348,7 @@ mod tests {
     #[test]
     fn a_certificate_that_cannot_be_trusted_is_said_to_be() {
         let tls = std::io::Error::other("invalid peer certificate: UnknownIssuer");
-        let error = explain(StoreError::Generic { store: "S3", source: Box::new(tls) });
+        let error = explain(&StoreError::Generic { store: "S3", source: Box::new(tls) });
         assert_eq!(
             (error.kind(), error.message()),
             (ErrorKind::Config, "the certificate of the server cannot be trusted")
@@ -354,12 +358,12 @@ mod tests {
     #[test]
     fn names_and_servers_that_do_not_fit_get_a_sentence() {
         let path = object_store::path::Path::parse("a//b").unwrap_err();
-        let error = explain(StoreError::InvalidPath { source: path });
+        let error = explain(&StoreError::InvalidPath { source: path });
         assert!(error.message().contains("name that cannot be a path") && error.hint_text().is_some(), "{error:?}");
         let ranges = StoreError::NotSupported { source: "Range request not supported by x".into() };
-        assert!(explain(ranges).message().contains("does not send parts"));
+        assert!(explain(&ranges).message().contains("does not send parts"));
         let lists = StoreError::NotSupported { source: NO_LISTING.into() };
-        assert!(explain(lists).hint_text().unwrap().contains("name each file"));
+        assert!(explain(&lists).hint_text().unwrap().contains("name each file"));
         let missing = StoreError::NotFound { path: "t".to_string(), source: "404".into() };
         assert_eq!(writing(missing).message(), "there is no such bucket");
     }

@@ -158,6 +158,12 @@ impl Local {
         Ok(file.sync_all()?)
     }
 
+    pub(super) fn sync_object(&self, path: &Path) -> Result<()> {
+        let at = self.at(path);
+        File::open(&at)?.sync_all()?;
+        sync_folder(&parent(&at)?)
+    }
+
     /// Makes the names of the files in a folder survive a power cut.
     ///
     /// # Errors

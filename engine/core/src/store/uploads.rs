@@ -73,24 +73,24 @@ impl Uploads {
     /// Makes the object at `path` of an upload, of so many bytes.
     ///
     /// # Behavior
-    /// The object appears whole. Calling again changes nothing as long as it is there, and what a lost answer has left
-    /// open is found out by looking: the object counts, and not what the server said.
+    /// The object appears whole. Calling again changes nothing as long as it is there. After an error it is looked for:
+    /// the request may have been done, by this call or an earlier one, and the answer lost.
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) if the upload is gone, and the object is not there.
     pub async fn complete(&self, path: &Path, upload: &Upload, bytes: u64) -> Result<()> {
         let parts = upload.parts.iter().map(|mark| PartId { content_id: mark.clone() }).collect();
-        let said = self.uploads.complete_multipart(path, &upload.id, parts).await;
-        match (head(&self.objects, path).await?, said) {
-            (Some(there), _) if there.size == bytes => Ok(()),
-            (Some(_), _) => Err(Error::config("where a staged file belongs there is another one")
-                .with("path", path.to_string())
-                .hint("remove it if nobody needs it, and start a new run")),
-            (None, Err(StoreError::NotFound { .. }) | Ok(_)) => {
-                Err(answer::upload_gone().with("path", path.to_string()))
-            }
-            (None, Err(other)) => Err(Error::from(other).with("path", path.to_string())),
-        }
+        let Err(said) = self.uploads.complete_multipart(path, &upload.id, parts).await else { return Ok(()) };
+        let error = match head(&self.objects, path).await? {
+            Some(there) if there.size == bytes => return Ok(()),
+            Some(_) => Error::config("where a staged file belongs there is another one")
+                .hint("remove it if nobody needs it, and start a new run"),
+            None => match said {
+                StoreError::NotFound { .. } => answer::upload_gone(),
+                other => Error::from(other),
+            },
+        };
+        Err(error.with("path", path.to_string()))
     }
 
     /// Gives an upload up, so that the server drops its parts. One that is complete or given up already is fine.
@@ -233,6 +233,7 @@ mod tests {
         assert_eq!((error.kind(), error.message()), (ErrorKind::Config, "what was staged is gone"));
 
         let upload = staged(&uploads, &at).await;
+        uploads.complete(&at, &upload, 5).await.unwrap();
         let error = uploads.complete(&at, &upload, 6).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(is_there(&objects, &at).await);
