@@ -244,7 +244,7 @@ fn a_permanent_fault_leaves_the_old_rows_and_nothing_staged() {
 
 #[test]
 fn a_fault_after_a_table_is_published_is_left_to_the_next_commit() {
-    for point in ["commit.published", "commit.cleaned"] {
+    for point in ["commit.published", "commit.replaced", "commit.cleaned"] {
         for kind in ["permanent", "transient", "full"] {
             let fault = format!("{point}=return({kind})");
             for next in ["full", "append"] {
@@ -511,7 +511,7 @@ fn a_published_table_that_the_audit_chain_was_not_told_of_is_told_of_by_a_resume
 
 #[test]
 fn a_published_table_gets_its_receipt_even_if_its_source_has_moved_since() {
-    for point in ["commit.published", "commit.cleaned", "run.receipt"] {
+    for point in ["commit.published", "commit.replaced", "commit.cleaned", "run.receipt"] {
         let bench = sales(true);
         bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
         let run = open_run(&bench);

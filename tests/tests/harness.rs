@@ -225,6 +225,26 @@ pub(crate) fn python() -> &'static Path {
     })
 }
 
+/// Microsoft's emulator of Azure Blob Storage, installed on first use beside the build.
+pub(crate) fn azurite() -> &'static Path {
+    const PACKAGE: &str = "azurite@3.35.0";
+    static AZURITE: OnceLock<PathBuf> = OnceLock::new();
+    AZURITE.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("azurite");
+        let stamp = folder.join("installed.txt");
+        std::fs::create_dir_all(&folder).unwrap();
+        // Test processes may come here at the same time: one installs, the others wait.
+        let lock = std::fs::File::create(folder.join("lock")).unwrap();
+        lock.lock().unwrap();
+        if std::fs::read_to_string(&stamp).ok().as_deref() != Some(PACKAGE) {
+            let quietly = ["install", "--silent", "--no-fund", "--no-audit", "--prefix"];
+            done(Command::new("npm").args(quietly).arg(&folder).arg(PACKAGE));
+            std::fs::write(&stamp, PACKAGE).unwrap();
+        }
+        folder.join("node_modules/.bin/azurite-blob")
+    })
+}
+
 /// The program of a Chromium: one that is there, or Debian's, which is installed on first use where that is allowed.
 pub(crate) fn browser() -> &'static str {
     static BROWSER: OnceLock<String> = OnceLock::new();

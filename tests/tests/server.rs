@@ -1,4 +1,4 @@
-//! A small HTTP server that says what it was sent.
+//! A small HTTP server that says what it was sent, and answers what a test wants.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -44,21 +44,40 @@ impl Server {
 
     /// One that has more to say with each of these codes: a header, such as `Retry-After: 1`.
     pub(crate) fn answering_with(codes: &'static [u16], header: &str) -> Self {
-        let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
+        let mut headers = vec![("Location".to_string(), "/elsewhere".to_string())];
+        headers.extend(header.split_once(": ").map(|(name, value)| (name.to_string(), value.to_string())));
+        Self::with(move |number, _| {
+            let code = codes.get(number).or(codes.last()).unwrap();
+            let headers: Vec<(&str, String)> = headers.iter().map(|(n, value)| (n.as_str(), value.clone())).collect();
+            answer(&format!("{code} Word"), &headers, b"answer")
+        })
+    }
+
+    /// One that answers each request, of which there were so many before, with what is made of it.
+    pub(crate) fn with(answer: impl Fn(usize, &Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let place = listener.local_addr().unwrap().to_string();
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
-        let heard = Arc::clone(&requests);
+        let (heard, answer) = (Arc::clone(&requests), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let Some(request) = read(&stream) else { continue };
-                let mut heard = heard.lock().unwrap();
-                let code = codes.get(heard.len()).or(codes.last()).unwrap();
-                heard.push(request);
-                let answer = format!(
-                    "HTTP/1.1 {code} Word\r\n{header}Content-Length: 6\r\nLocation: /elsewhere\r\nConnection: close\r\n\r\nanswer"
-                );
-                let _ = (&stream).write_all(answer.as_bytes());
+                let (heard, answer) = (Arc::clone(&heard), Arc::clone(&answer));
+                std::thread::spawn(move || {
+                    let Some(request) = read(&stream) else { return };
+                    let number = {
+                        let mut heard = heard.lock().unwrap();
+                        heard.push(request.clone());
+                        heard.len() - 1
+                    };
+                    let mut said = answer(number, &request);
+                    // Who asks for the head alone gets no more.
+                    if request.line.starts_with("HEAD ")
+                        && let Some(end) = said.windows(4).position(|four| four == b"\r\n\r\n")
+                    {
+                        said.truncate(end + 4);
+                    }
+                    let _ = (&stream).write_all(&said);
+                });
             }
         });
         Self { place, requests }
@@ -68,6 +87,14 @@ impl Server {
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
+}
+
+/// An answer as it is sent.
+pub(crate) fn answer(status: &str, headers: &[(&str, String)], body: &[u8]) -> Vec<u8> {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n");
+    [head.as_bytes(), body].concat()
 }
 
 fn read(stream: &TcpStream) -> Option<Request> {

@@ -111,7 +111,7 @@ fn table_file(table: &Path, file: &LogicalFileView, partitions: &[String]) -> Re
 }
 
 /// A path below the table's folder as one in the store.
-pub(crate) fn below(table: &Path, path: &str) -> Result<Path> {
+fn below(table: &Path, path: &str) -> Result<Path> {
     let whole = if table.as_ref().is_empty() { path.to_string() } else { format!("{table}/{path}") };
     Path::parse(whole).map_err(|e| Error::config("a path cannot be used").because(e))
 }

@@ -11,18 +11,25 @@ use chrono::{DateTime, Utc};
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
+use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use parquet::file::metadata::ParquetMetaData;
-use transload_core::connector::{Partition, Source};
+use transload_core::connector::{CleanSpec, Orphan, Partition, Source};
 use transload_core::store::Store;
-use transload_core::{Error, LogicalType, Pin, Problem, Result};
+use transload_core::{CommitKey, Error, LogicalType, Pin, Problem, Result};
 
 use crate::layout::{typed, values_in_path};
 use crate::options::{ParquetOptions, ParquetSettings};
 use crate::parquet::{PinnedObject, read_as};
 use crate::source::{LakeSource, open_files, union};
-use crate::stage::{Place, StagedFile, Stager};
+use crate::stage::{Stager, Written};
+use crate::staging;
+
+pub use crate::stage::StagedFile;
+
+/// Files that are published at the same time.
+const FILES_AT_ONCE: usize = 8;
 
 /// A file of a table, as the table's log has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,8 +98,10 @@ pub struct FileWriter<'a> {
     pub store: &'a Store,
     /// The table's folder.
     pub table: &'a Path,
-    /// How the names of the files begin.
-    pub prefix: String,
+    /// The commit that will make the files part of the table. Their names begin with `part-`, its key and the unit.
+    pub commit: &'a CommitKey,
+    /// The unit of work that writes them.
+    pub unit: &'a str,
     /// The rows' columns.
     pub schema: SchemaRef,
     /// The layout.
@@ -106,27 +115,24 @@ pub struct FileWriter<'a> {
 /// A file that was written.
 #[derive(Debug)]
 pub struct WrittenFile {
-    /// Its path below the table's folder.
-    pub path: String,
+    /// The file, as it is to be remembered until it is published.
+    pub file: StagedFile,
     /// The values that the names of its folders stand for, outermost first; `None` is NULL.
     pub values: Vec<(String, Option<String>)>,
-    /// Number of rows.
-    pub rows: u64,
-    /// Size in bytes.
-    pub bytes: u64,
     /// What the footer says about its columns.
     pub metadata: ParquetMetaData,
 }
 
 impl FileWriter<'_> {
-    /// Writes every row of the stream into files in their final places, and makes them durable. A file that has rows of
-    /// one partition lies in the folder of it.
+    /// Writes every row of the stream into files, and makes them durable. A file that has rows of one partition lies in
+    /// the folder of it. In a folder of this machine the files are in their final places then; in a bucket nobody sees them
+    /// until they are [published](publish). What an earlier attempt at the same unit has left is replaced.
     ///
     /// # Errors
     /// As the stream or the store fails.
     ///
     /// # Cancellation
-    /// Dropping the future leaves files behind that no log names.
+    /// Dropping the future leaves files behind that no log names, and uploads that [`discard`] gives up.
     pub async fn write(
         &self,
         rows: SendableRecordBatchStream,
@@ -134,20 +140,60 @@ impl FileWriter<'_> {
     ) -> Result<Vec<WrittenFile>> {
         let stager = Stager {
             store: self.store,
-            place: Place::Final(self.table.clone()),
-            prefix: self.prefix.clone(),
+            table: self.table,
+            folder: staging::folder_of(self.table, self.commit).join(self.unit),
+            in_place: true,
+            prefix: format!("part-{}-{}", self.commit, self.unit),
             schema: Arc::clone(&self.schema),
             partition_by: self.partition_by,
             settings: self.settings,
             written: self.written,
         };
+        staging::discard(self.store, self.table, &stager.folder, &|_| false).await?;
         let written = stager.write(rows, memory).await?;
-        let file = |(file, metadata): (StagedFile, ParquetMetaData)| {
+        let file = |(file, metadata): Written| {
             let values = values_in_path(&file.path)?;
-            Ok(WrittenFile { path: file.path, values, rows: file.rows, bytes: file.bytes, metadata })
+            Ok(WrittenFile { file, values, metadata })
         };
         written.into_iter().map(file).collect()
     }
+}
+
+/// Puts files that were written where everybody can open them. Can be repeated.
+///
+/// # Errors
+/// As the store fails, and [`Config`](transload_core::ErrorKind::Config) for one that is gone.
+pub async fn publish(store: &Store, table: &Path, files: &[&StagedFile]) -> Result<()> {
+    // In a folder they are there.
+    let uploads = files.iter().filter(|file| file.upload.is_some());
+    let published: Vec<_> = uploads.map(|file| staging::publish(store, table, file)).collect();
+    futures::stream::iter(published).buffer_unordered(FILES_AT_ONCE).try_collect().await
+}
+
+/// Whether a file that was written is still there, published or not.
+///
+/// # Errors
+/// As the store fails.
+pub async fn is_there(store: &Store, table: &Path, file: &StagedFile) -> Result<bool> {
+    staging::is_there(store, table, file).await
+}
+
+/// Removes what a commit has noted about its uploads, and gives them up, but for those of the files that are `published`.
+/// Can be repeated.
+///
+/// # Errors
+/// As the store fails.
+pub async fn discard(store: &Store, table: &Path, commit: &CommitKey, published: &[&StagedFile]) -> Result<()> {
+    staging::discard_all(store, table, commit, published).await
+}
+
+/// Finds, and removes, what commits have left that died, as far as it is noted: uploads. See
+/// [`Endpoint::clean`](transload_core::connector::Endpoint::clean).
+///
+/// # Errors
+/// As the store fails. What was removed until then stays removed.
+pub async fn clean(store: &Store, spec: &CleanSpec) -> Result<Vec<Orphan>> {
+    crate::clean::clean(store, spec).await
 }
 
 /// Checks the options for writing Parquet, and fills in the defaults.

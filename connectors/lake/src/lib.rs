@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod clean;
 mod commit;
 mod csv;
 mod endpoint;
@@ -10,10 +11,12 @@ mod listing;
 mod manifest;
 mod moves;
 mod options;
+mod outgoing;
 mod parquet;
 mod scan;
 mod source;
 mod stage;
+mod staging;
 mod twins;
 mod whole;
 

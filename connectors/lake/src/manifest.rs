@@ -52,15 +52,24 @@ pub(crate) struct DataFile {
     pub(crate) commit: CommitKey,
 }
 
+/// Where the manifests of a table are.
+pub(crate) fn folder(table: &Path) -> Path {
+    table.clone().join(FOLDER).join("manifest")
+}
+
+/// What a manifest is called.
+pub(crate) fn name(version: u64) -> String {
+    format!("{version:020}.json")
+}
+
 fn path(table: &Path, version: u64) -> Path {
-    table.clone().join(FOLDER).join("manifest").join(format!("{version:020}.json"))
+    folder(table).join(name(version))
 }
 
 impl Manifest {
     /// The newest manifest of a table, if it has one.
     pub(crate) async fn newest(store: &Store, table: &Path) -> Result<Option<Self>> {
-        let folder = table.clone().join(FOLDER).join("manifest");
-        let found = store.list(&folder).await?;
+        let found = store.list(&folder(table)).await?;
         match found.iter().rfind(|m| m.location.as_ref().ends_with(".json")) {
             Some(newest) => Self::read(store, table, &newest.location).await,
             None => Ok(None),
@@ -87,6 +96,11 @@ impl Manifest {
             .hint("use a newer transload"));
         }
         Ok(Some(manifest))
+    }
+
+    /// Makes a manifest that is there survive a power cut.
+    pub(crate) fn sync(store: &Store, table: &Path) -> Result<()> {
+        store.sync(&folder(table))
     }
 
     /// Publishes this manifest; `false` if another commit took its number.

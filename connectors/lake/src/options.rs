@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use transload_core::decode::{Entries, decode};
+use transload_core::store::{AzureOptions, GcsOptions, HttpOptions, S3Options, StoreOptions};
 use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Node, Problem, Span, Template};
 
@@ -10,8 +11,20 @@ use transload_core::{LogicalType, Node, Problem, Span, Template};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Options {
-    /// The folder of the tables: a path from where transload is started, or a file://, s3://, az:// or gs:// url.
+    /// The folder of the tables: a path from where transload is started, or a file, s3, az, gs, http or https url.
     url: Spanned<Template>,
+    /// How a bucket of S3 is reached. What is not said comes from the environment.
+    #[serde(default)]
+    s3: Option<Spanned<S3Options>>,
+    /// How a container of Azure is reached. What is not said comes from the environment.
+    #[serde(default)]
+    azure: Option<Spanned<AzureOptions>>,
+    /// How a bucket of Google is reached. What is not said comes from the environment.
+    #[serde(default)]
+    gcs: Option<Spanned<GcsOptions>>,
+    /// How a web server is reached.
+    #[serde(default)]
+    http: Option<Spanned<HttpOptions>>,
     /// Format of the files. Default: parquet.
     #[serde(default)]
     format: Option<Spanned<Format>>,
@@ -118,6 +131,8 @@ pub(crate) enum CompressionName {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) url: Template,
+    /// How it is reached.
+    pub(crate) store: StoreOptions,
     pub(crate) format: Format,
     pub(crate) csv: CsvSettings,
     pub(crate) parquet: ParquetSettings,
@@ -155,15 +170,8 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     let mut problems = Vec::new();
     let Some(options) = decode::<Options>(node, &mut problems) else { return Err(problems) };
     let format = options.format.as_ref().map_or(Format::Parquet, |f| f.value);
-    if let Some(text) = options.url.literal() {
-        if let Err(error) = transload_core::store::check_location(text) {
-            let problem = Problem::new(options.url.span, error.message());
-            problems.push(Problem { hint: error.hint_text().map(str::to_string), ..problem });
-        } else if text.starts_with('~') || text.starts_with('$') {
-            let message = "a shell would replace this, and nothing does here";
-            problems.push(Problem::new(options.url.span, message).hint("write the path out, or use ${env:HOME}"));
-        }
-    }
+    let store = StoreOptions { s3: options.s3, azure: options.azure, gcs: options.gcs, http: options.http };
+    store.check(&options.url, &mut problems);
     if let (Some(csv), Format::Parquet) = (&options.csv, format) {
         problems.push(Problem::new(csv.span, "`csv` does nothing: the format is parquet").hint("set `format: csv`"));
     }
@@ -185,6 +193,7 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     }
     Ok(Settings {
         url: options.url.value,
+        store,
         format,
         csv: CsvSettings {
             delimiter,

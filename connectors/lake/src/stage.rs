@@ -1,11 +1,8 @@
 //! Writing Parquet files where no reader looks.
 //!
-//! A file is written on this machine. In a local lake that is its place already; for a bucket it is a temporary file,
-//! which is sent when it is whole.
+//! Where the bytes of a file go until it is published, `outgoing.rs` knows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,19 +12,21 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 use transload_core::connector::{Partition, Transform};
-use transload_core::store::Store;
+use transload_core::store::{Store, Upload};
 use transload_core::{Error, Result, fault};
 
 use crate::layout::Router;
 use crate::listing::below;
 use crate::options::ParquetSettings;
+use crate::outgoing::{Outgoing, Whole};
+use crate::staging;
 
 /// Rows that are sorted into folders at a time.
 const ROUTED_ROWS: usize = 1 << 16;
@@ -35,30 +34,37 @@ const ROUTED_ROWS: usize = 1 << 16;
 const ROUTED_BYTES: usize = 64 << 20;
 /// Files one unit of work keeps open.
 const OPEN_FILES: usize = 128;
+/// Files that are waited for at the same time in the end.
+const FILES_AT_ONCE: usize = 8;
 
-/// A staged file.
+/// A file that was written and is not part of its table yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StagedFile {
-    /// Where it is, below the url.
+pub struct StagedFile {
+    /// Where it is, or the note about its upload, below the url.
     pub(crate) staged: String,
     /// Where it belongs, below the table's folder.
-    pub(crate) path: String,
-    pub(crate) rows: u64,
-    pub(crate) bytes: u64,
+    pub path: String,
+    /// Number of rows.
+    pub rows: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// What completes it, if it is an upload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) upload: Option<Upload>,
 }
 
-/// Where a unit's files are written.
-pub(crate) enum Place {
-    /// In a folder of their own, to be moved.
-    Aside(Path),
-    /// Where they belong, below the table's folder: readers go by a list and do not look for files.
-    Final(Path),
-}
+/// A staged file with its footer.
+pub(crate) type Written = (StagedFile, ParquetMetaData);
 
 /// Writes the files of one unit of work.
 pub(crate) struct Stager<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) place: Place,
+    /// The table's folder.
+    pub(crate) table: &'a Path,
+    /// The folder for what this unit has staged.
+    pub(crate) folder: Path,
+    /// Whether files of a folder are written where they belong: readers go by a list and do not look for files.
+    pub(crate) in_place: bool,
     /// Beginning of the files' names.
     pub(crate) prefix: String,
     pub(crate) schema: SchemaRef,
@@ -132,17 +138,10 @@ impl Stager<'_> {
         &self,
         mut rows: SendableRecordBatchStream,
         memory: &Arc<dyn MemoryPool>,
-    ) -> Result<Vec<(StagedFile, ParquetMetaData)>> {
+    ) -> Result<Vec<Written>> {
         let (file_schema, kept) = file_schema(&self.schema, self.partition_by);
         let reservation = MemoryConsumer::new("parquet writers").register(memory);
-        let mut writers = Writers {
-            stager: self,
-            schema: file_schema,
-            reservation,
-            open: BTreeMap::new(),
-            done: Vec::new(),
-            growth: Growth { written: self.written, bytes: 0 },
-        };
+        let mut writers = Writers::new(self, file_schema, reservation);
         fault::point("stage.opened")?;
         if self.partition_by.is_empty() {
             while let Some(batch) = rows.next().await {
@@ -216,12 +215,12 @@ struct Writers<'a> {
     reservation: MemoryReservation,
     /// By folder.
     open: BTreeMap<String, Writer>,
-    done: Vec<(StagedFile, ParquetMetaData)>,
+    done: Vec<Written>,
     growth: Growth<'a>,
 }
 
 struct Writer {
-    parquet: ArrowWriter<BufWriter<File>>,
+    parquet: ArrowWriter<Outgoing>,
     staged: Path,
     /// Where it belongs, below the table's folder.
     path: String,
@@ -230,7 +229,46 @@ struct Writer {
     bytes: u64,
 }
 
-impl Writers<'_> {
+/// A file to which nothing is added any more.
+struct Ended {
+    out: Outgoing,
+    metadata: ParquetMetaData,
+    staged: Path,
+    path: String,
+    rows: u64,
+    /// Its size when somebody was told of it last.
+    told: u64,
+}
+
+impl Writer {
+    fn memory(&self) -> usize {
+        self.parquet.memory_size() + self.parquet.inner().memory()
+    }
+
+    /// Writes what stands at the end of a file.
+    fn end(self) -> Result<Ended> {
+        let Self { mut parquet, staged, path, rows, bytes } = self;
+        let metadata = parquet.finish().map_err(unwritable)?;
+        Ok(Ended { out: parquet.inner_mut().release(), metadata, staged, path, rows, told: bytes })
+    }
+}
+
+impl Ended {
+    /// Waits until everything of it has arrived. Returns the size too that somebody was told of.
+    async fn arrive(mut self) -> Result<(Written, u64)> {
+        let Whole { bytes, upload } = self.out.finish().await?;
+        let Self { metadata, staged, path, rows, told, .. } = self;
+        tracing::debug!(file = %staged, rows, bytes, "staged a file");
+        Ok(((StagedFile { staged: staged.to_string(), path, rows, bytes, upload }, metadata), told))
+    }
+}
+
+impl<'a> Writers<'a> {
+    fn new(stager: &'a Stager<'a>, schema: SchemaRef, reservation: MemoryReservation) -> Self {
+        let growth = Growth { written: stager.written, bytes: 0 };
+        Self { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new(), growth }
+    }
+
     async fn write(&mut self, folder: &str, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
@@ -246,6 +284,7 @@ impl Writers<'_> {
         // The writer goes by its own fields, which differ from the batch's in ids and text layout only.
         writer.parquet.write(batch).map_err(unwritable)?;
         writer.rows += batch.num_rows() as u64;
+        writer.parquet.inner_mut().settle().await?;
         let size = (writer.parquet.bytes_written() + writer.parquet.in_progress_size()) as u64;
         self.growth.grown(std::mem::replace(&mut writer.bytes, size), size);
         if size >= self.stager.settings.file_bytes {
@@ -263,25 +302,25 @@ impl Writers<'_> {
     }
 
     fn memory(&self) -> usize {
-        self.open.values().map(|w| w.parquet.memory_size()).sum()
+        self.open.values().map(Writer::memory).sum()
     }
 
     fn create(&self, folder: &str) -> Result<Writer> {
         let number = self.done.len() + self.open.len();
         let name = format!("{}-{number}.parquet", self.stager.prefix);
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        let staged = match &self.stager.place {
-            Place::Aside(aside) => aside.clone().join(format!("{number}.staged")),
-            Place::Final(table) => below(table, &path)?,
+        let staged = match self.stager.in_place && self.stager.store.is_local() {
+            true => below(self.stager.table, &path)?,
+            false => staging::place(self.stager.store, &self.stager.folder, number),
         };
-        let file = BufWriter::with_capacity(1 << 18, self.stager.store.begin_file(&staged)?);
+        let file = Outgoing::begin(self.stager.store, &staged, self.stager.table, &path)?;
         let properties = Some(self.stager.properties());
         let parquet = ArrowWriter::try_new(file, Arc::clone(&self.schema), properties).map_err(unwritable)?;
         Ok(Writer { parquet, staged, path, rows: 0, bytes: 0 })
     }
 
     async fn close_largest(&mut self) -> Result<()> {
-        let largest = self.open.iter().max_by_key(|(_, w)| w.parquet.memory_size()).map(|(folder, _)| folder.clone());
+        let largest = self.open.iter().max_by_key(|(_, w)| w.memory()).map(|(folder, _)| folder.clone());
         match largest {
             Some(folder) => self.close(&folder).await,
             None => Ok(()),
@@ -289,44 +328,37 @@ impl Writers<'_> {
     }
 
     async fn close(&mut self, folder: &str) -> Result<()> {
-        let Some(Writer { mut parquet, staged, path, rows, bytes: told }) = self.open.remove(folder) else {
-            return Ok(());
-        };
-        let metadata = parquet.finish().map_err(unwritable)?;
-        parquet.inner_mut().flush()?;
-        let file = parquet.inner().get_ref().try_clone()?;
-        drop(parquet);
-        let bytes = self.stager.store.finish_file(&staged, file).await?;
-        self.growth.grown(told, bytes);
-        tracing::debug!(file = %staged, rows, bytes, "staged a file");
-        self.done.push((StagedFile { staged: staged.to_string(), path, rows, bytes }, metadata));
+        let Some(writer) = self.open.remove(folder) else { return Ok(()) };
+        let (written, told) = writer.end()?.arrive().await?;
+        self.arrived(written, told);
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<Vec<(StagedFile, ParquetMetaData)>> {
-        let folders: Vec<String> = self.open.keys().cloned().collect();
-        for folder in folders {
-            self.close(&folder).await?;
+    fn arrived(&mut self, written: Written, told: u64) {
+        self.growth.grown(told, written.0.bytes);
+        self.done.push(written);
+    }
+
+    async fn finish(mut self) -> Result<Vec<Written>> {
+        let ended: Vec<Ended> = std::mem::take(&mut self.open).into_values().map(Writer::end).collect::<Result<_>>()?;
+        let mut arriving = futures::stream::iter(ended.into_iter().map(Ended::arrive)).buffered(FILES_AT_ONCE);
+        while let Some((written, told)) = arriving.try_next().await? {
+            self.arrived(written, told);
         }
         self.sync()?;
         fault::point("stage.written")?;
         self.growth.keep();
         Ok(self.done)
     }
-}
 
-impl Writers<'_> {
     /// Makes the names of the files survive a power cut.
     fn sync(&self) -> Result<()> {
-        match &self.stager.place {
-            Place::Aside(folder) if !self.done.is_empty() => self.stager.store.sync(folder),
-            Place::Aside(_) => Ok(()),
-            Place::Final(table) => {
-                let folder = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_string();
-                let folders: BTreeSet<String> = self.done.iter().map(|(file, _)| folder(&file.path)).collect();
-                folders.iter().try_for_each(|folder| self.stager.store.sync(&below(table, folder)?))
-            }
-        }
+        let folder = |file: &StagedFile| file.staged.rsplit_once('/').map_or("", |(folder, _)| folder).to_string();
+        let folders: BTreeSet<String> = self.done.iter().map(|(file, _)| folder(file)).collect();
+        folders.into_iter().try_for_each(|folder| {
+            let folder = Path::parse(folder).map_err(|e| Error::internal("a staged path is broken").because(e))?;
+            self.stager.store.sync(&folder)
+        })
     }
 }
 
@@ -336,8 +368,7 @@ pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
     let reservation = MemoryConsumer::new("empty file").register(
         &(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()) as Arc<dyn MemoryPool>),
     );
-    let growth = Growth { written: stager.written, bytes: 0 };
-    let mut writers = Writers { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new(), growth };
+    let mut writers = Writers::new(stager, schema, reservation);
     let writer = writers.create("")?;
     writers.open.insert(String::new(), writer);
     let mut files = writers.finish().await?;

@@ -164,7 +164,7 @@ impl Sink for WholeSink {
     }
 
     async fn withdraw(&self) -> Result<()> {
-        let Some(store) = self.inner.existing() else { return Ok(()) };
+        let Some(store) = self.inner.existing()? else { return Ok(()) };
         // To take the lock of a table that is not there would make its folder.
         if self.inner.is_committed().await? {
             let turn = store.lock(&lock_of(&self.inner.root)).await?;
@@ -240,12 +240,12 @@ mod tests {
 
     use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-    use object_store::memory::InMemory;
     use parquet::basic::Compression;
-    use secrecy::SecretString;
     use transload_core::connector::{Expected, WriteMode, WriteSpec};
     use transload_core::secret::NoReferences;
-    use transload_core::{Clock, CommitKey, ErrorKind, RunId, TableName};
+    use transload_core::store::{Address, StoreOptions};
+    use transload_core::{Clock, CommitKey, ErrorKind, RunId, TableName, Template};
+    use transload_testkit::bucket::Bucket;
 
     use std::sync::atomic::AtomicU64;
 
@@ -254,9 +254,11 @@ mod tests {
     fn sink(store: &Store, commit: &CommitKey) -> WholeSink {
         let fields = vec![Field::new("id", DataType::Int64, true), Field::new("word", DataType::Utf8, true)];
         WholeSink::new(LakeSink {
-            url: SecretString::from("memory"),
-            shown: "memory".to_string(),
-            resolver: Arc::new(NoReferences),
+            address: Address {
+                url: Template::parse("memory").unwrap(),
+                options: StoreOptions::default(),
+                resolver: Arc::new(NoReferences),
+            },
             opened: OnceLock::from(store.clone()),
             root: Path::from("t"),
             table: TableName::new("t"),
@@ -277,7 +279,7 @@ mod tests {
     }
 
     fn bucket() -> Store {
-        Store::over(Arc::new(InMemory::new()), "memory", Clock::system())
+        Store::over(Arc::new(Bucket::default()), "memory", Clock::system())
     }
 
     fn key() -> CommitKey {

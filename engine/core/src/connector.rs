@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::name::{CommitKey, TableName};
+use crate::name::{CommitKey, RunId, TableName};
 use crate::secret::Resolve;
 use crate::tree::{Node, Problem};
 use crate::types::LogicalType;
@@ -147,6 +148,89 @@ pub trait Endpoint: Send + Sync {
     /// Those of [`sink`](Self::sink).
     async fn sink_whole(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
         self.sink(table, schema, spec).await
+    }
+
+    /// Finds, and removes, what writers have left that died and will not come back.
+    ///
+    /// # Behavior
+    /// - Only what transload wrote, what no table shows, and what was last changed before [`CleanSpec::before`]: rows that
+    ///   were staged, files that were put in their places and never published, files that a commit has replaced.
+    /// - Nothing of a run in [`CleanSpec::keep`], which may go on; nothing while a commit of the same table is under way.
+    /// - Returns what was removed, sorted by table and path; with [`CleanSpec::dry_run`] what would be.
+    ///
+    /// # Errors
+    /// As the system fails. What was removed until then stays removed.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves a part of it for the next time, and every table as it is.
+    ///
+    /// # Idempotency
+    /// A second call finds nothing of what the first one has removed.
+    async fn clean(&self, _: &CleanSpec) -> Result<Vec<Orphan>> {
+        Ok(Vec::new())
+    }
+}
+
+/// What may be removed of what writers have left.
+#[derive(Debug, Clone)]
+pub struct CleanSpec {
+    /// Only what was last changed before.
+    pub before: DateTime<Utc>,
+    /// Runs that may go on.
+    pub keep: Vec<RunId>,
+    /// Look, and leave everything where it is.
+    pub dry_run: bool,
+}
+
+impl CleanSpec {
+    /// Whether something of a run that was last changed then is to be removed.
+    pub fn takes(&self, run: Option<&RunId>, modified: DateTime<Utc>) -> bool {
+        modified < self.before && run.is_none_or(|run| !self.keep.contains(run))
+    }
+}
+
+/// Something that a writer has left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Orphan {
+    /// The table it was meant for.
+    pub table: TableName,
+    /// Where it is, below the table.
+    pub path: String,
+    /// What it is.
+    pub what: OrphanKind,
+    /// The run that has left it, if that is known.
+    pub run: Option<RunId>,
+    /// Its size in bytes, if that is known.
+    pub bytes: Option<u64>,
+    /// When it was last changed.
+    pub modified: DateTime<Utc>,
+}
+
+/// What a writer has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrphanKind {
+    /// Rows that were staged.
+    Staged,
+    /// An upload that was not completed.
+    Upload,
+    /// A file in its place that was never published.
+    Unpublished,
+    /// A file that a commit has replaced.
+    Replaced,
+    /// What a writer has noted for itself.
+    Note,
+}
+
+impl std::fmt::Display for OrphanKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Staged => "staged",
+            Self::Upload => "upload",
+            Self::Unpublished => "unpublished",
+            Self::Replaced => "replaced",
+            Self::Note => "note",
+        })
     }
 }
 

@@ -337,7 +337,8 @@ mod tests {
         assert_eq!(page.headline.tone, "good");
         let html = render(&page).unwrap();
         let said = ["1 of 1", "12,345", "12,340", "2.5 s", "int64 → int32", "partial", "it was dropped", "version 17"];
-        for said in said.into_iter().chain(["2026-11-21 05:15:02 UTC", "succeeded, exit code 0", "12,345 rows&#x2f;s"]) {
+        for said in said.into_iter().chain(["2026-11-21 05:15:02 UTC", "succeeded, exit code 0", "12,345 rows&#x2f;s"])
+        {
             assert!(html.contains(said), "{said}: {html}");
         }
     }
