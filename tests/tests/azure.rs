@@ -97,6 +97,10 @@ impl Place for Container {
         ]
     }
 
+    fn forgets_uploads(&self) -> bool {
+        false
+    }
+
     fn secret(&self) -> &'static str {
         &server().key
     }

@@ -43,7 +43,9 @@ fn csv_into(name: &str, source: &str, target: &str, settings: &str) -> String {
 /// Asserts that no upload below a path waits for being completed.
 #[track_caller]
 fn assert_no_upload(bucket: &dyn Place, path: &str) {
-    assert_eq!(bucket.unfinished(path), [""; 0]);
+    if bucket.forgets_uploads() {
+        assert_eq!(bucket.unfinished(path), [""; 0]);
+    }
 }
 
 fn digests(outcome: &Outcome) -> Vec<String> {

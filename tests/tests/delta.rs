@@ -11,24 +11,13 @@ use transload_core::secret::NoReferences;
 use transload_core::{Connector, Endpoint};
 use transload_testkit::{added_by_many, sink_keeps_its_promises, source_keeps_its_promises};
 
-use crate::compat::{Digests, computed as compute, python as run};
+use crate::compat::{computed, python};
 use crate::harness::Bench;
 
 /// Two splits, several folders.
 const PIPELINE: &str = "version: 1\npipeline: test\nsource: { tpch: { scale: 0.08 } }\ntarget: { delta: { url: lake } }\ntables:\n  \
     - from: orders\n    key: [o_orderkey]\n    partition_by: [ { identity: o_orderstatus } ]\n  \
     - from: lineitem\n    to: deep/lineitem\n    key: [l_orderkey, l_linenumber]\n    columns: { l_comment: { drop: true } }\n";
-
-/// `deltalake` does not always survive the end of its interpreter.
-const END: &str = "\nsys.stdout.flush(); os._exit(0)\n";
-
-fn python(bench: &Bench, script: &str) -> String {
-    run(bench, &format!("{script}{END}"))
-}
-
-fn computed(bench: &Bench, script: &str) -> Digests {
-    compute(bench, &format!("{script}{END}"))
-}
 
 fn endpoint(url: &std::path::Path) -> Arc<dyn Endpoint> {
     let options = serde_json::from_value(json!({ "url": url })).unwrap();

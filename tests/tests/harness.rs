@@ -287,7 +287,9 @@ fn apt_get(args: &[&str]) -> String {
 /// Runs a Python script and returns what it prints.
 #[track_caller]
 pub(crate) fn run_python(script: &str, args: &[&str]) -> String {
-    done(Command::new(python()).args(["-B", "-c", script]).args(args))
+    // What some of the packages start does not always survive the end of the interpreter.
+    let script = format!("{script}\nimport os, sys; sys.stdout.flush(); os._exit(0)\n");
+    done(Command::new(python()).args(["-B", "-c", &script]).args(args))
 }
 
 /// Runs a command that must succeed and returns what it prints.

@@ -39,6 +39,11 @@ pub(crate) trait Place: Sync {
         serde_json::from_str(&self.does("files", path, &[])).unwrap()
     }
 
+    /// Whether an upload that is given up is gone. In a container its parts stay until the place is written, or a week.
+    fn forgets_uploads(&self) -> bool {
+        true
+    }
+
     /// The places below a path where an upload is not complete.
     fn unfinished(&self, path: &str) -> Vec<String> {
         serde_json::from_str(&self.does("unfinished", path, &[])).unwrap()

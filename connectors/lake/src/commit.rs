@@ -881,7 +881,7 @@ mod tests {
             bucket.break_one(Request::Complete, complete, Broken::Undone);
             sink.commit(staged, TableState::default()).await.unwrap_err();
             // Another process, and one that is interrupted.
-            bucket.break_one(Request::Abort, 0, Broken::Unheard);
+            bucket.break_one(Request::Abort, 0, Broken::Undone);
             let other = resumed(&sink, &store);
             assert!(other.abort().await.unwrap_err().is_transient());
             other.abort().await.unwrap();

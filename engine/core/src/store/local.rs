@@ -145,8 +145,8 @@ impl Local {
     /// If the file cannot be made.
     pub fn begin(&self, path: &Path) -> Result<File> {
         let at = self.at(path);
-        make_folder(&parent(&at)?)?;
-        Ok(File::create(&at)?)
+        let begun = parent(&at).and_then(|folder| make_folder(&folder)).and_then(|()| Ok(File::create(&at)?));
+        begun.map_err(|e| e.with("path", at.display().to_string()))
     }
 
     /// Makes the content of a file survive a power cut, once everything is written. Files of one folder need one
