@@ -223,8 +223,8 @@ fn a_real_run_is_told_with_its_speed_its_losses_the_time_of_its_checks_and_its_s
     assert!(part.contains(" s, first unit to commit</dd>"), "{part}");
     let throughput = of_the_table("Throughput");
     assert!(number(throughput) > 0.0, "{throughput}");
-    let (rows, bytes) = throughput.split_once(" rows/s read, ").unwrap();
-    assert!(number(rows) > 0.0 && number(bytes) > 0.0 && bytes.ends_with("B/s written"), "{throughput}");
+    let (rows, bytes) = throughput.split_once(" rows&#x2f;s read, ").unwrap();
+    assert!(number(rows) > 0.0 && number(bytes) > 0.0 && bytes.ends_with("B&#x2f;s written"), "{throughput}");
 
     let losses = "<td>text → int16</td><td>checked</td><td>NULL, counted</td><td class=\"number\">0</td>\
                   <td class=\"number\">1</td><td class=\"number\">0</td>";

@@ -145,8 +145,16 @@ impl Local {
     /// If the file cannot be made.
     pub fn begin(&self, path: &Path) -> Result<File> {
         let at = self.at(path);
-        let begun = parent(&at).and_then(|folder| make_folder(&folder)).and_then(|()| Ok(File::create(&at)?));
-        begun.map_err(|e| e.with("path", at.display().to_string()))
+        let folder = parent(&at)?;
+        let mut tries = 1;
+        loop {
+            let begun = make_folder(&folder).and_then(|()| Ok(File::create(&at)?));
+            match begun {
+                // Somebody else removes the folders that he leaves empty, which this one was in.
+                Err(_) if tries < ATTEMPTS && !folder.is_dir() && is_free(&folder) => tries += 1,
+                begun => return begun.map_err(|e| e.with("path", at.display().to_string())),
+            }
+        }
     }
 
     /// Makes the content of a file survive a power cut, once everything is written. Files of one folder need one
@@ -294,6 +302,11 @@ fn gone(removed: std::io::Result<()>) -> Result<()> {
 
 fn parent(path: &FsPath) -> Result<PathBuf> {
     path.parent().map(FsPath::to_path_buf).ok_or_else(|| Error::internal("a path has no folder"))
+}
+
+/// Whether a folder can be made at a path: nothing else is there or on the way.
+fn is_free(folder: &FsPath) -> bool {
+    folder.ancestors().find(|above| above.symlink_metadata().is_ok()).is_some_and(FsPath::is_dir)
 }
 
 /// Makes a folder and syncs every parent that got a new entry.
