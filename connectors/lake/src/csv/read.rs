@@ -4,23 +4,21 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringBuilder};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::error::Result as DfResult;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
-use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, RAW_COLUMN, hidden, is_hidden};
-use transload_core::{Error, Result};
+use transload_core::{Error, LogicalType, Result};
 
-use super::guess::guess;
 use super::record::{FieldAt, LONE_CR, TOO_LONG};
-use super::records::Records;
-use crate::layout::values_in_path;
-use crate::options::CsvSettings;
+use super::records::{Record, Records};
+use crate::guess::guess;
+use crate::manifest::Column;
 use crate::parquet::PinnedObject;
+use crate::rows::{self, BATCH_BYTES, Place};
+use crate::settings::{CsvDialect, CsvReading};
 
-/// Bytes of the file after which a batch ends, however few its rows are.
-const BATCH_BYTES: usize = 16 << 20;
 /// Files that types are guessed from.
 const SAMPLED_FILES: usize = 3;
 
@@ -30,27 +28,17 @@ pub(crate) struct CsvFile {
     pub(crate) object: PinnedObject,
     /// The table's columns: all text.
     pub(crate) schema: SchemaRef,
-    settings: CsvSettings,
+    reading: CsvReading,
     /// For each of the table's columns, where this file has it.
     columns: Vec<Place>,
-    /// Number of fields in a record of this file.
-    width: usize,
+    /// The names of the fields in a record of this file.
+    names: Vec<String>,
 }
 
-/// Where a file has a column.
-#[derive(Debug, Clone)]
-enum Place {
-    Field(usize),
-    Folder(Option<String>),
-    Nowhere,
-    Fault,
-    Raw,
-}
-
-/// Reads headers and samples, and makes one schema of all files.
+/// Reads headers and samples, and makes one schema of all files. `folders` are the columns of the table's folders.
 pub(crate) async fn open(
     objects: Vec<PinnedObject>,
-    settings: &CsvSettings,
+    reading: &CsvReading,
     folders: &[FieldRef],
     root: &Path,
 ) -> Result<Vec<CsvFile>> {
@@ -58,9 +46,9 @@ pub(crate) async fn open(
     let mut headers: Vec<Vec<String>> = Vec::new();
     let mut samples: Vec<Vec<String>> = Vec::new();
     for (i, object) in objects.iter().enumerate() {
-        let wanted = if i < SAMPLED_FILES { settings.sample_rows } else { 0 };
+        let wanted = if i < SAMPLED_FILES { reading.sample_rows } else { 0 };
         let (header, rows) =
-            sample(object, settings, wanted).await.map_err(|e| e.with("path", object.meta.location.to_string()))?;
+            sample(object, reading, wanted).await.map_err(|e| e.with("path", object.meta.location.to_string()))?;
         for name in &header {
             if !names.contains(name) {
                 names.push(name.clone());
@@ -77,50 +65,35 @@ pub(crate) async fn open(
         not_in_folders_too(&header, folders).map_err(|e| e.with("path", object.meta.location.to_string()))?;
         headers.push(header);
     }
-    for (name, _) in &settings.types {
+    for (name, _) in &reading.types {
         if !names.contains(name) {
             return Err(Error::config(format!("`csv.types` names the column `{name}`, which no file has"))
                 .hint(format!("the columns are {}", names.join(", "))));
         }
     }
-    let mut fields: Vec<FieldRef> = names
-        .iter()
-        .zip(&samples)
-        .map(|(name, sample)| {
-            let declared = settings.types.iter().find(|(n, _)| n == name).map(|(_, ty)| ty.clone());
-            let ty = declared.unwrap_or_else(|| guess(sample.iter().map(String::as_str)));
-            let metadata = [(DECLARED_TYPE.to_string(), ty.to_string())];
-            Arc::new(Field::new(name, DataType::Utf8, true).with_metadata(metadata.into()))
-        })
-        .collect();
-    fields.extend(folders.iter().map(|f| Arc::new(f.as_ref().clone().with_data_type(DataType::Utf8))));
-    if settings.quarantine_bad_lines {
-        fields.push(Arc::new(hidden(Field::new(RAW_COLUMN, DataType::Utf8, true))));
-        fields.push(Arc::new(hidden(Field::new(FAULT_COLUMN, DataType::Utf8, true))));
-    }
-    let schema = Arc::new(Schema::new(fields));
-    let file = |(object, header): (PinnedObject, Vec<String>)| -> Result<CsvFile> {
-        let location = object.meta.location.as_ref();
-        let values = values_in_path(location.strip_prefix(root.as_ref()).unwrap_or(location))
-            .map_err(|e| e.with("path", location))?;
-        let place = |f: &FieldRef| match (f.name().as_str(), is_hidden(f)) {
-            (FAULT_COLUMN, true) => Place::Fault,
-            (_, true) => Place::Raw,
-            (name, false) => match (header.iter().position(|h| h == name), values.iter().find(|(n, _)| n == name)) {
-                (Some(at), _) => Place::Field(at),
-                (None, Some((_, value))) => Place::Folder(value.clone()),
-                (None, None) => Place::Nowhere,
-            },
-        };
-        Ok(CsvFile {
-            columns: schema.fields().iter().map(place).collect(),
-            schema: Arc::clone(&schema),
-            settings: settings.clone(),
-            width: header.len(),
-            object,
-        })
+    let column = |(name, sample): (&String, &Vec<String>)| {
+        let declared = reading.types.iter().find(|(n, _)| n == name).map(|(_, ty)| ty.clone());
+        let ty = declared.unwrap_or_else(|| guess(sample.iter().map(String::as_str)));
+        rows::column(name, &LogicalType::Text, &ty)
     };
-    objects.into_iter().zip(headers).map(file).collect()
+    let columns = names.iter().zip(&samples).map(column).collect();
+    let schema = rows::schema(columns, folders, reading.quarantine_bad_lines);
+    objects.into_iter().zip(headers).map(|(object, names)| CsvFile::new(object, names, &schema, reading, root)).collect()
+}
+
+/// The same for files that transload wrote with these `columns`, which need not be looked at for that.
+pub(crate) fn open_written(
+    objects: Vec<PinnedObject>,
+    dialect: CsvDialect,
+    columns: &[&Column],
+    folders: &[FieldRef],
+    root: &Path,
+) -> Result<Vec<CsvFile>> {
+    let own = columns.iter().map(|c| rows::column(&c.name, &LogicalType::Text, &c.ty)).collect();
+    let schema = rows::schema(own, folders, false);
+    let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
+    let reading = CsvReading::of_written(dialect);
+    objects.into_iter().map(|object| CsvFile::new(object, names.clone(), &schema, &reading, root)).collect()
 }
 
 /// Refuses a column that a header and the names of folders both give: one of its two values would get lost.
@@ -138,16 +111,16 @@ fn not_in_folders_too(header: &[String], folders: &[FieldRef]) -> Result<()> {
 /// The header of a file, and the rows among the first records behind it.
 async fn sample(
     object: &PinnedObject,
-    settings: &CsvSettings,
+    reading: &CsvReading,
     records: usize,
 ) -> Result<(Vec<String>, Vec<Vec<Option<String>>>)> {
-    let mut reader = Records::new(object.clone(), settings);
+    let mut reader = Records::new(object.clone(), reading.dialect.into())?;
     let Some(first) = reader.next().await? else {
         return Err(Error::config("the CSV file is empty").hint("a file without rows still needs a header"));
     };
     refuse_wide_text(reader.raw())?;
     let first = first.map_err(|(line, reason)| unreadable_header(line, reason))?;
-    let (header, mut first) = match settings.header {
+    let (header, mut first) = match reading.dialect.header {
         true => (checked_header(&reader, &first)?, None),
         false => ((1..=first.len()).map(|i| format!("c{i}")).collect(), Some(Ok(first))),
     };
@@ -162,7 +135,7 @@ async fn sample(
         };
         // Empty and bad lines say nothing about types.
         let Some(Ok(fields)) = reader.as_row(record, header.len()) else { continue };
-        let values = fields.iter().map(|f| reader.value(f, &settings.null_values));
+        let values = fields.iter().map(|f| reader.value(f, &reading.null_values));
         let values = values.map(|value| value.map(|text| text.map(Cow::into_owned)));
         rows.push(values.collect::<Result<_, _>>().map_err(Error::internal)?);
     }
@@ -208,22 +181,34 @@ fn checked_header(reader: &Records, record: &[FieldAt]) -> Result<Vec<String>> {
 }
 
 impl CsvFile {
+    fn new(
+        object: PinnedObject,
+        names: Vec<String>,
+        schema: &SchemaRef,
+        reading: &CsvReading,
+        root: &Path,
+    ) -> Result<Self> {
+        let columns = rows::places(schema, &names, &object, root)?;
+        Ok(Self { object, schema: Arc::clone(schema), reading: reading.clone(), columns, names })
+    }
+
     /// The rows, projected, as batches.
     pub(crate) fn stream(
         file: Arc<Self>,
         projection: Vec<usize>,
         schema: SchemaRef,
         batch_size: usize,
-    ) -> BoxStream<'static, DfResult<RecordBatch>> {
-        let reader = Records::new(file.object.clone(), &file.settings);
-        futures::stream::try_unfold((reader, file.settings.header), move |(mut reader, mut header)| {
+    ) -> DfResult<BoxStream<'static, DfResult<RecordBatch>>> {
+        let reader = Records::new(file.object.clone(), file.reading.dialect.into())?;
+        let begin = (reader, file.reading.dialect.header);
+        Ok(futures::stream::try_unfold(begin, move |(mut reader, mut header)| {
             let (file, projection, schema) = (Arc::clone(&file), projection.clone(), Arc::clone(&schema));
             async move {
                 let batch = file.batch(&mut reader, &mut header, &projection, &schema, batch_size).await?;
                 Ok(batch.map(|b| (b, (reader, header))))
             }
         })
-        .boxed()
+        .boxed())
     }
 
     async fn batch(
@@ -239,21 +224,18 @@ impl CsvFile {
         while rows < batch_size && bytes < BATCH_BYTES {
             let Some(record) = reader.next().await? else { break };
             if std::mem::take(header) {
+                self.is_header(reader, record)?;
                 continue;
             }
-            match reader.as_row(record, self.width) {
+            match reader.as_row(record, self.names.len()) {
                 None => continue,
                 Some(Ok(fields)) => {
                     self.append(reader, &fields, projection, &mut builders).map_err(Error::internal)?;
                 }
-                Some(Err((line, reason))) if self.settings.quarantine_bad_lines => {
+                Some(Err((line, reason))) if self.reading.quarantine_bad_lines => {
                     self.append_fault(reader, line, &reason, projection, &mut builders);
                 }
-                Some(Err((line, reason))) => {
-                    return Err(Error::config(format!("a line cannot be read: {reason}"))
-                        .with("line", line.to_string())
-                        .hint("repair the file, or set `csv.on_bad_line: quarantine`"));
-                }
+                Some(Err((line, reason))) => return Err(rows::unreadable(line, &reason, "csv")),
             }
             rows += 1;
             bytes += reader.size();
@@ -266,6 +248,17 @@ impl CsvFile {
         Ok(Some(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?))
     }
 
+    /// Makes sure that the first record names the columns that the file is known to have.
+    fn is_header(&self, reader: &Records, record: Record) -> Result<()> {
+        let fields = record.map_err(|(line, reason)| unreadable_header(line, reason))?;
+        let name = |field: &FieldAt| reader.value(field, &[]).map(|name| name.unwrap_or_default().trim().to_string());
+        let names: Result<Vec<String>, String> = fields.iter().map(name).collect();
+        match names {
+            Ok(names) if names == self.names => Ok(()),
+            _ => Err(Error::config("the header is not that of the table").hint("somebody changed the file by hand")),
+        }
+    }
+
     /// Appends a good record.
     fn append(
         &self,
@@ -276,7 +269,7 @@ impl CsvFile {
     ) -> Result<(), String> {
         for (builder, column) in builders.iter_mut().zip(projection) {
             match &self.columns[*column] {
-                Place::Field(at) => builder.append_option(reader.value(&fields[*at], &self.settings.null_values)?),
+                Place::Own(at) => builder.append_option(reader.value(&fields[*at], &self.reading.null_values)?),
                 Place::Folder(value) => builder.append_option(value.as_deref()),
                 Place::Nowhere | Place::Fault | Place::Raw => builder.append_null(),
             }
@@ -294,7 +287,7 @@ impl CsvFile {
     ) {
         for (builder, column) in builders.iter_mut().zip(projection) {
             match &self.columns[*column] {
-                Place::Fault => builder.append_value(format!("line {line}: {reason}")),
+                Place::Fault => builder.append_value(rows::fault(line, reason)),
                 Place::Raw => builder.append_value(String::from_utf8_lossy(reader.raw())),
                 _ => builder.append_null(),
             }
@@ -309,6 +302,7 @@ mod tests {
     use futures::executor::block_on;
     use object_store::memory::InMemory;
     use object_store::{ObjectStore, ObjectStoreExt};
+    use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, RAW_COLUMN};
 
     use super::*;
     use crate::csv::record::MAX_RECORD;
@@ -316,10 +310,8 @@ mod tests {
     fn open_text(content: Vec<u8>, null_value: &str) -> CsvFile {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let path = Path::from("t.csv");
-        let settings = CsvSettings {
-            delimiter: b',',
-            quote: b'"',
-            header: true,
+        let reading = CsvReading {
+            dialect: CsvDialect { delimiter: b',', quote: b'"', header: true },
             null_values: vec![null_value.to_string()],
             types: Vec::new(),
             sample_rows: 10,
@@ -328,7 +320,7 @@ mod tests {
         block_on(async {
             store.put(&path, content.into()).await.unwrap();
             let object = PinnedObject { meta: store.head(&path).await.unwrap(), store: Arc::clone(&store) };
-            open(vec![object], &settings, &[], &Path::default()).await.unwrap().remove(0)
+            open(vec![object], &reading, &[], &Path::default()).await.unwrap().remove(0)
         })
     }
 
@@ -336,7 +328,7 @@ mod tests {
         let file = Arc::new(open_text(content, ""));
         let schema = Arc::clone(&file.schema);
         let columns = (0..schema.fields().len()).collect();
-        block_on(CsvFile::stream(file, columns, schema, 8192).try_collect()).unwrap()
+        block_on(CsvFile::stream(file, columns, schema, 8192).unwrap().try_collect()).unwrap()
     }
 
     /// The values of one column in all batches.
