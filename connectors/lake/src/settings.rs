@@ -1,0 +1,425 @@
+//! The options of a lake connection, checked, with defaults filled in.
+
+use arrow::array::timezone::Tz;
+use parquet::basic::{Compression as ParquetCompression, ZstdLevel};
+use serde::{Deserialize, Serialize};
+use transload_core::decode::{Entries, decode};
+use transload_core::tree::Spanned;
+use transload_core::{LogicalType, Node, Problem, Span, Template};
+
+use crate::compress::Compression;
+use crate::csv::Dialect;
+use crate::format::Format;
+use crate::options::{
+    AvroCompression, AvroOptions, BadLine, CompressionName, CsvOptions, JsonOptions, LegacyCalendar, Options,
+    ParquetOptions,
+};
+
+/// Everything about a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) url: Template,
+    pub(crate) format: Format,
+    pub(crate) csv: CsvReading,
+    pub(crate) json: JsonReading,
+    pub(crate) parquet: ParquetReading,
+    pub(crate) orc: LegacyCalendar,
+    /// How files are written; `None` for a format that can only be read.
+    pub(crate) writing: Option<Writing>,
+    /// The options that say nothing but how files are written, and where they stand.
+    pub(crate) only_for_writing: Vec<(&'static str, Span)>,
+}
+
+/// How fields and records of CSV are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CsvDialect {
+    #[serde(with = "ascii")]
+    pub(crate) delimiter: u8,
+    #[serde(with = "ascii")]
+    pub(crate) quote: u8,
+    /// Whether the first record names the columns.
+    pub(crate) header: bool,
+}
+
+impl From<CsvDialect> for Dialect {
+    fn from(dialect: CsvDialect) -> Self {
+        Self { delimiter: dialect.delimiter, quote: dialect.quote }
+    }
+}
+
+/// An ASCII character as the text that it is.
+mod ascii {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(character: &u8, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_char(char::from(*character))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+        u8::try_from(char::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// How CSV is read.
+#[derive(Debug, Clone)]
+pub(crate) struct CsvReading {
+    pub(crate) dialect: CsvDialect,
+    pub(crate) null_values: Vec<String>,
+    pub(crate) types: Vec<(String, LogicalType)>,
+    pub(crate) sample_rows: usize,
+    pub(crate) quarantine_bad_lines: bool,
+}
+
+impl CsvReading {
+    /// How that is read which transload has written.
+    pub(crate) fn of_written(dialect: CsvDialect) -> Self {
+        Self {
+            dialect,
+            null_values: vec![String::new()],
+            types: Vec::new(),
+            sample_rows: 0,
+            quarantine_bad_lines: false,
+        }
+    }
+}
+
+/// How JSON lines are read.
+#[derive(Debug, Clone)]
+pub(crate) struct JsonReading {
+    pub(crate) types: Vec<(String, LogicalType)>,
+    pub(crate) sample_rows: usize,
+    pub(crate) quarantine_bad_lines: bool,
+}
+
+/// How Parquet is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ParquetReading {
+    pub(crate) legacy_calendar: LegacyCalendar,
+    pub(crate) int96_zone: Option<Int96Zone>,
+}
+
+/// The zone whose wall clock INT96 timestamps were taken from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Int96Zone {
+    /// The one that the file names.
+    Writer,
+    /// This one.
+    Zone(Tz),
+}
+
+/// How files are written.
+#[derive(Debug, Clone)]
+pub(crate) struct Writing {
+    pub(crate) format: WriteFormat,
+    /// A file that has reached this size is closed.
+    pub(crate) file_bytes: u64,
+}
+
+/// In what format, and how.
+#[derive(Debug, Clone)]
+pub(crate) enum WriteFormat {
+    Parquet(ParquetWriting),
+    Csv(CsvDialect, Compression),
+    Json(Compression),
+    Avro(AvroCompression),
+}
+
+/// How Parquet is written.
+#[derive(Debug, Clone)]
+pub(crate) struct ParquetWriting {
+    pub(crate) compression: ParquetCompression,
+    pub(crate) row_group_rows: usize,
+}
+
+impl Writing {
+    /// The format that the files are of.
+    pub(crate) fn format(&self) -> Format {
+        match self.format {
+            WriteFormat::Parquet(_) => Format::Parquet,
+            WriteFormat::Csv(..) => Format::Csv,
+            WriteFormat::Json(_) => Format::Json,
+            WriteFormat::Avro(_) => Format::Avro,
+        }
+    }
+
+    /// What the names of the files end with, without the first dot.
+    pub(crate) fn ending(&self) -> String {
+        let packed = match self.format {
+            WriteFormat::Csv(_, compression) | WriteFormat::Json(compression) => compression,
+            WriteFormat::Parquet(_) | WriteFormat::Avro(_) => Compression::None,
+        };
+        format!("{}{}", self.format().word(), packed.ending())
+    }
+}
+
+/// Decodes and checks the options of a connection.
+///
+/// # Errors
+/// Every problem with them, each at its place.
+pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let Some(options) = decode::<Options>(node, &mut problems) else { return Err(problems) };
+    let format = options.format.as_ref().map_or(Format::Parquet, |f| f.value);
+    check_url(&options.url, &mut problems);
+    refuse_idle_sections(&options, format, &mut problems);
+    let csv = options.csv.map(|c| c.value).unwrap_or_default();
+    let json = options.json.map(|j| j.value).unwrap_or_default();
+    let avro = options.avro.map(|a| a.value).unwrap_or_default();
+    let parquet = options.parquet.map(|p| p.value).unwrap_or_default();
+    let only_for_writing = only_for_writing(&csv, &json, &avro, &parquet);
+
+    let dialect = dialect(&csv, &mut problems);
+    let json_reading = json_reading(&json, &mut problems);
+    let parquet_reading = ParquetReading {
+        legacy_calendar: parquet.legacy_calendar.unwrap_or_default(),
+        int96_zone: int96_zone(&parquet.int96_zone, &mut problems),
+    };
+    let file_bytes = match format {
+        Format::Parquet => &parquet.file_bytes,
+        Format::Csv => &csv.file_bytes,
+        Format::Json => &json.file_bytes,
+        Format::Avro | Format::Orc => &avro.file_bytes,
+    };
+    let file_bytes = at_least(file_bytes, 256 << 20, 1 << 16, "file_bytes", &mut problems);
+    let packed = |option: &Option<Spanned<Compression>>| option.as_ref().map_or(Compression::None, |c| c.value);
+    let write_format = match format {
+        Format::Parquet => Some(WriteFormat::Parquet(parquet_writing(&parquet, &mut problems))),
+        Format::Csv => Some(WriteFormat::Csv(dialect, packed(&csv.compression))),
+        Format::Json => Some(WriteFormat::Json(packed(&json.compression))),
+        Format::Avro => {
+            Some(WriteFormat::Avro(avro.compression.as_ref().map_or(AvroCompression::Deflate, |c| c.value)))
+        }
+        Format::Orc => None,
+    };
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Settings {
+        url: options.url.value,
+        format,
+        csv: CsvReading {
+            dialect,
+            null_values: csv.null_values.unwrap_or_else(|| vec![String::new()]),
+            types: types(csv.types),
+            sample_rows: csv.sample_rows.map_or(1000, |s| s.value),
+            quarantine_bad_lines: csv.on_bad_line == Some(BadLine::Quarantine),
+        },
+        json: json_reading,
+        parquet: parquet_reading,
+        orc: options.orc.and_then(|orc| orc.value.legacy_calendar).unwrap_or_default(),
+        writing: write_format.map(|format| Writing { format, file_bytes }),
+        only_for_writing,
+    })
+}
+
+fn check_url(url: &Spanned<Template>, problems: &mut Vec<Problem>) {
+    let Some(text) = url.literal() else { return };
+    if let Err(error) = transload_core::store::check_location(text) {
+        let problem = Problem::new(url.span, error.message());
+        problems.push(Problem { hint: error.hint_text().map(str::to_string), ..problem });
+    } else if text.starts_with('~') || text.starts_with('$') {
+        let message = "a shell would replace this, and nothing does here";
+        problems.push(Problem::new(url.span, message).hint("write the path out, or use ${env:HOME}"));
+    }
+}
+
+/// Refuses options of a format that is not that of the files.
+fn refuse_idle_sections(options: &Options, format: Format, problems: &mut Vec<Problem>) {
+    let sections = [
+        (Format::Csv, options.csv.as_ref().map(|s| s.span)),
+        (Format::Json, options.json.as_ref().map(|s| s.span)),
+        (Format::Avro, options.avro.as_ref().map(|s| s.span)),
+        (Format::Orc, options.orc.as_ref().map(|s| s.span)),
+        (Format::Parquet, options.parquet.as_ref().map(|s| s.span)),
+    ];
+    for (section, span) in sections {
+        let Some(span) = span.filter(|_| section != format) else { continue };
+        let word = section.word();
+        let message = format!("`{word}` does nothing: the format is {}", format.word());
+        let hint = match format {
+            Format::Parquet => format!("set `format: {word}`"),
+            _ => "remove it".to_string(),
+        };
+        problems.push(Problem::new(span, message).hint(hint));
+    }
+}
+
+/// Where the options stand that do nothing for whoever only reads.
+fn only_for_writing(
+    csv: &CsvOptions,
+    json: &JsonOptions,
+    avro: &AvroOptions,
+    parquet: &ParquetOptions,
+) -> Vec<(&'static str, Span)> {
+    fn at<T>(option: &Option<Spanned<T>>) -> Option<Span> {
+        option.as_ref().map(|option| option.span)
+    }
+    let options = [
+        ("csv.compression", at(&csv.compression)),
+        ("csv.file_bytes", at(&csv.file_bytes)),
+        ("json.compression", at(&json.compression)),
+        ("json.file_bytes", at(&json.file_bytes)),
+        ("avro.compression", at(&avro.compression)),
+        ("avro.file_bytes", at(&avro.file_bytes)),
+        ("parquet.compression", at(&parquet.compression)),
+        ("parquet.zstd_level", at(&parquet.zstd_level)),
+        ("parquet.row_group_rows", at(&parquet.row_group_rows)),
+        ("parquet.file_bytes", at(&parquet.file_bytes)),
+    ];
+    options.into_iter().filter_map(|(name, span)| Some((name, span?))).collect()
+}
+
+fn dialect(csv: &CsvOptions, problems: &mut Vec<Problem>) -> CsvDialect {
+    let delimiter = character(&csv.delimiter, b',', "delimiter", problems);
+    let quote = character(&csv.quote, b'"', "quote", problems);
+    if delimiter == quote {
+        let span = csv.delimiter.as_ref().or(csv.quote.as_ref()).map(|d| d.span).unwrap_or_default();
+        problems
+            .push(Problem::new(span, "the delimiter and the quote are the same character").hint("change one of them"));
+    }
+    CsvDialect { delimiter, quote, header: csv.header.unwrap_or(true) }
+}
+
+fn types(entries: Option<Entries<LogicalType>>) -> Vec<(String, LogicalType)> {
+    entries.map(|t| t.0.into_iter().map(|(k, v)| (k.value, v)).collect()).unwrap_or_default()
+}
+
+fn json_reading(json: &JsonOptions, problems: &mut Vec<Problem>) -> JsonReading {
+    let types = types(json.types.clone());
+    if let Some(rows) = json.sample_rows.as_ref().filter(|rows| rows.value == 0 && types.is_empty()) {
+        let message = "without a sample the columns are those of `types`, and there are none";
+        problems.push(Problem::new(rows.span, message).hint("name the columns in `types`, or remove `sample_rows`"));
+    }
+    JsonReading {
+        types,
+        sample_rows: json.sample_rows.as_ref().map_or(1000, |s| s.value),
+        quarantine_bad_lines: json.on_bad_line == Some(BadLine::Quarantine),
+    }
+}
+
+fn int96_zone(option: &Option<Spanned<String>>, problems: &mut Vec<Problem>) -> Option<Int96Zone> {
+    let option = option.as_ref()?;
+    if option.value == "writer" {
+        return Some(Int96Zone::Writer);
+    }
+    match option.value.parse::<Tz>() {
+        Ok(zone) => Some(Int96Zone::Zone(zone)),
+        Err(_) => {
+            let hint = "use UTC, an offset such as +02:00, a name such as Europe/Berlin, or `writer` for the zone that \
+                        the file names";
+            problems.push(Problem::new(option.span, format!("`{}` is not a time zone", option.value)).hint(hint));
+            None
+        }
+    }
+}
+
+fn parquet_writing(options: &ParquetOptions, problems: &mut Vec<Problem>) -> ParquetWriting {
+    ParquetWriting {
+        compression: parquet_compression(options, problems),
+        row_group_rows: at_least(&options.row_group_rows, 262_144, 1, "row_group_rows", problems),
+    }
+}
+
+fn parquet_compression(options: &ParquetOptions, problems: &mut Vec<Problem>) -> ParquetCompression {
+    let name = options.compression.as_ref().map_or(CompressionName::Zstd, |c| c.value);
+    if let (Some(level), CompressionName::Snappy | CompressionName::None) = (&options.zstd_level, name) {
+        problems
+            .push(Problem::new(level.span, "`zstd_level` does nothing: the compression is not zstd").hint("remove it"));
+    }
+    match name {
+        CompressionName::Snappy => ParquetCompression::SNAPPY,
+        CompressionName::None => ParquetCompression::UNCOMPRESSED,
+        CompressionName::Zstd => {
+            let level = options.zstd_level.as_ref().map_or(3, |l| l.value);
+            match ZstdLevel::try_new(level) {
+                Ok(level) => ParquetCompression::ZSTD(level),
+                Err(_) => {
+                    let span = options.zstd_level.as_ref().map(|l| l.span).unwrap_or_default();
+                    problems.push(Problem::new(span, format!("zstd has levels 1 to 22, not {level}")));
+                    ParquetCompression::UNCOMPRESSED
+                }
+            }
+        }
+    }
+}
+
+fn character(option: &Option<Spanned<String>>, default: u8, name: &str, problems: &mut Vec<Problem>) -> u8 {
+    let Some(option) = option else { return default };
+    match option.as_bytes() {
+        [c] if *c != b'\n' && *c != b'\r' && c.is_ascii() => *c,
+        _ => {
+            let message = format!("the {name} must be one ASCII character that is not a line break");
+            problems.push(Problem::new(option.span, message).hint("a tab is written \"\\t\""));
+            default
+        }
+    }
+}
+
+fn at_least<N: PartialOrd + Copy + std::fmt::Display>(
+    option: &Option<Spanned<N>>,
+    default: N,
+    least: N,
+    name: &str,
+    problems: &mut Vec<Problem>,
+) -> N {
+    match option {
+        Some(n) if n.value < least => {
+            problems.push(Problem::new(n.span, format!("`{name}` must be at least {least}")));
+            default
+        }
+        Some(n) => n.value,
+        None => default,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(options: serde_json::Value) -> Vec<String> {
+        match parse(&serde_json::from_value(options).unwrap()) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.into_iter().map(|p| p.message).collect(),
+        }
+    }
+
+    #[test]
+    fn options_of_another_format_do_nothing() {
+        for (format, section) in [("parquet", "json"), ("json", "csv"), ("orc", "avro"), ("avro", "parquet")] {
+            let found = problems(serde_json::json!({ "url": "x", "format": format, section: {} }));
+            assert_eq!(found, [format!("`{section}` does nothing: the format is {format}")]);
+            assert_eq!(problems(serde_json::json!({ "url": "x", "format": format, format: {} })), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn a_zone_is_known_or_refused() {
+        let zone = |zone: &str| problems(serde_json::json!({ "url": "x", "parquet": { "int96_zone": zone } }));
+        for known in ["UTC", "+02:00", "America/Los_Angeles", "writer"] {
+            assert_eq!(zone(known), Vec::<String>::new(), "{known}");
+        }
+        assert_eq!(zone("Mars"), ["`Mars` is not a time zone"]);
+    }
+
+    #[test]
+    fn files_are_named_after_their_format_and_compression() {
+        for (options, ending) in [
+            (serde_json::json!({ "url": "x" }), "parquet"),
+            (serde_json::json!({ "url": "x", "format": "csv", "csv": { "compression": "gzip" } }), "csv.gz"),
+            (serde_json::json!({ "url": "x", "format": "json", "json": { "compression": "zstd" } }), "json.zst"),
+            (serde_json::json!({ "url": "x", "format": "avro", "avro": { "compression": "snappy" } }), "avro"),
+        ] {
+            let settings = parse(&serde_json::from_value(options).unwrap()).unwrap();
+            assert_eq!(settings.writing.unwrap().ending(), ending);
+        }
+    }
+
+    #[test]
+    fn a_dialect_is_written_down_as_text() {
+        let dialect = CsvDialect { delimiter: b'\t', quote: b'"', header: true };
+        let text = serde_json::to_string(&dialect).unwrap();
+        assert_eq!(text, r#"{"delimiter":"\t","quote":"\"","header":true}"#);
+        assert_eq!(serde_json::from_str::<CsvDialect>(&text).unwrap(), dialect);
+    }
+}
