@@ -1,11 +1,9 @@
-//! Writing Parquet files where no reader looks.
+//! Writing files where no reader looks.
 //!
 //! A file is written on this machine. In a local lake that is its place already; for a bucket it is a temporary file,
 //! which is sent when it is whole.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -16,15 +14,15 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::StreamExt;
 use object_store::path::Path;
-use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
-use parquet::file::properties::WriterProperties;
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use serde::{Deserialize, Serialize};
 use transload_core::connector::{Partition, Transform};
 use transload_core::store::Store;
 use transload_core::{Error, Result, fault};
 
 use crate::layout::Router;
-use crate::options::ParquetSettings;
+use crate::settings::Writing;
+use crate::writer::FileWriter;
 
 /// Rows that are sorted into folders at a time.
 const ROUTED_ROWS: usize = 1 << 16;
@@ -53,7 +51,7 @@ pub(crate) struct Stager<'a> {
     pub(crate) prefix: String,
     pub(crate) schema: SchemaRef,
     pub(crate) partition_by: &'a [Partition],
-    pub(crate) settings: &'a ParquetSettings,
+    pub(crate) writing: &'a Writing,
 }
 
 /// The columns that go into files: all but those whose value is the name of a folder. Columns get field ids
@@ -97,7 +95,7 @@ impl Stager<'_> {
         memory: &Arc<dyn MemoryPool>,
     ) -> Result<Vec<StagedFile>> {
         let (file_schema, kept) = file_schema(&self.schema, self.partition_by);
-        let reservation = MemoryConsumer::new("parquet writers").register(memory);
+        let reservation = MemoryConsumer::new("file writers").register(memory);
         let mut writers =
             Writers { stager: self, schema: file_schema, reservation, open: BTreeMap::new(), done: Vec::new() };
         fault::point("stage.opened")?;
@@ -137,14 +135,6 @@ impl Stager<'_> {
             }
         }
     }
-
-    fn properties(&self) -> WriterProperties {
-        WriterProperties::builder()
-            .set_compression(self.settings.compression)
-            .set_max_row_group_row_count(Some(self.settings.row_group_rows))
-            .set_created_by(concat!("transload ", env!("CARGO_PKG_VERSION")).to_string())
-            .build()
-    }
 }
 
 /// Rows that wait to be sorted into folders.
@@ -177,7 +167,7 @@ struct Writers<'a> {
 }
 
 struct Writer {
-    parquet: ArrowWriter<BufWriter<File>>,
+    file: FileWriter,
     staged: Path,
     rows: u64,
 }
@@ -196,10 +186,9 @@ impl Writers<'_> {
         }
         let Some(writer) = self.open.get_mut(folder) else { return Ok(()) };
         // The writer goes by its own fields, which differ from the batch's in ids and text layout only.
-        writer.parquet.write(batch).map_err(unwritable)?;
+        writer.file.write(batch)?;
         writer.rows += batch.num_rows() as u64;
-        let size = writer.parquet.bytes_written() + writer.parquet.in_progress_size();
-        if size as u64 >= self.stager.settings.file_bytes {
+        if writer.file.size() >= self.stager.writing.file_bytes {
             self.close(folder).await?;
         }
         while self.reservation.try_resize(self.memory()).is_err() {
@@ -214,20 +203,19 @@ impl Writers<'_> {
     }
 
     fn memory(&self) -> usize {
-        self.open.values().map(|w| w.parquet.memory_size()).sum()
+        self.open.values().map(|w| w.file.memory()).sum()
     }
 
     fn create(&self) -> Result<Writer> {
         let number = self.done.len() + self.open.len();
         let path = self.stager.folder.clone().join(format!("{number}-{}.staged", self.done.len()));
-        let file = BufWriter::with_capacity(1 << 18, self.stager.store.begin_file(&path)?);
-        let properties = Some(self.stager.properties());
-        let parquet = ArrowWriter::try_new(file, Arc::clone(&self.schema), properties).map_err(unwritable)?;
-        Ok(Writer { parquet, staged: path, rows: 0 })
+        let file = self.stager.store.begin_file(&path)?;
+        let file = FileWriter::new(file, path.as_ref(), &self.schema, &self.stager.writing.format)?;
+        Ok(Writer { file, staged: path, rows: 0 })
     }
 
     async fn close_largest(&mut self) -> Result<()> {
-        let largest = self.open.iter().max_by_key(|(_, w)| w.parquet.memory_size()).map(|(folder, _)| folder.clone());
+        let largest = self.open.iter().max_by_key(|(_, w)| w.file.memory()).map(|(folder, _)| folder.clone());
         match largest {
             Some(folder) => self.close(&folder).await,
             None => Ok(()),
@@ -235,13 +223,9 @@ impl Writers<'_> {
     }
 
     async fn close(&mut self, folder: &str) -> Result<()> {
-        let Some(Writer { mut parquet, staged, rows }) = self.open.remove(folder) else { return Ok(()) };
-        parquet.finish().map_err(unwritable)?;
-        parquet.inner_mut().flush()?;
-        let file = parquet.inner().get_ref().try_clone()?;
-        drop(parquet);
-        let bytes = self.stager.store.finish_file(&staged, file).await?;
-        let name = format!("{}-{}.parquet", self.stager.prefix, self.done.len());
+        let Some(Writer { file, staged, rows }) = self.open.remove(folder) else { return Ok(()) };
+        let bytes = self.stager.store.finish_file(&staged, file.finish()?).await?;
+        let name = format!("{}-{}.{}", self.stager.prefix, self.done.len(), self.stager.writing.ending());
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         tracing::debug!(file = %staged, rows, bytes, "staged a file");
         self.done.push(StagedFile { staged: staged.to_string(), path, rows, bytes });
@@ -272,16 +256,6 @@ pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
     writers.open.insert(String::new(), writer);
     let mut files = writers.finish().await?;
     files.pop().ok_or_else(|| Error::internal("an empty file was not written"))
-}
-
-fn unwritable(error: parquet::errors::ParquetError) -> Error {
-    if let parquet::errors::ParquetError::External(inner) = error {
-        return match inner.downcast::<std::io::Error>() {
-            Ok(io) => Error::from(*io),
-            Err(other) => Error::internal("a Parquet file cannot be written").because(other),
-        };
-    }
-    Error::internal("a Parquet file cannot be written").because(error)
 }
 
 #[cfg(test)]
