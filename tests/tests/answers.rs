@@ -94,6 +94,10 @@ fn the_last_line_of_a_comparison_has_exactly_these_keys() {
             keys(table),
             [
                 "table",
+                "read",
+                "written",
+                "quarantined",
+                "filtered",
                 "source_rows",
                 "target_rows",
                 "digest",
@@ -110,6 +114,31 @@ fn the_last_line_of_a_comparison_has_exactly_these_keys() {
         );
         assert_eq!(keys(&table["coverage"]), ["columns", "not_compared", "rows_left_out", "masked"]);
     }
+}
+
+#[test]
+fn a_comparison_counts_the_rows_of_the_source_as_a_load_does() {
+    let bench = bench();
+    bench.write("in/t.csv", "id,n\n1,10\n2,20\n3,much\n4,0\n");
+    let text = std::fs::read_to_string(bench.path("p.yaml")).unwrap();
+    let rules = "filter: 'id <> 4', columns: { n: { cast: int64, on_misfit: quarantine } }";
+    bench.write("p.yaml", text.replace("key: [id]", &format!("key: [id], {rules}")));
+    let loaded = bench.run(&["run", "p.yaml"]).expect(0).last_line();
+    let compared = bench.run(&["reconcile", "p.yaml"]).expect(0).last_line();
+    for (key, rows) in [("read", 4), ("written", 2), ("quarantined", 1), ("filtered", 1)] {
+        let found = [&loaded, &compared].map(|line| line["tables"][0][key].as_u64());
+        assert_eq!(found, [Some(rows); 2], "{key}");
+    }
+
+    bench.write("in/t.csv", "id,n\n1,10\n");
+    let moved = bench.run(&["reconcile", "--run", &run_of(&loaded)]).expect(3).last_line();
+    let table = &moved["tables"][0];
+    assert_eq!(
+        keys(table),
+        ["table", "read", "written", "quarantined", "filtered", "digest", "verdict", "error"],
+        "{moved}"
+    );
+    assert!(table["read"].is_null() && table["error"].is_string(), "{moved}");
 }
 
 #[test]

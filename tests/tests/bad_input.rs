@@ -159,7 +159,9 @@ fn a_flipped_bit_never_makes_it_panic() {
             let outcome = bench.run(&["run", "p.yaml"]);
             assert!([0, 3, 4].contains(&outcome.code), "byte {at}, bit {bit}: {outcome:?}");
             assert!(!outcome.stderr.contains("panicked"), "byte {at}, bit {bit}: {outcome:?}");
-            if outcome.code != 0 {
+            if outcome.code == 0 {
+                assert_eq!(counts(&outcome), [100, 100, 0, 0], "byte {at}, bit {bit}: {outcome:?}");
+            } else {
                 assert!(outcome.stderr.contains("t/t.parquet"), "byte {at}, bit {bit}: {outcome:?}");
                 assert!(target(&bench).is_empty(), "byte {at}, bit {bit}: {outcome:?}");
             }
@@ -169,6 +171,33 @@ fn a_flipped_bit_never_makes_it_panic() {
         scope.spawn(|| try_flips(0));
         scope.spawn(|| try_flips(1));
     });
+}
+
+#[test]
+fn a_parquet_file_that_loses_rows_without_a_word_is_refused() {
+    const WRITE: &str = r#"
+import sys, pyarrow as pa, pyarrow.parquet as pq
+rows = pa.table({"id": range(100)}, schema=pa.schema([pa.field("id", pa.int64(), nullable=False)]))
+pq.write_table(rows, sys.argv[1], use_dictionary=False, compression="none", write_statistics=False)
+content = bytearray(open(sys.argv[1], "rb").read())
+# A number is written as twice its value, in groups of seven bits.
+hundred, fewer, none = b"\xc8\x01", b"\xc6\x01", b"\x80\x00"
+def replace(before, by, find):
+    at = find(before + hundred) + len(before)
+    content[at:at + 2] = by
+"#;
+    const KEEP: &str = "open(sys.argv[1], 'wb').write(content)";
+    for (forge, reason) in [
+        // The last number of rows in the footer is that of the row group; the first, that of the only page.
+        (r#"replace(b"\x16", none, content.rindex)"#, "another number of rows than its row groups together"),
+        (r#"replace(b"\x2c\x15", fewer, content.index)"#, "its pages hold another number of rows than its footer"),
+    ] {
+        let bench = bench("", "");
+        fs::create_dir_all(bench.path("in")).unwrap();
+        let script = format!("{WRITE}{forge}\n{KEEP}");
+        run_python(&script, &[bench.path("in/t.parquet").to_str().unwrap()]);
+        assert_refused(&bench, 3, &["it is damaged", reason, "path t.parquet"]);
+    }
 }
 
 #[test]
@@ -397,6 +426,62 @@ fn a_cursor_that_cannot_be_read_would_be_loaded_again_in_every_run() {
 }
 
 #[test]
+fn bad_lines_would_be_put_aside_again_in_every_incremental_run() {
+    let mode = ", mode: { incremental: { cursor: id } }";
+    let bench = csv("on_bad_line: quarantine", mode, "id,n\n1,10\n2,3,4\n");
+    assert_refused(
+        &bench,
+        3,
+        &["would take the same bad lines again in every run", "use `on_bad_line: error`", "p.yaml:"],
+    );
+    csv("", mode, "id,n\n1,10\n").run(&["run", "p.yaml"]).expect(0);
+}
+
+/// Puts other words into the bench's pipeline.
+fn rewrite(bench: &Bench, words: &str, others: &str) {
+    let text = fs::read_to_string(bench.path("p.yaml")).unwrap();
+    assert!(text.contains(words), "{text}");
+    bench.write("p.yaml", text.replace(words, others));
+}
+
+#[test]
+fn how_far_one_cursor_has_come_says_nothing_of_another() {
+    let bench = csv("", ", mode: { incremental: { cursor: id } }", "id,n\n1,100\n2,200\n");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    bench.write("in/t.csv", "id,n\n1,100\n2,200\n3,1\n");
+    rewrite(&bench, "cursor: id", "cursor: n");
+    assert_refused(&bench, 3, &["came by the cursor `id`", "says nothing of `n`", "go on with `id`", "p.yaml:"]);
+    rewrite(&bench, "cursor: n", "cursor: id");
+    assert_eq!(counts(&bench.run(&["run", "p.yaml"]).expect(0)), [3, 1, 0, 2]);
+
+    // A table that an older version has written does not say whose cursor it is.
+    let manifest = "lake/t/_transload/manifest/00000000000000000002.json";
+    let mut old: Value = serde_json::from_slice(&fs::read(bench.path(manifest)).unwrap()).unwrap();
+    assert_eq!(old["state"], json!({ "cursor": "3", "cursor_column": "id" }));
+    old["state"] = json!({ "cursor": "3" });
+    bench.write(manifest, old.to_string());
+    bench.run(&["run", "p.yaml"]).expect(99);
+}
+
+#[test]
+fn an_incremental_load_does_not_bring_rows_again_that_came_without_a_cursor() {
+    for mode in ["full", "append"] {
+        let bench = csv("", &format!(", mode: {mode}"), "id,n\n1,10\n2,20\n");
+        bench.run(&["run", "p.yaml"]).expect(0);
+        rewrite(&bench, &format!("mode: {mode}"), "mode: { incremental: { cursor: id } }");
+        assert_refused(&bench, 3, &["has rows that came without a cursor", "use another `to`", "p.yaml:"]);
+        rewrite(&bench, "from: t,", "from: t, to: u,");
+        assert_eq!(counts(&bench.run(&["run", "p.yaml"]).expect(0)), [2, 2, 0, 0]);
+        bench.run(&["run", "p.yaml"]).expect(99);
+    }
+    // A table that is still empty is in nobody's way.
+    let bench = csv("types: { id: int64, n: int64 }", ", mode: { incremental: { cursor: id } }", "id,n\n");
+    bench.run(&["run", "p.yaml"]).expect(99);
+    bench.write("in/t.csv", "id,n\n1,10\n2,20\n");
+    assert_eq!(counts(&bench.run(&["run", "p.yaml"]).expect(0)), [2, 2, 0, 0]);
+}
+
+#[test]
 fn a_filter_takes_the_same_rows_however_a_file_is_cut() {
     for rows_in_group in ["4", "2", "1"] {
         let bench = bench("", ", filter: 'f > 10'");
@@ -406,6 +491,57 @@ fn a_filter_takes_the_same_rows_however_a_file_is_cut() {
                      q.write_table(t, sys.argv[1], row_group_size=int(sys.argv[2]))";
         run_python(write, &[bench.path("in/t.parquet").to_str().unwrap(), rows_in_group]);
         assert_eq!(counts(&bench.run(&["run", "p.yaml"]).expect(0)), [4, 2, 0, 2], "{rows_in_group}");
+    }
+}
+
+#[test]
+fn a_misfit_in_the_filter_is_not_taken_again_by_an_incremental_load() {
+    for (policy, expected) in [("quarantine", [3, 1, 1, 1]), ("null_counted", [3, 2, 0, 1])] {
+        let settings = format!(
+            ", mode: {{ incremental: {{ cursor: id }} }}, filter: 'n > 5', \
+             columns: {{ n: {{ cast: int64, on_misfit: {policy} }} }}"
+        );
+        let bench = csv("", &settings, "id,n\n1,10\n2,much\n3,5\n");
+        assert_eq!(counts(&bench.run(&["run", "p.yaml"]).expect(0)), expected, "{policy}");
+        let again = bench.run(&["run", "p.yaml"]).expect(99);
+        assert_eq!(counts(&again), [3, 0, 0, 3], "{policy}: rows at or below the cursor came again");
+        bench.write("in/t.csv", "id,n\n1,10\n2,much\n3,5\n4,more\n5,9\n");
+        let [_, written, quarantined, _] = expected;
+        let more = counts(&bench.run(&["run", "p.yaml"]).expect(0));
+        assert_eq!(more, [5, written, quarantined, 3], "{policy}");
+    }
+}
+
+#[test]
+fn a_misfit_lets_a_row_through_only_where_the_rest_of_the_filter_does() {
+    const ROWS: &str = "id,n,m\n1,much,1\n2,7,1\n3,8,1\n4,much,1\n5,much,more\n6,9,more\n7,9,0\n";
+    let columns = "columns: { n: { cast: int64, on_misfit: quarantine }, m: { cast: int64, on_misfit: quarantine } }";
+    for (filter, expected) in [
+        ("n > 5", [7, 3, 4, 0]),
+        ("id > 2 and n > 5", [7, 2, 3, 2]),
+        ("n > 5 and m = 1", [7, 2, 4, 1]),
+        ("n > 8 and m = 1 and id <> 4", [7, 0, 3, 4]),
+        ("id > 2 or n > 5", [7, 3, 4, 0]),
+    ] {
+        let bench = csv("", &format!(", filter: '{filter}', {columns}"), ROWS);
+        let outcome = bench.run(&["run", "p.yaml"]);
+        assert!([0, 9].contains(&outcome.code), "{filter}: {outcome:?}");
+        assert_eq!(counts(&outcome), expected, "{filter}");
+    }
+}
+
+#[test]
+fn a_misfit_is_judged_alike_however_a_file_is_cut() {
+    for rows_in_group in ["4", "2", "1"] {
+        let columns = "columns: { n: { cast: int64, on_misfit: quarantine } }";
+        let bench = bench("", &format!(", filter: 'id > 2 and n > 5', {columns}"));
+        fs::create_dir_all(bench.path("in")).unwrap();
+        let write = "import sys, pyarrow as pa, pyarrow.parquet as q\n\
+                     t = pa.table({'id': [1, 2, 3, 4], 'n': ['much', '7', '8', 'much']})\n\
+                     q.write_table(t, sys.argv[1], row_group_size=int(sys.argv[2]))";
+        run_python(write, &[bench.path("in/t.parquet").to_str().unwrap(), rows_in_group]);
+        let [_, written, quarantined, _] = counts(&bench.run(&["run", "p.yaml"]).expect(0));
+        assert_eq!([written, quarantined], [1, 1], "{rows_in_group}");
     }
 }
 

@@ -213,6 +213,33 @@ print_digests({
 }
 
 #[test]
+fn columns_in_files_and_in_the_names_of_folders_must_say_the_same() {
+    let bench = Bench::new();
+    let source = computed(
+        &bench,
+        r#"
+sales = duckdb.sql("""
+    select range id, range % 3 shop, date '2024-01-01' + (range % 2)::int "day", 'a b/' || range % 2 code,
+        range % 5 = 0 big, if(range % 7 = 0, null, range % 2) part from range(40)""").to_arrow_table()
+os.mkdir("src")
+levels = "partition_by (shop, \"day\", code, big, part), write_partition_columns true"
+duckdb.sql(f"copy (from sales) to 'src/sales' (format parquet, {levels})")
+files = glob.glob("src/sales/**/*.parquet", recursive=True)
+assert set(pq.ParquetFile(files[0]).schema_arrow.names) == set(sales.column_names)
+print_digests({"sales": sales})
+"#,
+    );
+    assert_eq!(loaded(&bench, PARQUET, "[{ from: sales }]"), source);
+    for other in ["7", "two"] {
+        std::fs::rename(bench.path("src/sales/shop=2"), bench.path(&format!("src/sales/shop={other}"))).unwrap();
+        let refused = bench.run(&["run", "p.yaml"]).expect(3);
+        let refused = refused.says("column `shop` of the file does not say the same").says(&format!("shop={other}/"));
+        assert!(refused.stderr.contains("hint: "), "{}", refused.stderr);
+        std::fs::rename(bench.path(&format!("src/sales/shop={other}")), bench.path("src/sales/shop=2")).unwrap();
+    }
+}
+
+#[test]
 fn folders_of_partitions_are_compared_by_their_values() {
     let bench = Bench::new();
     python(

@@ -243,6 +243,29 @@ fn a_permanent_fault_leaves_the_old_rows_and_nothing_staged() {
 }
 
 #[test]
+fn a_fault_after_a_table_is_published_is_left_to_the_next_commit() {
+    for point in ["commit.published", "commit.cleaned"] {
+        for kind in ["permanent", "transient", "full"] {
+            let fault = format!("{point}=return({kind})");
+            for next in ["full", "append"] {
+                let bench = sales(true);
+                let outcome = bench.run_with_faults(&["run", "p.yaml"], &fault).expect(0);
+                let table = &outcome.last_line()["tables"][0];
+                assert_eq!((&table["written"], &table["verdict"]), (&ROWS.into(), &"match".into()), "{fault}");
+                assert_eq!(rows_of(&manifest(&bench).unwrap()), ROWS, "{fault}");
+                assert_eq!(visible_rows(&bench), Some(ROWS), "{fault}");
+                let run = outcome.last_line()["run_id"].as_str().unwrap().to_string();
+                bench.run(&["resume", &run]).expect(99);
+                bench.write("p.yaml", pipeline("sales", &format!("    mode: {next}\n")));
+                bench.run(&["run", "p.yaml"]).expect(0);
+                let rows = if next == "full" { ROWS } else { 2 * ROWS };
+                assert_whole(&bench, rows, &format!("{fault}, then {next}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_signal_removes_what_is_staged_and_keeps_the_old_rows() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let bench = sales(true);
@@ -258,6 +281,28 @@ fn a_signal_removes_what_is_staged_and_keeps_the_old_rows() {
         let run = outcome.last_line()["run_id"].as_str().unwrap().to_string();
         bench.run(&["resume", &run]).expect(99).says("interrupted");
     }
+}
+
+#[test]
+fn a_signal_leaves_a_commit_that_nobody_knows_of_to_a_resume() {
+    let bench = sales(false);
+    let other = "    mode: append\n  - from: sales\n    to: other\n    mode: append\n";
+    bench.write("p.yaml", pipeline("sales", other));
+    // Of two tables that are published one waits for the signal, and the ledger is not told of the other.
+    let load = Started::new(&bench, &["run", "p.yaml"], "run.receipt=1*sleep(3000)->return(permanent)");
+    let is_published = |table: &&str| {
+        let manifests = bench.all_files(&format!("lake/{table}/_transload/manifest"));
+        manifests.iter().any(|p| p.extension().is_some_and(|e| e == "json"))
+    };
+    wait_until("both tables", || ["sales", "other"].iter().all(&is_published));
+    load.signal("INT");
+    let stopped = load.ended().expect(130).says("transload resume");
+    let line = stopped.last_line();
+    assert_eq!(line["status"], "interrupted");
+    let unknown = line["tables"].as_array().unwrap().iter().filter(|t| t["error"].is_string()).count();
+    assert_eq!(unknown, 1, "{line}");
+    bench.run(&["resume", line["run_id"].as_str().unwrap()]).expect(0);
+    assert_whole(&bench, ROWS, "after the resume");
 }
 
 #[test]
@@ -377,6 +422,109 @@ fn a_published_table_that_the_ledger_was_not_told_of_is_not_loaded_twice() {
     assert_eq!(visible_rows(&bench), Some(OLD_ROWS + ROWS));
     bench.run(&["resume", &run]).expect(0);
     assert_eq!(visible_rows(&bench), Some(OLD_ROWS + ROWS));
+}
+
+#[test]
+fn a_published_table_that_the_audit_chain_was_not_told_of_is_told_of_by_a_resume() {
+    let bench = sales(false);
+    let load = Started::new(&bench, &["run", "p.yaml"], "run.receipt=sleep(1500)");
+    wait_until("a table", || manifest(&bench).is_some());
+    let (artifacts, away) = (bench.path(".transload/artifacts"), bench.path(".transload/away"));
+    std::fs::rename(&artifacts, &away).unwrap();
+    std::fs::write(&artifacts, "a file").unwrap();
+    let failed = load.ended().expect(8).says("the audit chain could not be told").says("transload resume");
+    let line = failed.last_line();
+    assert_eq!((&line["status"], &line["tables"][0]["written"]), (&"failed".into(), &ROWS.into()), "{line}");
+    std::fs::remove_file(&artifacts).unwrap();
+    std::fs::rename(&away, &artifacts).unwrap();
+    bench.run(&["resume", line["run_id"].as_str().unwrap()]).expect(0);
+    bench.run(&["audit", "verify"]).expect(0);
+    assert_whole(&bench, ROWS, "after the resume");
+}
+
+#[test]
+fn a_published_table_gets_its_receipt_even_if_its_source_has_moved_since() {
+    for point in ["commit.published", "commit.cleaned", "run.receipt"] {
+        let bench = sales(true);
+        bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
+        let run = open_run(&bench);
+        write_sales(&bench, 90_000, FILES, 100);
+        // It cannot be compared any more.
+        let resumed = bench.run(&["resume", &run]).expect(3).says("changed after it was pinned");
+        let table = &resumed.last_line()["tables"][0];
+        assert_eq!((&table["written"], &table["verdict"]), (&ROWS.into(), &Value::Null), "{point}");
+        assert_eq!(receipt(&bench, &run)["committed"]["rows"], ROWS, "{point}");
+        assert_whole(&bench, ROWS, point);
+        bench.run(&["audit", "verify"]).expect(0);
+        bench.run(&["resume", &run]).expect(99).says("has ended");
+    }
+}
+
+#[test]
+fn such_a_receipt_tells_of_quarantine_and_checks_too() {
+    let settings =
+        "    columns: { amount: { cast: int64, on_misfit: quarantine } }\n    checks: [ { unique: [id] } ]\n";
+    let bench = Bench::new();
+    bench.write("p.yaml", pipeline("sales", settings));
+    let file = |more: &str| format!("id,region,amount\n1{more},north,5\n2{more},west,much\n3{more},south,7\n");
+    for number in 0..FILES {
+        bench.write(&format!("in/sales/{number}.csv"), file(&number.to_string()));
+    }
+    // The second commit is the target's.
+    bench.run_with_faults(&["run", "p.yaml"], "commit.published=1*off->return(kill)").expect(-1);
+    let run = open_run(&bench);
+    bench.write("in/sales/0.csv", file("00"));
+    bench.run(&["resume", &run]).expect(3).says("changed after it was pinned");
+    let receipt = receipt(&bench, &run);
+    let counts = ["read", "written", "quarantined"].map(|name| receipt["counts"][name].as_u64().unwrap());
+    assert_eq!(counts, [12, 8, 4], "{receipt}");
+    assert_eq!((&receipt["quarantine"]["rows"], &receipt["resumed_units"]), (&4.into(), &FILES.into()), "{receipt}");
+    assert_eq!(receipt["checks"][0]["check"], "unique", "{receipt}");
+}
+
+#[test]
+fn staged_rows_that_are_gone_are_staged_again() {
+    for kept in [0, FILES - 1] {
+        let bench = sales(true);
+        bench.run_with_faults(&["run", "p.yaml"], "commit.begun=return(kill)").expect(-1);
+        let run = open_run(&bench);
+        let mut staged = std::fs::read_dir(bench.path("lake/sales/_transload/staging")).unwrap();
+        let commit = staged.next().unwrap().unwrap().path();
+        std::fs::remove_dir_all(if kept == 0 { commit } else { commit.join("000002") }).unwrap();
+        bench.run(&["resume", &run]).expect(0);
+        assert_eq!(receipt(&bench, &run)["resumed_units"], kept);
+        assert_whole(&bench, ROWS, "staged again");
+    }
+}
+
+#[test]
+fn rows_that_another_commit_has_taken_for_those_of_a_dead_one_are_staged_again() {
+    let bench = Bench::new();
+    write_sales(&bench, 1, FILES, 100);
+    for name in ["one", "two"] {
+        bench.write(&format!("{name}.yaml"), pipeline(name, "    mode: append\n"));
+    }
+    bench.run(&["run", "two.yaml"]).expect(0);
+    bench.run_with_faults(&["run", "one.yaml"], "commit.manifest=return(kill)").expect(-1);
+    let run = open_run(&bench);
+    bench.run(&["run", "two.yaml"]).expect(0);
+    assert_eq!(visible_rows(&bench), Some(800));
+    bench.run(&["resume", &run]).expect(0);
+    assert_whole(&bench, 1200, "added a third time");
+}
+
+#[test]
+fn a_panic_in_the_work_for_one_table_leaves_the_others_alone() {
+    let bench = sales(false);
+    bench.write("p.yaml", pipeline("sales", "  - from: sales\n    to: other\n    key: [id]\n"));
+    let failed = bench.run_with_faults(&["run", "p.yaml"], "commit.begun=1*panic->off").expect(1);
+    let line = failed.says("the work for a table died").last_line();
+    let tables = line["tables"].as_array().unwrap();
+    let (arrived, died): (Vec<&Value>, Vec<&Value>) = tables.iter().partition(|t| t["error"].is_null());
+    assert_eq!((arrived.len(), died.len()), (1, 1), "{line}");
+    assert_eq!((&arrived[0]["written"], &arrived[0]["verdict"]), (&ROWS.into(), &"match".into()), "{line}");
+    let left = bench.all_files(&format!("lake/{}", died[0]["table"].as_str().unwrap()));
+    assert!(left.iter().all(|p| p.ends_with("_transload/lock")), "{left:?}");
 }
 
 #[test]

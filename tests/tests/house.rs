@@ -12,12 +12,27 @@ fn allowed(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
         "core" => &[],
         "spec" | "coerce" | "quality" | "digest" | "ledger" | "tpch" | "lake" => &["core"],
+        // Table formats write the files that lakes are made of.
+        "delta" => &["core", "lake"],
         "plan" => &["core", "spec", "coerce", "quality", "digest"],
         // The auditor does not trust the executor.
         "run" | "reconcile" => &["core", "spec", "coerce", "quality", "digest", "plan"],
-        "cli" => &["core", "spec", "coerce", "quality", "digest", "plan", "run", "reconcile", "ledger", "tpch", "lake"],
+        "cli" => &[
+            "core",
+            "spec",
+            "coerce",
+            "quality",
+            "digest",
+            "plan",
+            "run",
+            "reconcile",
+            "ledger",
+            "tpch",
+            "lake",
+            "delta",
+        ],
         "testkit" => &["core", "digest"],
-        "tests" | "benches" => &["core", "digest", "cli", "lake"],
+        "tests" | "benches" => &["core", "digest", "cli", "lake", "delta"],
         _ => return None,
     })
 }

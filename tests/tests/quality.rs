@@ -212,6 +212,14 @@ fn a_build_server_reads_what_was_found() {
 }
 
 #[test]
+fn a_report_for_a_build_server_that_cannot_be_written_is_said_and_changes_nothing() {
+    let bench = bench("      - row_count: { min: 1 }\n");
+    let outcome = bench.run(&["run", "p.yaml", "--junit", "gone/found.xml"]).expect(0);
+    let outcome = outcome.says("the JUnit report cannot be written").says("gone/found.xml").says("not affected");
+    assert_eq!(outcome.last_line()["status"], "succeeded");
+}
+
+#[test]
 fn keys_are_compared_over_all_splits_within_the_memory_limit() {
     let bench = Bench::new();
     let checks = "    checks:\n      - unique: [l_orderkey, l_linenumber]\n      - unique: { columns: [l_orderkey], severity: warn }\n\

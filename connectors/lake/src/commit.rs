@@ -16,13 +16,15 @@ use object_store::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 use transload_core::connector::{Expected, Sink, TableState, WriteMode, WriteSpec};
 use transload_core::store::{Lock, Store};
-use transload_core::{Committed, Error, LogicalType, Pin, PinnedFile, Resolve, Result, Staged, TableName, fault};
+use transload_core::{
+    CommitKey, Committed, Error, ErrorKind, LogicalType, Pin, PinnedFile, Resolve, Result, Staged, TableName, fault,
+};
 
 use crate::listing::{below, is_hidden, lock_of, overlapping, pinned};
 use crate::manifest::{Column, DataFile, FOLDER, Manifest};
 use crate::moves::{self, Moves};
 use crate::options::ParquetSettings;
-use crate::stage::{StagedFile, Stager, write_empty};
+use crate::stage::{Place, StagedFile, Stager, write_empty};
 
 /// Attempts to add to a table that others add to at the same time.
 const ATTEMPTS: usize = 20;
@@ -67,13 +69,17 @@ impl LakeSink {
     }
 
     fn staging(&self) -> Path {
-        self.root.clone().join(FOLDER).join("staging").join(self.spec.commit.as_str())
+        self.staging_of(&self.spec.commit)
+    }
+
+    fn staging_of(&self, key: &CommitKey) -> Path {
+        self.root.clone().join(FOLDER).join("staging").join(key.as_str())
     }
 
     fn stager<'a>(&'a self, store: &'a Store, unit: &str) -> Stager<'a> {
         Stager {
             store,
-            folder: self.staging().join(unit),
+            place: Place::Aside(self.staging().join(unit)),
             prefix: format!("part-{}-{unit}", self.spec.commit),
             schema: Arc::clone(&self.schema),
             partition_by: &self.spec.partition_by,
@@ -95,12 +101,20 @@ impl LakeSink {
     }
 
     /// Removes what commits that died have moved and not published, by their notes: whatever else is there is not theirs.
+    /// A note of a commit that is published says that it was not cleaned up.
     async fn clear_the_way(&self, store: &Store, base: Option<&Manifest>) -> Result<()> {
         let own = moves::path(&self.root, &self.spec.commit);
         for (note, moves) in Moves::all(store, &self.root).await? {
-            if note != own {
-                self.remove_moved(store, &moves, base).await?;
-                store.remove(&note).await?;
+            if note == own {
+                continue;
+            }
+            let published = base.and_then(|m| m.commits.iter().find(|key| moves::path(&self.root, key) == note));
+            match (base, published) {
+                (Some(base), Some(key)) => self.leave(key, self.clean(store, base, key).await),
+                _ => {
+                    self.remove_moved(store, &moves, base).await?;
+                    store.remove(&note).await?;
+                }
             }
         }
         Ok(())
@@ -148,14 +162,10 @@ impl LakeSink {
     /// The result of this commit when an earlier call did it, whatever was committed since.
     async fn done_before(&self, store: &Store, newest: &Manifest) -> Result<Committed> {
         let since = newest.commits.iter().position(|key| *key == self.spec.commit).unwrap_or(0) as u64;
-        let own = Manifest::at(store, &self.root, newest.version - since).await?;
-        let own = own.ok_or_else(|| Error::internal("the manifest of a commit is gone"))?;
-        if since == 0 {
-            self.finish(store, &own).await?;
-        } else {
-            self.remove_staged(store).await?;
-        }
-        self.committed(store, &own, true).await
+        let own = Manifest::at(store, &self.root, newest.version - since).await.map_err(|e| self.unclear(e))?;
+        let own = own.ok_or_else(|| self.unclear(Error::config("the manifest of the commit is gone")))?;
+        self.leave(&self.spec.commit, self.finish(store, newest).await);
+        self.committed(store, &own, newest, true).await
     }
 
     /// Refuses to undo or repeat what another run has done since this one was planned.
@@ -173,13 +183,25 @@ impl LakeSink {
             .hint("start a new run: `transload run`"))
     }
 
-    async fn committed(&self, store: &Store, manifest: &Manifest, already_done: bool) -> Result<Committed> {
+    /// What became visible with the manifest `own`, which may have been some commits before `newest`.
+    async fn committed(
+        &self,
+        store: &Store,
+        own: &Manifest,
+        newest: &Manifest,
+        already_done: bool,
+    ) -> Result<Committed> {
+        let still: HashSet<&str> = newest.files.iter().map(|f| f.path.as_str()).collect();
         let mut files = Vec::new();
         let (mut rows, mut bytes) = (0, 0);
-        for file in manifest.files_of(&self.spec.commit) {
+        for file in own.files_of(&self.spec.commit) {
             let path = below(&self.root, &file.path)?;
-            files.push(match store.head(&path).await? {
+            files.push(match store.head(&path).await.map_err(|e| self.unclear(e))? {
                 Some(meta) => pinned(&meta),
+                None if still.contains(file.path.as_str()) => {
+                    let gone = Error::config("there is no such object").with("path", path.to_string());
+                    return Err(self.unclear(gone).hint("something else removes files in the folder of the table"));
+                }
                 // A later commit has replaced it: there is nothing to read any more, and readers will say so.
                 None => PinnedFile { path: path.to_string(), size: file.size, modified: String::new(), etag: None },
             });
@@ -189,13 +211,20 @@ impl LakeSink {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Committed {
             key: self.spec.commit.clone(),
-            version: manifest.version.to_string(),
+            version: own.version.to_string(),
             already_done,
             rows,
             bytes,
             parts: files.len() as u64,
             pin: Pin::Files(files),
         })
+    }
+
+    /// The table is published, but not everything about it can be told now.
+    fn unclear(&self, because: Error) -> Error {
+        Error::new(ErrorKind::CommitUnknown, "the table is published, but what was published cannot be looked at")
+            .with("table", self.table.as_str())
+            .because(because)
     }
 }
 
@@ -213,10 +242,11 @@ impl Sink for LakeSink {
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged> {
         let store = self.store()?;
         let stager = self.stager(store, unit);
-        for left in store.list(&stager.folder).await? {
+        for left in store.list(&self.staging().join(unit)).await? {
             store.remove(&left.location).await?;
         }
         let files = stager.write(rows, memory).await.map_err(|e| e.with("table", self.table.as_str()))?;
+        let files: Vec<StagedFile> = files.into_iter().map(|(file, _)| file).collect();
         let detail = serde_json::to_value(&files)
             .map_err(|e| Error::internal("staged files cannot be written down").because(e))?;
         Ok(Staged {
@@ -231,9 +261,7 @@ impl Sink for LakeSink {
         let store = self.store()?;
         let mut files: Vec<StagedFile> = Vec::new();
         for unit in staged {
-            let part: Vec<StagedFile> = serde_json::from_value(unit.detail)
-                .map_err(|e| Error::internal("a staged unit cannot be read").because(e))?;
-            files.extend(part);
+            files.extend(staged_files(unit)?);
         }
         fault::point("commit.begun")?;
         // Commits of one table come one after the other, so whatever is moved and not published is of a dead one.
@@ -241,6 +269,21 @@ impl Sink for LakeSink {
         let committed = self.commit_in_turn(store, &turn, files, state).await;
         turn.release().await;
         committed
+    }
+
+    async fn is_staged(&self, staged: &Staged) -> Result<bool> {
+        let Some(store) = self.existing() else { return Ok(false) };
+        for file in staged_files(staged.clone())? {
+            let found = match store.head(&staged_path(&file)?).await? {
+                Some(found) => Some(found),
+                // A commit that died may have moved it already.
+                None => store.head(&below(&self.root, &file.path)?).await?,
+            };
+            if found.is_none_or(|found| found.size != file.bytes) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn is_committed(&self) -> Result<bool> {
@@ -289,9 +332,7 @@ impl LakeSink {
             let in_turn = || turn.check().map_err(|e| e.with("table", self.table.as_str()));
             for file in &files {
                 in_turn()?;
-                let from =
-                    Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))?;
-                store.rename(&from, &below(&self.root, &file.path)?).await?;
+                store.rename(&staged_path(file)?, &below(&self.root, &file.path)?).await?;
                 fault::point("commit.renamed")?;
             }
             manifest.files.extend(files.iter().map(|f| DataFile {
@@ -302,10 +343,9 @@ impl LakeSink {
             }));
             fault::point("commit.manifest")?;
             in_turn()?;
-            if manifest.publish(store, &self.root).await? {
-                fault::point("commit.published")?;
-                self.finish(store, &manifest).await?;
-                return self.committed(store, &manifest, false).await;
+            if self.publish(store, &mut manifest).await? {
+                self.leave(&self.spec.commit, self.finish(store, &manifest).await);
+                return self.committed(store, &manifest, &manifest, false).await;
             }
             if self.spec.mode == WriteMode::Replace {
                 break;
@@ -313,6 +353,27 @@ impl LakeSink {
         }
         Err(Error::transient("another writer changed the table at the same time; nothing was published")
             .with("table", self.table.as_str()))
+    }
+
+    /// Publishes the manifest; `false` if another commit took its number. The answer to the request may have been lost,
+    /// so after an error it is looked for.
+    ///
+    /// # Errors
+    /// [`CommitUnknown`](ErrorKind::CommitUnknown) if it is not found and may still arrive.
+    async fn publish(&self, store: &Store, manifest: &mut Manifest) -> Result<bool> {
+        let error = match manifest.publish(store, &self.root).await {
+            Ok(is_published) => return Ok(is_published),
+            Err(error) => error,
+        };
+        match Manifest::at(store, &self.root, manifest.version).await {
+            Ok(Some(there)) => Ok(there.commits.first() == Some(&self.spec.commit)),
+            // What a folder did not do, or a server has refused, does not happen later.
+            Ok(None) if store.is_local() || !error.is_transient() => Err(error),
+            _ => Err(Error::new(ErrorKind::CommitUnknown, "whether the table was published is not known")
+                .with("table", self.table.as_str())
+                .hint("`transload resume` finds out; a new run may load the same rows again")
+                .because(error)),
+        }
     }
 
     async fn abort_in_turn(&self, store: &Store, turn: &Lock) -> Result<()> {
@@ -361,37 +422,168 @@ impl LakeSink {
         })
     }
 
-    /// Removes what a commit replaced and what is left of its staging. Safe to repeat.
-    async fn finish(&self, store: &Store, manifest: &Manifest) -> Result<()> {
-        if self.spec.mode == WriteMode::Replace {
-            let kept: HashSet<&str> = manifest.files.iter().map(|f| f.path.as_str()).collect();
+    /// Does what is left to do once this commit is published.
+    async fn finish(&self, store: &Store, newest: &Manifest) -> Result<()> {
+        fault::point("commit.published")?;
+        self.clean(store, newest, &self.spec.commit).await?;
+        fault::point("commit.cleaned")
+    }
+
+    /// Removes what a published commit replaced and what is left of its staging, its note last. Safe to repeat.
+    async fn clean(&self, store: &Store, newest: &Manifest, key: &CommitKey) -> Result<()> {
+        // Adding replaces nothing; of another commit it is not known whether it did.
+        if self.spec.mode == WriteMode::Replace || *key != self.spec.commit {
+            let kept: HashSet<&str> = newest.files.iter().map(|f| f.path.as_str()).collect();
             // The commits before may have been killed before they could do this for themselves.
-            for version in manifest.version.saturating_sub(CLEANED_VERSIONS)..manifest.version {
+            for version in newest.version.saturating_sub(CLEANED_VERSIONS)..newest.version {
                 let Some(replaced) = Manifest::at(store, &self.root, version).await? else { continue };
                 for file in replaced.files.iter().filter(|f| !kept.contains(f.path.as_str())) {
                     store.remove_and_prune(&below(&self.root, &file.path)?).await?;
                 }
             }
         }
-        self.remove_staged(store).await?;
-        fault::point("commit.cleaned")
+        store.remove_all(&self.staging_of(key)).await
     }
+
+    /// A commit that is published stays so, however it went to clean up after it: its note is there, and the next commit
+    /// does what is left.
+    fn leave(&self, key: &CommitKey, cleaned: Result<()>) {
+        if let Err(error) = cleaned {
+            let error = error.chain().join(": ");
+            tracing::warn!(table = %self.table, commit = %key, error, "published, and not cleaned up");
+        }
+    }
+}
+
+/// The files of a staged unit.
+fn staged_files(unit: Staged) -> Result<Vec<StagedFile>> {
+    serde_json::from_value(unit.detail).map_err(|e| Error::internal("a staged unit cannot be read").because(e))
+}
+
+fn staged_path(file: &StagedFile) -> Result<Path> {
+    Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+    use std::sync::Mutex;
+
     use arrow::datatypes::{DataType, Field, Schema};
     use bytes::Bytes;
+    use futures::stream::BoxStream;
     use object_store::memory::InMemory;
+    use object_store::{
+        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectStore, PutMultipartOptions, PutOptions,
+        PutPayload, PutResult,
+    };
     use parquet::basic::Compression;
     use transload_core::secret::NoReferences;
-    use transload_core::{Clock, CommitKey, ErrorKind, RunId};
+    use transload_core::{Clock, RunId};
 
     use super::*;
 
     /// A bucket.
     fn bucket() -> Store {
         Store::over(Arc::new(InMemory::new()), "memory", Clock::system())
+    }
+
+    /// What goes wrong in a bucket.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Trouble {
+        Nothing,
+        /// A manifest is created, and nobody is told.
+        AnswerLost,
+        /// A manifest is not created, and nobody is told.
+        RequestLost,
+        /// A manifest is refused.
+        Refused,
+        /// No file of data can be looked at.
+        Blind,
+    }
+
+    /// A bucket with trouble.
+    #[derive(Debug)]
+    struct Troubled {
+        inner: InMemory,
+        trouble: Mutex<Trouble>,
+    }
+
+    impl Troubled {
+        fn bucket() -> (Arc<Self>, Store) {
+            let troubled = Arc::new(Self { inner: InMemory::new(), trouble: Mutex::new(Trouble::Nothing) });
+            let objects: Arc<dyn ObjectStore> = troubled.clone();
+            (troubled, Store::over(objects, "memory", Clock::system()))
+        }
+
+        fn has(&self, trouble: Trouble) -> bool {
+            *self.trouble.lock().unwrap() == trouble
+        }
+
+        fn set(&self, trouble: Trouble) {
+            *self.trouble.lock().unwrap() = trouble;
+        }
+    }
+
+    fn no_answer() -> object_store::Error {
+        object_store::Error::Generic { store: "memory", source: "no answer".into() }
+    }
+
+    impl fmt::Display for Troubled {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Troubled")
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for Troubled {
+        async fn put_opts(&self, at: &Path, content: PutPayload, o: PutOptions) -> object_store::Result<PutResult> {
+            if !at.as_ref().contains("/manifest/") {
+                return self.inner.put_opts(at, content, o).await;
+            }
+            if self.has(Trouble::Refused) {
+                return Err(object_store::Error::PermissionDenied { path: at.to_string(), source: "no".into() });
+            }
+            if self.has(Trouble::RequestLost) {
+                return Err(no_answer());
+            }
+            let done = self.inner.put_opts(at, content, o).await?;
+            if self.has(Trouble::AnswerLost) { Err(no_answer()) } else { Ok(done) }
+        }
+
+        async fn put_multipart_opts(
+            &self,
+            at: &Path,
+            o: PutMultipartOptions,
+        ) -> object_store::Result<Box<dyn MultipartUpload>> {
+            self.inner.put_multipart_opts(at, o).await
+        }
+
+        async fn get_opts(&self, at: &Path, o: GetOptions) -> object_store::Result<GetResult> {
+            match self.has(Trouble::Blind) && at.as_ref().ends_with(".parquet") {
+                true => Err(no_answer()),
+                false => self.inner.get_opts(at, o).await,
+            }
+        }
+
+        fn delete_stream(
+            &self,
+            paths: BoxStream<'static, object_store::Result<Path>>,
+        ) -> BoxStream<'static, object_store::Result<Path>> {
+            self.inner.delete_stream(paths)
+        }
+
+        fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+            self.inner.list(prefix)
+        }
+
+        async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+            self.inner.list_with_delimiter(prefix).await
+        }
+
+        async fn copy_opts(&self, from: &Path, to: &Path, o: CopyOptions) -> object_store::Result<()> {
+            self.inner.copy_opts(from, to, o).await
+        }
     }
 
     /// A load into a table of it.
@@ -514,6 +706,94 @@ mod tests {
             sink.state().await.unwrap();
             commit(&sink).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_commit_whose_answer_is_lost_is_looked_for() {
+        for mode in [WriteMode::Replace, WriteMode::Append] {
+            let (bucket, store) = Troubled::bucket();
+            commit(&load(&store, "t", mode)).await.unwrap();
+            bucket.set(Trouble::AnswerLost);
+            let sink = load(&store, "t", mode);
+            let done = commit(&sink).await.unwrap();
+            assert_eq!((done.already_done, done.version.as_str()), (false, "2"));
+            assert!(store.list(&sink.staging()).await.unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_may_still_arrive_is_not_known_and_can_be_gone_on_with() {
+        let (bucket, store) = Troubled::bucket();
+        bucket.set(Trouble::RequestLost);
+        let sink = load(&store, "t", WriteMode::Replace);
+        assert_eq!(commit(&sink).await.unwrap_err().kind(), ErrorKind::CommitUnknown);
+        assert!(!sink.is_committed().await.unwrap());
+        bucket.set(Trouble::Nothing);
+        let done = commit(&sink).await.unwrap();
+        assert_eq!((done.already_done, done.parts), (false, 1));
+        assert_eq!(files(&store).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_is_refused_is_not_published() {
+        let (bucket, store) = Troubled::bucket();
+        bucket.set(Trouble::Refused);
+        let sink = load(&store, "t", WriteMode::Replace);
+        assert_eq!(commit(&sink).await.unwrap_err().kind(), ErrorKind::Config);
+        sink.abort().await.unwrap();
+        assert!(files(&store).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_published_and_cannot_be_looked_at_is_said_to_be_so_until_it_can() {
+        let (bucket, store) = Troubled::bucket();
+        bucket.set(Trouble::Blind);
+        let sink = load(&store, "t", WriteMode::Replace);
+        for _ in 0..2 {
+            assert_eq!(commit(&sink).await.unwrap_err().kind(), ErrorKind::CommitUnknown);
+            assert!(sink.is_committed().await.unwrap());
+        }
+        bucket.set(Trouble::Nothing);
+        let done = commit(&sink).await.unwrap();
+        assert_eq!((done.already_done, done.parts), (true, 1));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_no_later_commit_replaced_is_missed() {
+        let store = bucket();
+        let sink = load(&store, "t", WriteMode::Replace);
+        let done = commit(&sink).await.unwrap();
+        let file = files(&store).await.remove(0);
+        store.remove(&Path::from(file.as_str())).await.unwrap();
+        let error = commit(&sink).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CommitUnknown);
+        assert!(error.chain().join("\n").contains(&file), "{error:?}");
+        commit(&load(&store, "t", WriteMode::Replace)).await.unwrap();
+        let again = commit(&sink).await.unwrap();
+        assert_eq!((again.already_done, again.version), (true, done.version));
+    }
+
+    #[tokio::test]
+    async fn what_is_staged_is_there_until_somebody_removes_it() {
+        let store = bucket();
+        let sink = load(&store, "t", WriteMode::Append);
+        let staged = sink.staging().join("u").join("0-0.staged");
+        let file = StagedFile { staged: staged.to_string(), path: "x=1/f.parquet".to_string(), rows: 1, bytes: 1 };
+        let moved = below(&sink.root, &file.path).unwrap();
+        let unit = |bytes: u64| Staged {
+            unit: "u".to_string(),
+            rows: 1,
+            bytes,
+            detail: serde_json::to_value([StagedFile { bytes, ..file.clone() }]).unwrap(),
+        };
+        assert!(!sink.is_staged(&unit(1)).await.unwrap());
+        put(&store, staged.as_ref()).await;
+        assert!(sink.is_staged(&unit(1)).await.unwrap());
+        assert!(!sink.is_staged(&unit(2)).await.unwrap(), "a file of another size is another file");
+        store.rename(&staged, &moved).await.unwrap();
+        assert!(sink.is_staged(&unit(1)).await.unwrap());
+        store.remove(&moved).await.unwrap();
+        assert!(!sink.is_staged(&unit(1)).await.unwrap());
     }
 
     #[tokio::test]

@@ -64,29 +64,8 @@ impl Endpoint for LakeEndpoint {
         let mut tables = Vec::new();
         for name in listing::tables(&store, self.settings.format).await? {
             let source = self.source(&name, &ReadSpec::default()).await?;
-            let rows: Option<u64> = source.splits().iter().map(|s| s.rows).sum();
-            let (bytes, files) = match source.pin() {
-                transload_core::Pin::Files(files) => (files.iter().map(|f| f.size).sum(), files.len() as u64),
-                transload_core::Pin::Formula(_) => (0, 0),
-            };
-            let declared = |f: &arrow::datatypes::FieldRef| {
-                let declared = f.metadata().get(transload_core::connector::DECLARED_TYPE).and_then(|t| t.parse().ok());
-                declared.or_else(|| LogicalType::of(f))
-            };
-            tables.push(TableInfo {
-                name,
-                format: self.settings.format.extension().to_string(),
-                columns: source
-                    .schema()
-                    .fields()
-                    .iter()
-                    .filter(|f| !transload_core::connector::is_hidden(f))
-                    .filter_map(|f| Some((f.name().clone(), declared(f)?, f.is_nullable())))
-                    .collect(),
-                rows,
-                bytes: Some(bytes),
-                files: Some(files),
-            });
+            let format = self.settings.format.extension().to_string();
+            tables.push(TableInfo { format, ..TableInfo::of(name, source.as_ref()) });
         }
         Ok(tables)
     }

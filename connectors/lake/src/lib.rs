@@ -3,6 +3,7 @@
 mod commit;
 mod csv;
 mod endpoint;
+pub mod files;
 mod int96;
 mod layout;
 mod listing;
@@ -13,6 +14,7 @@ mod parquet;
 mod scan;
 mod source;
 mod stage;
+mod twins;
 
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use transload_core::connector::{Capability, Connector, Endpoint};
 use transload_core::{Node, Problem, Resolve, Result};
 
 pub use crate::csv::{CsvRecord, csv_records};
+pub use crate::options::{ParquetOptions, ParquetSettings};
 
 /// The `lake` kind.
 #[derive(Debug, Clone, Copy, Default)]

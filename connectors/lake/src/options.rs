@@ -41,9 +41,11 @@ pub(crate) struct Options {
 pub(crate) struct CsvOptions {
     /// The character between two fields. Default: a comma.
     #[serde(default)]
+    #[schemars(length(equal = 1))]
     pub(crate) delimiter: Option<Spanned<String>>,
     /// The character around fields that hold a delimiter or a line break. Default: ".
     #[serde(default)]
+    #[schemars(length(equal = 1))]
     pub(crate) quote: Option<Spanned<String>>,
     /// Whether the first line names the columns; otherwise they are c1, c2, … Default: true.
     #[serde(default)]
@@ -65,6 +67,7 @@ pub(crate) struct CsvOptions {
     pub(crate) compression: Option<Spanned<Compression>>,
     /// A file that has reached this size is closed and the next one begun. Default: 268435456 (256 MiB).
     #[serde(default)]
+    #[schemars(range(min = 65536))]
     pub(crate) file_bytes: Option<Spanned<u64>>,
 }
 
@@ -96,6 +99,7 @@ pub(crate) struct JsonOptions {
     pub(crate) compression: Option<Spanned<Compression>>,
     /// A file that has reached this size is closed and the next one begun. Default: 268435456 (256 MiB).
     #[serde(default)]
+    #[schemars(range(min = 65536))]
     pub(crate) file_bytes: Option<Spanned<u64>>,
 }
 
@@ -108,6 +112,7 @@ pub(crate) struct AvroOptions {
     pub(crate) compression: Option<Spanned<AvroCompression>>,
     /// A file that has reached this size is closed and the next one begun. Default: 268435456 (256 MiB).
     #[serde(default)]
+    #[schemars(range(min = 65536))]
     pub(crate) file_bytes: Option<Spanned<u64>>,
 }
 
@@ -150,7 +155,7 @@ pub(crate) enum LegacyCalendar {
 /// How Parquet files are read and written.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ParquetOptions {
+pub struct ParquetOptions {
     /// What is done with dates and timestamps before 1582-10-15 in files of old writers. Default: refuse.
     #[serde(default)]
     pub(crate) legacy_calendar: Option<LegacyCalendar>,
@@ -162,12 +167,15 @@ pub(crate) struct ParquetOptions {
     pub(crate) compression: Option<Spanned<CompressionName>>,
     /// Level of zstd, 1 to 22. Default: 3.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 22))]
     pub(crate) zstd_level: Option<Spanned<i32>>,
     /// Rows in a row group. Default: 262144.
     #[serde(default)]
+    #[schemars(range(min = 1))]
     pub(crate) row_group_rows: Option<Spanned<usize>>,
     /// A file that has reached this size is closed and the next one begun. Default: 268435456 (256 MiB).
     #[serde(default)]
+    #[schemars(range(min = 65536))]
     pub(crate) file_bytes: Option<Spanned<u64>>,
 }
 

@@ -4,16 +4,20 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
+use datafusion::error::DataFusionError;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use object_store::{GetOptions, GetRange, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore, coalesce_ranges};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use transload_core::{Error, Result};
@@ -87,23 +91,48 @@ impl ParquetFile {
             .unwrap_or_else(|_| Err(Error::config("the Parquet file cannot be read; it is damaged")))
             .map_err(|e| e.with("path", name))
     }
+
+    /// All rows of some of its columns, which are named by their places and come in their order.
+    ///
+    /// # Errors
+    /// As reading fails.
+    pub(crate) fn columns(
+        &self,
+        columns: impl IntoIterator<Item = usize>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let unreadable = |e: ParquetError| Error::from(DataFusionError::from(e));
+        let options = match self.is_adjusted {
+            true => ArrowReaderOptions::new().with_schema(Arc::clone(&self.schema)),
+            false => ArrowReaderOptions::new(),
+        };
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(&self.metadata), options).map_err(unreadable)?;
+        let columns = ProjectionMask::roots(self.metadata.file_metadata().schema_descr(), columns);
+        let reader = Reader { object: self.object.clone(), metadata: Some(Arc::clone(&self.metadata)) };
+        let rows = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata).with_projection(columns);
+        Ok(rows.build().map_err(unreadable)?.map(move |batch| batch.map_err(unreadable)).boxed())
+    }
 }
 
 /// Refuses a footer whose numbers cannot be: they are added up and used as places in the file.
 fn counts_are_possible(metadata: &ParquetMetaData, size: u64) -> Result<()> {
     let row_groups = metadata.row_groups();
-    let rows = row_groups.iter().map(|g| g.num_rows()).chain([metadata.file_metadata().num_rows()]);
+    let rows = row_groups.iter().map(|g| g.num_rows());
     let mut chunks = row_groups.iter().flat_map(|g| g.columns());
     let lies_inside = |chunk: &ColumnChunkMetaData| {
         let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
         let end = start.checked_add(chunk.compressed_size()).and_then(|end| u64::try_from(end).ok());
         start >= 0 && chunk.compressed_size() >= 0 && end.is_some_and(|end| end <= size)
     };
-    let possible = rows.map(|n| u64::try_from(n).ok()).try_fold(0, |sum, n| Some(n? + sum).filter(|n| *n <= MOST_ROWS));
-    if possible.is_some() && chunks.all(lies_inside) {
-        return Ok(());
+    let damaged = |how: &str| Err(Error::config(format!("the Parquet file cannot be read; it is damaged: {how}")));
+    let sum = rows.map(|n| u64::try_from(n).ok()).try_fold(0, |sum, n| Some(n? + sum).filter(|n| *n <= MOST_ROWS));
+    let all_inside = chunks.all(lies_inside);
+    match sum {
+        Some(rows) if all_inside => match u64::try_from(metadata.file_metadata().num_rows()) {
+            Ok(all) if all == rows => Ok(()),
+            _ => damaged("its footer has another number of rows than its row groups together"),
+        },
+        _ => damaged("its footer holds a number that cannot be"),
     }
-    Err(Error::config("the Parquet file cannot be read; it is damaged: its footer holds a number that cannot be"))
 }
 
 /// Refuses a file with two columns of one name: readers that go by names would lose one of them.
@@ -230,6 +259,12 @@ mod tests {
             let group = good.row_group(0).clone().into_builder().set_num_rows(rows).build().unwrap();
             let bad = good.clone().into_builder().set_row_groups(vec![group]).build();
             counts_are_possible(&bad, size).unwrap_err();
+        }
+        for rows in [0, 2, 4] {
+            let group = good.row_group(0).clone().into_builder().set_num_rows(rows).build().unwrap();
+            let bad = good.clone().into_builder().set_row_groups(vec![group]).build();
+            let error = counts_are_possible(&bad, size).unwrap_err();
+            assert!(error.to_string().contains("another number of rows than its row groups"), "{rows}: {error}");
         }
         for bytes in [-1, i64::MIN, i64::MAX] {
             let chunk = good.row_group(0).column(0).clone().into_builder();

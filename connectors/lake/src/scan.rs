@@ -52,6 +52,17 @@ impl Piece {
             Self::Csv(file) => file.object.meta.location.as_ref(),
         }
     }
+
+    /// Its rows, as its file says before it is read.
+    fn stated_rows(&self) -> Option<u64> {
+        match self {
+            Self::Parquet { file, row_groups, .. } => {
+                let rows = |group: usize| u64::try_from(file.metadata.row_group(group).num_rows()).ok();
+                row_groups.clone().map(rows).sum()
+            }
+            Self::Csv(_) => None,
+        }
+    }
 }
 
 /// The files of a table for the query engine.
@@ -226,29 +237,39 @@ impl ExecutionPlan for LakeScan {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let scan = Self::new(self.table.clone(), Some(self.projection.clone()), self.predicate.clone())?;
         let pieces = self.table.splits[partition].clone();
+        // What a predicate rules out is not read, so then nobody knows how many rows there should be.
+        let reads_all = self.predicate.is_none();
         let batches = futures::stream::iter(pieces)
             .then(move |piece| {
                 let opened = scan.open(&piece, &context);
-                async move { opened.map(|batches| guarded(batches, piece)) }
+                let rows = piece.stated_rows().filter(|_| reads_all);
+                async move { opened.map(|batches| guarded(batches, piece, rows)) }
             })
             .try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 }
 
-/// The file boundary: errors get the file's name, and a panic inside a reader becomes an error.
+/// The file boundary: errors get the file's name, a panic inside a reader becomes an error, and so does an end before all
+/// `rows` were there, if it is known how many there are.
 fn guarded(
     batches: BoxStream<'static, DfResult<RecordBatch>>,
     piece: Piece,
+    rows: Option<u64>,
 ) -> BoxStream<'static, DfResult<RecordBatch>> {
-    futures::stream::try_unfold(Some(batches), move |batches| {
+    futures::stream::try_unfold((batches, 0u64), move |(mut batches, seen)| {
         let piece = piece.clone();
         async move {
-            let Some(mut batches) = batches else { return Ok(None) };
             let next = AssertUnwindSafe(batches.next()).catch_unwind().await;
             let named = |e: Error| DataFusionError::from(e.with("path", piece.path()));
             match next {
-                Ok(Some(Ok(batch))) => Ok(Some((batch, Some(batches)))),
+                Ok(Some(Ok(batch))) => {
+                    let seen = seen + batch.num_rows() as u64;
+                    Ok(Some((batch, (batches, seen))))
+                }
+                Ok(None) if rows.is_some_and(|rows| rows != seen) => Err(named(Error::config(
+                    "the Parquet file cannot be read; it is damaged: its pages hold another number of rows than its footer",
+                ))),
                 Ok(None) => Ok(None),
                 Ok(Some(Err(error))) => Err(named(readable(error, &piece))),
                 Err(_) => Err(named(Error::config("the file is damaged: its reader gave up"))),

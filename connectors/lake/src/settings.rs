@@ -11,8 +11,7 @@ use crate::compress::Compression;
 use crate::csv::Dialect;
 use crate::format::Format;
 use crate::options::{
-    AvroCompression, AvroOptions, BadLine, CompressionName, CsvOptions, JsonOptions, LegacyCalendar, Options,
-    ParquetOptions,
+    AvroCompression, BadLine, CompressionName, CsvOptions, JsonOptions, LegacyCalendar, Options, ParquetOptions,
 };
 
 /// Everything about a connection.
@@ -92,6 +91,21 @@ pub(crate) struct JsonReading {
     pub(crate) quarantine_bad_lines: bool,
 }
 
+/// How Parquet files are read and written, with all defaults filled in.
+#[derive(Debug, Clone)]
+pub struct ParquetSettings {
+    pub(crate) reading: ParquetReading,
+    pub(crate) writing: Writing,
+    only_for_writing: Vec<(&'static str, Span)>,
+}
+
+impl ParquetSettings {
+    /// The options that say nothing but how files are written, and where they stand.
+    pub fn only_for_writing(&self) -> &[(&'static str, Span)] {
+        &self.only_for_writing
+    }
+}
+
 /// How Parquet is read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ParquetReading {
@@ -166,32 +180,31 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     let csv = options.csv.map(|c| c.value).unwrap_or_default();
     let json = options.json.map(|j| j.value).unwrap_or_default();
     let avro = options.avro.map(|a| a.value).unwrap_or_default();
-    let parquet = options.parquet.map(|p| p.value).unwrap_or_default();
-    let only_for_writing = only_for_writing(&csv, &json, &avro, &parquet);
+    let parquet = parquet_settings(options.parquet.map(|p| p.value).unwrap_or_default(), &mut problems);
+    let mut only_for_writing = spans([
+        ("csv.compression", at(&csv.compression)),
+        ("csv.file_bytes", at(&csv.file_bytes)),
+        ("json.compression", at(&json.compression)),
+        ("json.file_bytes", at(&json.file_bytes)),
+        ("avro.compression", at(&avro.compression)),
+        ("avro.file_bytes", at(&avro.file_bytes)),
+    ]);
+    only_for_writing.extend_from_slice(&parquet.only_for_writing);
 
     let dialect = dialect(&csv, &mut problems);
     let json_reading = json_reading(&json, &mut problems);
-    let parquet_reading = ParquetReading {
-        legacy_calendar: parquet.legacy_calendar.unwrap_or_default(),
-        int96_zone: int96_zone(&parquet.int96_zone, &mut problems),
-    };
-    let file_bytes = match format {
-        Format::Parquet => &parquet.file_bytes,
-        Format::Csv => &csv.file_bytes,
-        Format::Json => &json.file_bytes,
-        Format::Avro | Format::Orc => &avro.file_bytes,
-    };
-    let file_bytes = at_least(file_bytes, 256 << 20, 1 << 16, "file_bytes", &mut problems);
     let packed = |option: &Option<Spanned<Compression>>| option.as_ref().map_or(Compression::None, |c| c.value);
-    let write_format = match format {
-        Format::Parquet => Some(WriteFormat::Parquet(parquet_writing(&parquet, &mut problems))),
-        Format::Csv => Some(WriteFormat::Csv(dialect, packed(&csv.compression))),
-        Format::Json => Some(WriteFormat::Json(packed(&json.compression))),
+    let (write_format, size) = match format {
+        Format::Parquet => (Some(parquet.writing.format), None),
+        Format::Csv => (Some(WriteFormat::Csv(dialect, packed(&csv.compression))), Some(&csv.file_bytes)),
+        Format::Json => (Some(WriteFormat::Json(packed(&json.compression))), Some(&json.file_bytes)),
         Format::Avro => {
-            Some(WriteFormat::Avro(avro.compression.as_ref().map_or(AvroCompression::Deflate, |c| c.value)))
+            let codec = avro.compression.as_ref().map_or(AvroCompression::Deflate, |c| c.value);
+            (Some(WriteFormat::Avro(codec)), Some(&avro.file_bytes))
         }
-        Format::Orc => None,
+        Format::Orc => (None, None),
     };
+    let file_bytes = size.map_or(parquet.writing.file_bytes, |size| file_bytes(size, &mut problems));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -206,11 +219,49 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
             quarantine_bad_lines: csv.on_bad_line == Some(BadLine::Quarantine),
         },
         json: json_reading,
-        parquet: parquet_reading,
+        parquet: parquet.reading,
         orc: options.orc.and_then(|orc| orc.value.legacy_calendar).unwrap_or_default(),
         writing: write_format.map(|format| Writing { format, file_bytes }),
         only_for_writing,
     })
+}
+
+/// Checks how Parquet is to be read and written, and fills in the defaults.
+pub(crate) fn parquet_settings(options: ParquetOptions, problems: &mut Vec<Problem>) -> ParquetSettings {
+    let reading = ParquetReading {
+        legacy_calendar: options.legacy_calendar.unwrap_or_default(),
+        int96_zone: int96_zone(&options.int96_zone, problems),
+    };
+    let format = ParquetWriting {
+        compression: parquet_compression(&options, problems),
+        row_group_rows: at_least(&options.row_group_rows, 262_144, 1, "row_group_rows", problems),
+    };
+    ParquetSettings {
+        reading,
+        writing: Writing {
+            format: WriteFormat::Parquet(format),
+            file_bytes: file_bytes(&options.file_bytes, problems),
+        },
+        only_for_writing: spans([
+            ("parquet.compression", at(&options.compression)),
+            ("parquet.zstd_level", at(&options.zstd_level)),
+            ("parquet.row_group_rows", at(&options.row_group_rows)),
+            ("parquet.file_bytes", at(&options.file_bytes)),
+        ]),
+    }
+}
+
+fn file_bytes(option: &Option<Spanned<u64>>, problems: &mut Vec<Problem>) -> u64 {
+    at_least(option, 256 << 20, 1 << 16, "file_bytes", problems)
+}
+
+fn at<T>(option: &Option<Spanned<T>>) -> Option<Span> {
+    option.as_ref().map(|option| option.span)
+}
+
+/// The options that are there.
+fn spans<const N: usize>(options: [(&'static str, Option<Span>); N]) -> Vec<(&'static str, Span)> {
+    options.into_iter().filter_map(|(name, span)| Some((name, span?))).collect()
 }
 
 fn check_url(url: &Spanned<Template>, problems: &mut Vec<Problem>) {
@@ -243,31 +294,6 @@ fn refuse_idle_sections(options: &Options, format: Format, problems: &mut Vec<Pr
         };
         problems.push(Problem::new(span, message).hint(hint));
     }
-}
-
-/// Where the options stand that do nothing for whoever only reads.
-fn only_for_writing(
-    csv: &CsvOptions,
-    json: &JsonOptions,
-    avro: &AvroOptions,
-    parquet: &ParquetOptions,
-) -> Vec<(&'static str, Span)> {
-    fn at<T>(option: &Option<Spanned<T>>) -> Option<Span> {
-        option.as_ref().map(|option| option.span)
-    }
-    let options = [
-        ("csv.compression", at(&csv.compression)),
-        ("csv.file_bytes", at(&csv.file_bytes)),
-        ("json.compression", at(&json.compression)),
-        ("json.file_bytes", at(&json.file_bytes)),
-        ("avro.compression", at(&avro.compression)),
-        ("avro.file_bytes", at(&avro.file_bytes)),
-        ("parquet.compression", at(&parquet.compression)),
-        ("parquet.zstd_level", at(&parquet.zstd_level)),
-        ("parquet.row_group_rows", at(&parquet.row_group_rows)),
-        ("parquet.file_bytes", at(&parquet.file_bytes)),
-    ];
-    options.into_iter().filter_map(|(name, span)| Some((name, span?))).collect()
 }
 
 fn dialect(csv: &CsvOptions, problems: &mut Vec<Problem>) -> CsvDialect {
@@ -311,13 +337,6 @@ fn int96_zone(option: &Option<Spanned<String>>, problems: &mut Vec<Problem>) -> 
             problems.push(Problem::new(option.span, format!("`{}` is not a time zone", option.value)).hint(hint));
             None
         }
-    }
-}
-
-fn parquet_writing(options: &ParquetOptions, problems: &mut Vec<Problem>) -> ParquetWriting {
-    ParquetWriting {
-        compression: parquet_compression(options, problems),
-        row_group_rows: at_least(&options.row_group_rows, 262_144, 1, "row_group_rows", problems),
     }
 }
 

@@ -19,10 +19,11 @@ use crate::listing::{self, Found};
 use crate::options::{Format, Settings};
 use crate::parquet::{ParquetFile, PinnedObject, read_as};
 use crate::scan::{LakeTable, Piece};
+use crate::twins::{self, Twins};
 
 /// Footers read at the same time.
 const CONCURRENT_FOOTERS: usize = 16;
-/// Files whose INT96 timestamps are looked at at the same time, each with one column of one row group in memory.
+/// Files that are looked at at the same time before the table is read, each with few columns of one row group in memory.
 const CONCURRENT_LOOKS: usize = 4;
 /// Attempts to open a table that is replaced again and again.
 const ATTEMPTS: usize = 10;
@@ -72,10 +73,14 @@ impl LakeSource {
             let files = csv::open(objects, &settings.csv, &folders.fields, &found.root).await?;
             return Ok(Self::csv(files, pin));
         }
-        let files: Vec<ParquetFile> =
-            futures::stream::iter(objects).map(ParquetFile::open).buffered(CONCURRENT_FOOTERS).try_collect().await?;
-        let files: Vec<ParquetFile> =
-            futures::stream::iter(files).map(int96::exact).buffered(CONCURRENT_LOOKS).try_collect().await?;
+        let files = open_files(objects).await?;
+        let mut said_twice = Vec::new();
+        for file in &files {
+            let path = below_root(file.object.meta.location.as_ref(), found);
+            said_twice.extend(Twins::of(file, path, &folders.fields)?);
+        }
+        let mut looks = futures::stream::iter(said_twice).map(twins::agree).buffered(CONCURRENT_LOOKS);
+        while looks.try_next().await?.is_some() {}
         Self::parquet(files, folders, found, pin)
     }
 
@@ -95,11 +100,26 @@ impl LakeSource {
 
     fn parquet(files: Vec<ParquetFile>, folders: FolderColumns, found: &Found, pin: Pin) -> Result<Self> {
         let in_files = match files.is_empty() {
-            false => union(&files, &folders)?,
+            false => union(&files, &folders.fields)?,
             true => manifest_schema(found, &folders),
         };
-        let schema =
-            TableSchema::builder(in_files).with_table_partition_cols(Fields::from(folders.fields.clone())).build();
+        let values = |file: &ParquetFile| {
+            let path = file.object.meta.location.as_ref();
+            folder_values(below_root(path, found), &folders).map_err(|e| e.with("path", path))
+        };
+        let values = files.iter().map(values).collect::<Result<_>>()?;
+        Ok(Self::assemble(files, values, in_files, Fields::from(folders.fields), pin))
+    }
+
+    /// A table of Parquet files, each with its values for the columns that are not in files.
+    pub(crate) fn assemble(
+        files: Vec<ParquetFile>,
+        values: Vec<Vec<ScalarValue>>,
+        in_files: SchemaRef,
+        beside: Fields,
+        pin: Pin,
+    ) -> Self {
+        let schema = TableSchema::builder(in_files).with_table_partition_cols(beside).build();
         let mut splits = Vec::new();
         let mut pieces: Vec<Vec<Piece>> = Vec::new();
         for group in group_row_groups(&files) {
@@ -115,8 +135,7 @@ impl LakeSource {
                     bytes += file.metadata.row_group(i).compressed_size() as u64;
                 }
                 detail.push(serde_json::json!({ "path": path, "row_groups": [row_groups.start, row_groups.end] }));
-                let values = folder_values(below_root(path, found), &folders).map_err(|e| e.with("path", path))?;
-                parts.push(Piece::Parquet { file: file.clone(), row_groups, values });
+                parts.push(Piece::Parquet { file: file.clone(), row_groups, values: values[index].clone() });
             }
             let label = match parts.as_slice() {
                 [Piece::Parquet { file, row_groups, .. }] => {
@@ -128,7 +147,7 @@ impl LakeSource {
             pieces.push(parts);
         }
         let table_schema = Arc::clone(schema.table_schema());
-        Ok(Self { schema: table_schema, pin, splits, table: LakeTable { schema, splits: Arc::new(pieces) } })
+        Self { schema: table_schema, pin, splits, table: LakeTable { schema, splits: Arc::new(pieces) } }
     }
 }
 
@@ -148,6 +167,13 @@ impl Source for LakeSource {
     fn provider(&self) -> Result<Arc<dyn TableProvider>> {
         Ok(Arc::new(self.table.clone()))
     }
+}
+
+/// Reads the footers of files, and what else tells the types of their columns.
+pub(crate) async fn open_files(objects: Vec<PinnedObject>) -> Result<Vec<ParquetFile>> {
+    let files: Vec<ParquetFile> =
+        futures::stream::iter(objects).map(ParquetFile::open).buffered(CONCURRENT_FOOTERS).try_collect().await?;
+    futures::stream::iter(files).map(int96::exact).buffered(CONCURRENT_LOOKS).try_collect().await
 }
 
 /// The columns that a table's folder names add: by the manifest where there is one, by guessing otherwise.
@@ -207,12 +233,12 @@ fn folder_values(path: &str, folders: &FolderColumns) -> Result<Vec<ScalarValue>
 
 /// One schema for files that may have grown apart: columns by name, in order of appearance, each in the
 /// smallest type that holds every file's values exactly.
-fn union(files: &[ParquetFile], folders: &FolderColumns) -> Result<SchemaRef> {
+pub(crate) fn union(files: &[ParquetFile], beside: &[FieldRef]) -> Result<SchemaRef> {
     let mut fields: Vec<FieldRef> = Vec::new();
     let mut counts: Vec<usize> = Vec::new();
     for file in files {
         for field in file.schema.fields() {
-            if folders.fields.iter().any(|f| f.name() == field.name()) {
+            if beside.iter().any(|f| f.name() == field.name()) {
                 continue;
             }
             let field = read_as(field);

@@ -3,7 +3,7 @@
 //! A file is written on this machine. In a local lake that is its place already; for a bucket it is a temporary file,
 //! which is sent when it is whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -15,14 +15,16 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReser
 use futures::StreamExt;
 use object_store::path::Path;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use parquet::file::metadata::ParquetMetaData;
 use serde::{Deserialize, Serialize};
 use transload_core::connector::{Partition, Transform};
 use transload_core::store::Store;
 use transload_core::{Error, Result, fault};
 
 use crate::layout::Router;
-use crate::settings::Writing;
-use crate::writer::FileWriter;
+use crate::listing::below;
+use crate::settings::{WriteFormat, Writing};
+use crate::writer::OpenFile;
 
 /// Rows that are sorted into folders at a time.
 const ROUTED_ROWS: usize = 1 << 16;
@@ -42,11 +44,21 @@ pub(crate) struct StagedFile {
     pub(crate) bytes: u64,
 }
 
+/// A staged file, with its footer if it is Parquet.
+pub(crate) type WrittenFile = (StagedFile, Option<ParquetMetaData>);
+
+/// Where a unit's files are written.
+pub(crate) enum Place {
+    /// In a folder of their own, to be moved.
+    Aside(Path),
+    /// Where they belong, below the table's folder: readers go by a list and do not look for files.
+    Final(Path),
+}
+
 /// Writes the files of one unit of work.
 pub(crate) struct Stager<'a> {
     pub(crate) store: &'a Store,
-    /// The folder for this unit's staged files.
-    pub(crate) folder: Path,
+    pub(crate) place: Place,
     /// Beginning of the files' names.
     pub(crate) prefix: String,
     pub(crate) schema: SchemaRef,
@@ -93,7 +105,7 @@ impl Stager<'_> {
         &self,
         mut rows: SendableRecordBatchStream,
         memory: &Arc<dyn MemoryPool>,
-    ) -> Result<Vec<StagedFile>> {
+    ) -> Result<Vec<WrittenFile>> {
         let (file_schema, kept) = file_schema(&self.schema, self.partition_by);
         let reservation = MemoryConsumer::new("file writers").register(memory);
         let mut writers =
@@ -163,12 +175,14 @@ struct Writers<'a> {
     reservation: MemoryReservation,
     /// By folder.
     open: BTreeMap<String, Writer>,
-    done: Vec<StagedFile>,
+    done: Vec<WrittenFile>,
 }
 
 struct Writer {
-    file: FileWriter,
+    file: OpenFile,
     staged: Path,
+    /// Where it belongs, below the table's folder.
+    path: String,
     rows: u64,
 }
 
@@ -181,7 +195,7 @@ impl Writers<'_> {
             if self.open.len() >= OPEN_FILES {
                 self.close_largest().await?;
             }
-            let writer = self.create()?;
+            let writer = self.create(folder)?;
             self.open.insert(folder.to_string(), writer);
         }
         let Some(writer) = self.open.get_mut(folder) else { return Ok(()) };
@@ -206,12 +220,17 @@ impl Writers<'_> {
         self.open.values().map(|w| w.file.memory()).sum()
     }
 
-    fn create(&self) -> Result<Writer> {
+    fn create(&self, folder: &str) -> Result<Writer> {
         let number = self.done.len() + self.open.len();
-        let path = self.stager.folder.clone().join(format!("{number}-{}.staged", self.done.len()));
-        let file = self.stager.store.begin_file(&path)?;
-        let file = FileWriter::new(file, path.as_ref(), &self.schema, &self.stager.writing.format)?;
-        Ok(Writer { file, staged: path, rows: 0 })
+        let name = format!("{}-{number}.{}", self.stager.prefix, self.stager.writing.ending());
+        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let staged = match &self.stager.place {
+            Place::Aside(aside) => aside.clone().join(format!("{number}.staged")),
+            Place::Final(table) => below(table, &path)?,
+        };
+        let file = self.stager.store.begin_file(&staged)?;
+        let file = OpenFile::new(file, &path, &self.schema, &self.stager.writing.format)?;
+        Ok(Writer { file, staged, path, rows: 0 })
     }
 
     async fn close_largest(&mut self) -> Result<()> {
@@ -223,39 +242,56 @@ impl Writers<'_> {
     }
 
     async fn close(&mut self, folder: &str) -> Result<()> {
-        let Some(Writer { file, staged, rows }) = self.open.remove(folder) else { return Ok(()) };
-        let bytes = self.stager.store.finish_file(&staged, file.finish()?).await?;
-        let name = format!("{}-{}.{}", self.stager.prefix, self.done.len(), self.stager.writing.ending());
-        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let Some(Writer { file, staged, path, rows }) = self.open.remove(folder) else { return Ok(()) };
+        let (file, metadata) = file.finish()?;
+        let bytes = self.stager.store.finish_file(&staged, file).await?;
         tracing::debug!(file = %staged, rows, bytes, "staged a file");
-        self.done.push(StagedFile { staged: staged.to_string(), path, rows, bytes });
+        self.done.push((StagedFile { staged: staged.to_string(), path, rows, bytes }, metadata));
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<Vec<StagedFile>> {
+    async fn finish(mut self) -> Result<Vec<WrittenFile>> {
         let folders: Vec<String> = self.open.keys().cloned().collect();
         for folder in folders {
             self.close(&folder).await?;
         }
-        if !self.done.is_empty() {
-            self.stager.store.sync(&self.stager.folder)?;
-        }
+        self.sync()?;
         fault::point("stage.written")?;
         Ok(self.done)
     }
 }
 
-/// Writes one file without rows, so that other readers find the columns.
+impl Writers<'_> {
+    /// Makes the names of the files survive a power cut.
+    fn sync(&self) -> Result<()> {
+        match &self.stager.place {
+            Place::Aside(folder) if !self.done.is_empty() => self.stager.store.sync(folder),
+            Place::Aside(_) => Ok(()),
+            Place::Final(table) => {
+                let folder = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_string();
+                let folders: BTreeSet<String> = self.done.iter().map(|(file, _)| folder(&file.path)).collect();
+                folders.iter().try_for_each(|folder| self.stager.store.sync(&below(table, folder)?))
+            }
+        }
+    }
+}
+
+/// Writes one file without rows, so that other readers find the columns. Of Parquet they find those of folders too, since
+/// there is no folder; what is read by the manifest alone has the columns that every file has.
 pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
-    let (schema, _) = file_schema(&stager.schema, &[]);
+    let beside: &[Partition] = match stager.writing.format {
+        WriteFormat::Parquet(_) => &[],
+        WriteFormat::Csv(..) | WriteFormat::Json(_) | WriteFormat::Avro(_) => stager.partition_by,
+    };
+    let (schema, _) = file_schema(&stager.schema, beside);
     let reservation = MemoryConsumer::new("empty file").register(
         &(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()) as Arc<dyn MemoryPool>),
     );
     let mut writers = Writers { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new() };
-    let writer = writers.create()?;
+    let writer = writers.create("")?;
     writers.open.insert(String::new(), writer);
     let mut files = writers.finish().await?;
-    files.pop().ok_or_else(|| Error::internal("an empty file was not written"))
+    files.pop().map(|(file, _)| file).ok_or_else(|| Error::internal("an empty file was not written"))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 use transload_core::{Error, Result};
 
@@ -22,8 +23,8 @@ const BUFFER: usize = 1 << 18;
 /// Memory that a compressor takes, more or less.
 const COMPRESSOR: usize = 1 << 20;
 
-/// Writes one file.
-pub(crate) enum FileWriter {
+/// A file that is being written.
+pub(crate) enum OpenFile {
     Parquet(Box<ArrowWriter<BufWriter<File>>>),
     Rows(Box<RowWriter>),
 }
@@ -60,7 +61,7 @@ impl Write for Counted {
     }
 }
 
-impl FileWriter {
+impl OpenFile {
     /// Begins a file. `name` is one that no other file of the table has.
     ///
     /// # Errors
@@ -98,6 +99,7 @@ impl FileWriter {
         match self {
             Self::Parquet(writer) => writer.write(batch).map_err(unwritable),
             Self::Rows(writer) => {
+                let writer = writer.as_mut();
                 match &writer.rows {
                     Rows::Csv(csv) => csv.rows(batch, &mut writer.buffer)?,
                     Rows::Json(json) => json.rows(batch, &mut writer.buffer)?,
@@ -124,20 +126,23 @@ impl FileWriter {
         }
     }
 
-    /// Ends the file.
+    /// Ends the file. With it comes its footer if it is Parquet.
     ///
     /// # Errors
     /// As the disk fails.
-    pub(crate) fn finish(self) -> Result<File> {
-        let file = match self {
+    pub(crate) fn finish(self) -> Result<(File, Option<ParquetMetaData>)> {
+        match self {
             Self::Parquet(mut writer) => {
-                writer.finish().map_err(unwritable)?;
+                let metadata = writer.finish().map_err(unwritable)?;
                 writer.inner_mut().flush()?;
-                return Ok(writer.inner().get_ref().try_clone()?);
+                Ok((writer.inner().get_ref().try_clone()?, Some(metadata)))
             }
-            Self::Rows(writer) => writer.out.finish()?.file,
-        };
-        file.into_inner().map_err(|e| Error::from(e.into_error()))
+            Self::Rows(writer) => {
+                let RowWriter { out, .. } = *writer;
+                let file = out.finish()?.file.into_inner().map_err(|e| Error::from(e.into_error()))?;
+                Ok((file, None))
+            }
+        }
     }
 }
 
@@ -186,12 +191,13 @@ mod tests {
             let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + 1000));
             RecordBatch::try_from_iter([("id", ids)]).unwrap()
         };
-        let mut writer = FileWriter::new(tempfile::tempfile().unwrap(), "t", &batch(0).schema(), format).unwrap();
+        let mut writer = OpenFile::new(tempfile::tempfile().unwrap(), "t", &batch(0).schema(), format).unwrap();
         writer.write(&batch(0)).unwrap();
         writer.write(&batch(1000)).unwrap();
         assert!(writer.memory() > 0);
         let size = writer.size();
-        let mut file = writer.finish().unwrap();
+        let (mut file, metadata) = writer.finish().unwrap();
+        assert!(metadata.is_none());
         std::io::Seek::rewind(&mut file).unwrap();
         let mut content = Vec::new();
         file.read_to_end(&mut content).unwrap();

@@ -31,6 +31,7 @@ pub struct Tpch;
 struct Options {
     /// Size: 1 is about 1 GB of text. More than 0, at most 10000.
     #[serde(default)]
+    #[schemars(range(max = 10000), extend("exclusiveMinimum" = 0))]
     scale: Option<Spanned<f64>>,
 }
 

@@ -277,7 +277,19 @@ pub(crate) async fn input(checked: &Checked, spec: TableSpec, purpose: Purpose) 
         Purpose::Compare => None,
         Purpose::Load => checked.target.sink(&to, Arc::new(Schema::empty()), &adding(&to)).await?.state().await?,
     };
-    Ok(TableInput { spec, source, state })
+    let is_incremental = matches!(spec.settings.mode.as_ref().map(|m| &m.value), Some(Mode::Incremental { .. }));
+    let has_rows_without_cursor = match &state {
+        Some((_, state)) if is_incremental && state.cursor.is_none() => has_rows(&checked.target, &to).await?,
+        _ => false,
+    };
+    Ok(TableInput { spec, source, state, has_rows_without_cursor })
+}
+
+/// Whether a table has rows, or may have.
+async fn has_rows(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<bool> {
+    let source = endpoint.source(table, &ReadSpec::default()).await?;
+    let rows: Option<u64> = source.splits().iter().map(|s| s.rows).sum();
+    Ok(rows != Some(0))
 }
 
 /// Whether a name fits a pattern in which `*` stands for any characters.

@@ -162,6 +162,7 @@ impl TableInfo {
     pub fn of(name: TableName, source: &dyn Source) -> Self {
         let (format, bytes, files) = match source.pin() {
             Pin::Formula(_) => ("generated", None, None),
+            Pin::Version(_) => ("versions", source.splits().iter().map(|s| s.bytes).sum(), None),
             Pin::Files(files) => {
                 let ending = files.first().and_then(|f| f.path.rsplit_once('.')).map_or("", |(_, ending)| ending);
                 (ending, Some(files.iter().map(|f| f.size).sum::<u64>()), Some(files.len() as u64))
@@ -326,10 +327,17 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// [`Transient`](crate::ErrorKind::Transient) if another writer moved the table; nothing was published.
     /// [`CommitUnknown`](crate::ErrorKind::CommitUnknown) if the outcome cannot be known: call again with the same key.
+    /// Once the rows are visible there is no other error, and none at all for work that can be left to a later commit.
     ///
     /// # Cancellation
     /// Dropping the future leaves the table either unchanged or fully published, never between.
     async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed>;
+
+    /// Whether everything of a unit that was staged and not committed is still there. Where nobody else can remove it,
+    /// it is.
+    async fn is_staged(&self, _: &Staged) -> Result<bool> {
+        Ok(true)
+    }
 
     /// Whether this sink's key is among what was committed to the table, by whomever. Nothing is changed.
     async fn is_committed(&self) -> Result<bool>;
@@ -343,4 +351,19 @@ pub trait Sink: Send + Sync {
 pub struct TableState {
     /// The cursor column's highest value that was written, as text.
     pub cursor: Option<String>,
+    /// The column that this is a value of, by its name in the source. States of older versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor_column: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_does_not_name_its_cursor_is_read() {
+        let old: TableState = serde_json::from_str(r#"{"cursor":"5"}"#).unwrap();
+        assert_eq!(old, TableState { cursor: Some("5".to_string()), cursor_column: None });
+        assert_eq!(serde_json::to_string(&TableState::default()).unwrap(), r#"{"cursor":null}"#);
+    }
 }

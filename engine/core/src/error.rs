@@ -279,9 +279,16 @@ impl From<arrow::error::ArrowError> for Error {
 
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
+        Self::of_store(&error)
+    }
+}
+
+impl Error {
+    /// What a store's error means, for one that is only the cause of another.
+    pub fn of_store(error: &object_store::Error) -> Self {
         use object_store::Error as S;
-        let told = told(&error);
-        match &error {
+        let told = told(error);
+        match error {
             S::NotFound { path, .. } => {
                 Self::config("there is no such object").with("path", path.clone()).because(told)
             }
@@ -294,7 +301,7 @@ impl From<object_store::Error> for Error {
                     .hint("make a new plan: what was read so far belongs to another version of the source")
                     .because(told)
             }
-            S::Generic { store: "LocalFileSystem", .. } => match io_kind(&error) {
+            S::Generic { store: "LocalFileSystem", .. } => match io_kind(error) {
                 Some(kind) => Self::from_io_kind(kind).because(told),
                 None => Self::transient("the file system failed").because(told),
             },

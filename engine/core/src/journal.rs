@@ -49,6 +49,8 @@ pub trait Journal: Send + Sync {
     async fn receipts(&self) -> Result<Vec<Receipt>>;
     /// Remembers what the checks of a table found, whether it is published or not.
     async fn record_findings(&self, table: &TableName, findings: &[Finding]) -> Result<()>;
+    /// What the checks of a table found last; nothing, if that was not remembered.
+    async fn findings(&self, table: &TableName) -> Result<Vec<Finding>>;
 }
 
 /// A rule that rows of a unit break. Whether there are too many of them is judged when all units are staged.

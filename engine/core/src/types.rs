@@ -575,7 +575,7 @@ impl schemars::JsonSchema for LogicalType {
         schemars::json_schema!({
             "type": "string",
             "description": "A logical type, such as int32, decimal(15,2), timestamp(us, UTC) or list<text>.",
-            "pattern": "^(bool|u?int(8|16|32|64)|float(32|64)|decimal|text|binary|date|time|timestamp|interval|uuid|json|list|struct|map)"
+            "pattern": "^(bool|u?int(8|16|32|64)|float(32|64)|text|binary|date|interval|uuid|json|(decimal|time|timestamp|list|struct|map)[(<].+[)>])$"
         })
     }
 }

@@ -15,6 +15,8 @@ pub enum Pin {
     Formula(String),
     /// The source is these files, each as it was then.
     Files(Vec<PinnedFile>),
+    /// The source is a version that the table itself keeps.
+    Version(PinnedVersion),
 }
 
 impl Pin {
@@ -25,6 +27,10 @@ impl Pin {
             Self::Files(files) => {
                 let bytes: u64 = files.iter().map(|f| f.size).sum();
                 format!("{} file{}, {bytes} bytes", files.len(), if files.len() == 1 { "" } else { "s" })
+            }
+            Self::Version(PinnedVersion { version, only: None, .. }) => format!("version {version}"),
+            Self::Version(PinnedVersion { version, only: Some(files), .. }) => {
+                format!("{} of the files of version {version}", files.len())
             }
         }
     }
@@ -41,6 +47,18 @@ pub struct PinnedFile {
     pub modified: String,
     /// The store's version mark. For local files it holds inode, time in µs and size.
     pub etag: Option<String>,
+}
+
+/// One version of a table that keeps its versions, such as a Delta table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedVersion {
+    /// The table's own identifier: a table that was made anew under the same name has another one.
+    pub table: String,
+    /// The version, as the table names it.
+    pub version: String,
+    /// The files that count, by their paths in the table; all of the version's, if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<String>>,
 }
 
 /// A part of a pinned table that one task reads. Splits of one source are disjoint and together are the table.
@@ -219,6 +237,9 @@ pub struct Verdict {
     pub source_rows: Option<u64>,
     /// Rows found in the target.
     pub target_rows: Option<u64>,
+    /// What the plan makes of the rows that the source gave this time: `written` are those that belong in the target.
+    #[serde(default)]
+    pub counts: Option<Counts>,
     /// Table digest of the source side, casts applied.
     pub source_digest: Option<String>,
     /// Table digest of the target side.

@@ -355,6 +355,11 @@ impl Journal for RunJournal {
     async fn record_findings(&self, table: &TableName, findings: &[Finding]) -> Result<()> {
         self.ledger.numbered_fact(&self.run, &format!("checks-{}", short(table)), &findings).await
     }
+
+    async fn findings(&self, table: &TableName) -> Result<Vec<Finding>> {
+        let mut found: Vec<Vec<Finding>> = self.ledger.facts(&self.run, &format!("checks-{}-", short(table))).await?;
+        Ok(found.pop().unwrap_or_default())
+    }
 }
 
 /// A table's name as part of a file's name.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use transload_coerce::{Cast, Loss, MaskKind, Rulebook};
 use transload_core::connector::{
-    DECLARED_TYPE, Expected, Partition, TableState, Transform as PartitionTransform, WriteMode, takes_hidden_name,
+    DECLARED_TYPE, Expected, FAULT_COLUMN, ORIGIN_COLUMN, Partition, TableState, Transform as PartitionTransform,
+    WriteMode, takes_hidden_name,
 };
 use transload_core::decode::closest;
 use transload_core::tree::Spanned;
@@ -44,6 +45,8 @@ pub struct TableInput {
     pub source: Arc<dyn Source>,
     /// The target's version and what it remembers of the last load.
     pub state: Option<(String, TableState)>,
+    /// Whether the load is incremental, and the target has rows and remembers no cursor.
+    pub has_rows_without_cursor: bool,
 }
 
 /// Decides everything a run needs to know.
@@ -511,7 +514,38 @@ impl Table<'_> {
         if !grows {
             self.say(mode.span, format!("`{cursor}` is {ty}, which does not grow"), "use a number, date or timestamp");
         }
-        let above = self.input.state.as_ref().and_then(|(_, s)| s.cursor.clone());
+        let is_read = |name: &str| columns.iter().any(|c| c.name == name);
+        // What a replay reads is new, whenever it was put aside.
+        if is_read(FAULT_COLUMN) && !is_read(ORIGIN_COLUMN) {
+            self.say(
+                mode.span,
+                "`on_bad_line: quarantine` of the source would take the same bad lines again in every run",
+                "nobody can tell whether a line that cannot be read is new: use `on_bad_line: error`",
+            );
+        }
+        let input = self.input;
+        let before = input.state.as_ref().and_then(|(_, state)| state.cursor_column.as_ref());
+        if let Some(before) = before.filter(|before| *before != cursor) {
+            self.say(
+                mode.span,
+                format!(
+                    "the rows in `{}` came by the cursor `{before}`, so how far they go says nothing of `{cursor}`",
+                    input.spec.to.value
+                ),
+                format!("go on with `{before}`, use `mode: full`, or another `to`"),
+            );
+        }
+        if input.has_rows_without_cursor {
+            self.say(
+                mode.span,
+                format!(
+                    "`{}` has rows that came without a cursor, and an incremental load would bring them again",
+                    input.spec.to.value
+                ),
+                "use another `to`, or remove the table: the first incremental load brings all rows",
+            );
+        }
+        let above = input.state.as_ref().and_then(|(_, s)| s.cursor.clone());
         if let Err(reason) = expressions.above(cursor, above.as_deref()) {
             self.problems.push(Problem::new(mode.span, format!("the cursor cannot be used: {reason}")));
         }

@@ -87,8 +87,11 @@ struct SourceCast {
 }
 
 struct Filter {
+    /// The whole of it, the cursor's part too: what stands behind an `and` may rely on what stands before it.
     condition: Arc<dyn PhysicalExpr>,
     columns: Vec<usize>,
+    /// The parts that `and` joins, each with the columns it reads.
+    parts: Vec<(Arc<dyn PhysicalExpr>, Vec<usize>)>,
 }
 
 enum Output {
@@ -278,13 +281,17 @@ impl Transform {
             })
         };
         let pushdown: Vec<Expr> = conjuncts.iter().filter(|e| untouched(e)).cloned().collect();
-        let filter = match conjuncts.into_iter().reduce(Expr::and) {
+        let filter = match conjuncts.iter().cloned().reduce(Expr::and) {
             None => None,
             Some(all) => {
-                let condition = expressions.physical(&all).map_err(Error::config)?;
-                let columns: Vec<usize> = collect_columns(&condition).iter().map(|c| c.index()).collect();
+                let part = |expr: &Expr| {
+                    let condition = expressions.physical(expr).map_err(Error::config)?;
+                    let columns: Vec<usize> = collect_columns(&condition).iter().map(|c| c.index()).collect();
+                    Ok::<_, Error>((condition, columns))
+                };
+                let (condition, columns) = part(&all)?;
                 columns.iter().for_each(|c| casts[*c].needed = true);
-                Some(Filter { condition, columns })
+                Some(Filter { condition, columns, parts: conjuncts.iter().map(part).collect::<Result<_>>()? })
             }
         };
 
@@ -602,8 +609,8 @@ impl Transform {
         Ok(Some((view, aside.map(|aside| Found::new(aside, seen)))))
     }
 
-    /// Rows that the filter lets through. A row whose filter depends on a value that does not fit is let
-    /// through too: it is the misfit's policy that decides about it.
+    /// Rows that the filter lets through. A row whose filter depends on a value that does not fit is let through too,
+    /// unless the rest of the filter leaves it out: it is the misfit's policy that decides about it.
     fn passed(
         &self,
         batch: &RecordBatch,
@@ -612,14 +619,10 @@ impl Transform {
     ) -> Result<BooleanBuffer> {
         let rows = batch.num_rows();
         let Some(filter) = &self.filter else { return Ok(BooleanBuffer::new_set(rows)) };
-        let verdict = evaluate("the filter", &filter.condition, batch, None)?;
-        let verdict = verdict.as_boolean();
-        let mut passed = match verdict.nulls() {
-            Some(nulls) => verdict.values() & nulls.inner(),
-            None => verdict.values().clone(),
-        };
-        for (_, bad) in misfits.iter().filter(|(c, _)| filter.columns.contains(c)) {
-            passed = &passed | bad;
+        let mut passed = holds(&filter.condition, batch, None)?;
+        let bad = misfits.iter().filter(|(c, _)| filter.columns.contains(c)).map(|(_, bad)| bad.clone());
+        if let Some(bad) = bad.reduce(|all, bad| &all | &bad) {
+            passed = &passed | &filter.not_left_out(batch, misfits, &bad & &!&passed)?;
         }
         if let Some(faulty) = faulty {
             passed = &passed | faulty;
@@ -752,6 +755,44 @@ impl Transform {
         let highest = max.evaluate()?;
         Ok((!highest.is_null()).then_some(highest))
     }
+}
+
+impl Filter {
+    /// Of these `rows`, those that no part of the filter leaves out. A part that reads a misfit of a row says nothing
+    /// about that row. The others decide as if they stood alone, so that it makes no difference whether a reader applied
+    /// them before.
+    fn not_left_out(
+        &self,
+        batch: &RecordBatch,
+        misfits: &[(usize, BooleanBuffer)],
+        mut rows: BooleanBuffer,
+    ) -> Result<BooleanBuffer> {
+        for (part, columns) in &self.parts {
+            let mut asked = rows.clone();
+            for (_, bad) in misfits.iter().filter(|(c, _)| columns.contains(c)) {
+                asked = &asked & &!bad;
+            }
+            if asked.has_true() {
+                let held = holds(part, batch, Some(&asked))?;
+                rows = &rows & &!&(&asked & &!&held);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Rows for which a part of the filter is true; where `about` says no, it may say anything.
+fn holds(
+    condition: &Arc<dyn PhysicalExpr>,
+    batch: &RecordBatch,
+    about: Option<&BooleanBuffer>,
+) -> Result<BooleanBuffer> {
+    let verdict = evaluate("the filter", condition, batch, about)?;
+    let verdict = verdict.as_boolean();
+    Ok(match verdict.nulls() {
+        Some(nulls) => verdict.values() & nulls.inner(),
+        None => verdict.values().clone(),
+    })
 }
 
 /// The values of a derived column.

@@ -6,7 +6,7 @@ use datafusion::prelude::SessionContext;
 use transload_coerce::Rulebook;
 use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::value::{Coverage, Differences, Outcome};
-use transload_core::{CommitKey, Endpoint, Error, Pin, Result, RunId, Source, TableName, Verdict, fault};
+use transload_core::{CommitKey, Counts, Endpoint, Error, Pin, Result, RunId, Source, TableName, Verdict, fault};
 use transload_digest::TableDigest;
 use transload_plan::{Origin, RunFacts, TablePlan, Transform};
 use transload_spec::ReconcileLevel;
@@ -67,6 +67,7 @@ pub async fn audit(audit: Audit<'_>) -> Result<Verdict> {
         target_pin: target.pin().clone(),
         source_rows: None,
         target_rows: None,
+        counts: None,
         source_digest: None,
         target_digest: None,
         differences: Differences::default(),
@@ -175,6 +176,12 @@ async fn compare_rows(
 
     verdict.source_rows = Some(ours.rows());
     verdict.target_rows = Some(theirs.rows());
+    verdict.counts = Some(Counts {
+        read: ours.rows() + left_out.quarantined + left_out.filtered,
+        written: ours.rows(),
+        quarantined: left_out.quarantined,
+        filtered: left_out.filtered,
+    });
     for (rows, why) in [(left_out.filtered, "left out by the filter"), (left_out.quarantined, "put into quarantine")] {
         if rows > 0 {
             coverage.rows_left_out.push((rows, why.to_string()));

@@ -1,10 +1,12 @@
 //! A run of a whole plan.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use datafusion::prelude::SessionContext;
+use futures::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +15,7 @@ use transload_core::journal::{BrokenRule, Event, StagedUnit};
 use transload_core::{
     Clock, Counts, Endpoint, Error, ErrorKind, Finding, Journal, Progress, Receipt, Result, RunId, TableName, fault,
 };
-use transload_plan::Plan;
+use transload_plan::{Plan, TablePlan};
 
 use crate::limits::Limits;
 use crate::table::Table;
@@ -79,8 +81,9 @@ struct Slots {
 /// Executes a plan, or what is left of it after an earlier process.
 ///
 /// # Behavior
-/// Every table ends on its own: one that fails leaves the others alone. A table that fails for good, or is
-/// stopped, has nothing staged afterwards; one that fails for a passing reason keeps what is staged for a resume.
+/// Every table ends on its own: one that fails leaves the others alone, even if it panics. A table that fails for good,
+/// or is stopped, has nothing staged afterwards; one that fails for a passing reason keeps what is staged for a resume.
+/// One that an earlier process has published does not fail any more: it gets the receipt that was not written.
 ///
 /// # Errors
 /// Only what concerns the run as a whole; what concerns a table is in its outcome.
@@ -111,7 +114,7 @@ pub async fn run(load: &Load) -> Result<Vec<TableOutcome>> {
         let (load, session, slots, name) = (load.clone(), session.clone(), slots.clone(), plan.to.clone());
         tables.spawn(async move {
             let mut outcome = TableOutcome { table: name, result: Ok(None), findings: Vec::new(), counts: None };
-            let result = table(load, at, staged, session, slots, &mut outcome).await;
+            let result = caught(table(load, at, staged, session, slots, &mut outcome)).await;
             outcome.result = result.map_err(|e| e.with("table", outcome.table.as_str()));
             (at, outcome)
         });
@@ -123,7 +126,13 @@ pub async fn run(load: &Load) -> Result<Vec<TableOutcome>> {
     Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
-/// Loads one table.
+/// Makes an error of a panic.
+async fn caught<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|_| Err(Error::internal("the work for a table died")))
+}
+
+/// Loads one table, or ends what an earlier process has begun.
 async fn table(
     load: Load,
     at: usize,
@@ -133,35 +142,56 @@ async fn table(
     outcome: &mut TableOutcome,
 ) -> Result<Option<Receipt>> {
     let plan = &load.plan.tables[at];
-    let table = match Table::open(&load, plan, &load.rulebook, &session).await {
-        Ok(table) => Arc::new(table),
-        Err(error) => {
-            // What an earlier process staged cannot be used any more.
-            if !error.is_passing() && !load.checks_only {
-                load.journal.forget(&plan.to).await?;
-                Table::abandon(&load, plan).await?;
-            }
-            return Err(error);
-        }
+    let is_resumed = !staged.is_empty();
+    let result = caught(attempt(&load, plan, staged, &session, slots, outcome)).await;
+    let error = match result {
+        Err(error) if !error.is_passing() && !load.checks_only => error,
+        ended => return ended,
     };
-    let result = async {
-        let resumed = staged.len() as u64;
-        let units = table.in_order(stage_units(&load, &table, staged, session.clone(), slots.units).await?)?;
-        outcome.counts = Some(unit::counts(&units)?);
-        judge(&load, &table, &units, &session, &slots.looks, &mut outcome.findings).await?;
-        match load.checks_only {
-            true => Ok(None),
-            false => publish(&load, &table, units, outcome.findings.clone(), resumed).await.map(Some),
-        }
-    };
-    let result = result.await;
-    if let Err(error) = &result
-        && !error.is_passing()
-    {
-        load.journal.forget(&plan.to).await?;
-        table.abort().await?;
+    let receipt = give_up(&load, plan, is_resumed, error).await?;
+    outcome.findings.clone_from(&receipt.checks);
+    outcome.counts = Some(receipt.counts);
+    Ok(Some(receipt))
+}
+
+/// Loads one table, as far as it comes.
+async fn attempt(
+    load: &Load,
+    plan: &TablePlan,
+    staged: Vec<StagedUnit>,
+    session: &SessionContext,
+    slots: Slots,
+    outcome: &mut TableOutcome,
+) -> Result<Option<Receipt>> {
+    let table = Arc::new(Table::open(load, plan, &load.rulebook, session).await?);
+    let staged = table.still_staged(load, staged).await?;
+    let resumed = staged.len() as u64;
+    let units = table.in_order(stage_units(load, &table, staged, session.clone(), slots.units).await?)?;
+    outcome.counts = Some(unit::counts(&units)?);
+    judge(load, &table, &units, session, &slots.looks, &mut outcome.findings).await?;
+    match load.checks_only {
+        true => Ok(None),
+        false => publish(load, &table, units, outcome.findings.clone(), resumed).await.map(Some),
     }
-    result
+}
+
+/// Removes what is left of a table that has failed for good, and returns why. But if this run has published it before,
+/// it has not failed: then this is its receipt.
+async fn give_up(load: &Load, plan: &TablePlan, is_resumed: bool, error: Error) -> Result<Receipt> {
+    match Table::published(load, plan).await {
+        Ok(Some(receipt)) => {
+            tracing::info!(table = %plan.to, %error, "published before this");
+            return remember(load, receipt).await;
+        }
+        Ok(None) => {}
+        Err(unclear) if unclear.is_passing() || unclear.kind() == ErrorKind::Internal => return Err(unclear),
+        Err(unclear) if is_resumed => return Err(not_known(unclear)),
+        // No process before this one had anything to publish, and this one would know.
+        Err(_) => {}
+    }
+    load.journal.forget(&plan.to).await?;
+    Table::abandon(load, plan).await?;
+    Err(error)
 }
 
 /// Stages what is not staged yet.
@@ -249,6 +279,11 @@ async fn publish(
     resumed: u64,
 ) -> Result<Receipt> {
     let receipt = commit_with_retries(load, table, units, findings, resumed).await?;
+    remember(load, receipt).await
+}
+
+/// Writes down that a table is published.
+async fn remember(load: &Load, receipt: Receipt) -> Result<Receipt> {
     // It is published, so whatever fails now must not make anybody load it again.
     let told = async {
         fault::point("run.receipt")?;
@@ -259,13 +294,19 @@ async fn publish(
             .hint("`transload resume` goes on from here; a new run would load the same rows again")
             .because(e)
     })?;
-    load.progress.event(Event::TableCommitted { table: table.plan.to.clone(), rows: receipt.committed.rows });
-    tracing::info!(table = %table.plan.to, rows = receipt.committed.rows, "committed");
+    load.progress.event(Event::TableCommitted { table: receipt.to.clone(), rows: receipt.committed.rows });
+    tracing::info!(table = %receipt.to, rows = receipt.committed.rows, "committed");
     Ok(receipt)
 }
 
 fn stopped() -> Error {
     Error::new(ErrorKind::Interrupted, "the run was stopped before this table was committed")
+}
+
+fn not_known(because: Error) -> Error {
+    Error::new(ErrorKind::CommitUnknown, "whether the table was published is not known")
+        .hint("`transload resume` finds out; a new run may load the same rows again")
+        .because(because)
 }
 
 fn backoff() -> ExponentialBuilder {
@@ -317,15 +358,22 @@ async fn commit_with_retries(
     resumed: u64,
 ) -> Result<Receipt> {
     let mut retries = 0;
+    let mut is_unclear = false;
     let commit = || table.commit(load, staged.clone(), findings.clone(), resumed);
-    let mut receipt = commit
+    let done = commit
         .retry(backoff())
-        .when(Error::is_transient)
+        // The same key never commits twice, so trying again is how to find out.
+        .when(Error::is_passing)
         .notify(|error, _| {
             retries += 1;
+            is_unclear |= error.kind() == ErrorKind::CommitUnknown;
             load.progress.event(Event::Retrying { table: table.plan.to.clone(), error: error.message().to_string() });
         })
-        .await?;
+        .await;
+    let mut receipt = done.map_err(|e| match is_unclear && e.kind() != ErrorKind::CommitUnknown {
+        true => not_known(e),
+        false => e,
+    })?;
     receipt.retries += retries;
     Ok(receipt)
 }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use transload_coerce::{Loss, Rulebook};
 use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::journal::StagedUnit;
 use transload_core::value::Loss as LossCount;
-use transload_core::{CommitKey, Endpoint, Error, Finding, Receipt, Result, Sink, Source, TableName, fault};
+use transload_core::{
+    CommitKey, Committed, Counts, Endpoint, Error, ErrorKind, Finding, Receipt, Result, Sink, Source, TableName, fault,
+};
 use transload_digest::{Algorithm, sum_texts};
 use transload_plan::{RunFacts, TablePlan, Transform};
 use transload_quality::{Check, Facts, Place};
@@ -18,23 +21,103 @@ use crate::nowhere::Nowhere;
 use crate::second_look::{OtherTable, SecondLook};
 use crate::unit::{add_losses, counts};
 
-/// Where the rows of a table go, and those that are put aside.
-async fn sinks(load: &Load, plan: &TablePlan, transform: &Transform) -> Result<(Arc<dyn Sink>, Option<Arc<dyn Sink>>)> {
-    let commit = CommitKey::new(&load.run, &plan.to);
+/// Where the rows of a table go, which have the columns `schema`.
+async fn sink(load: &Load, plan: &TablePlan, schema: SchemaRef) -> Result<Arc<dyn Sink>> {
     let spec = WriteSpec {
-        commit: commit.clone(),
+        commit: CommitKey::new(&load.run, &plan.to),
         mode: plan.write,
         partition_by: plan.partition_by.clone(),
         expected: plan.expected.clone(),
     };
-    let sink = load.target.sink(&plan.to, Arc::clone(transform.schema()), &spec).await?;
+    load.target.sink(&plan.to, schema, &spec).await
+}
+
+/// Where rows go that are put aside, if any can be.
+async fn quarantine(load: &Load, plan: &TablePlan, schema: SchemaRef) -> Result<Option<Arc<dyn Sink>>> {
     if !plan.can_quarantine() {
-        return Ok((sink, None));
+        return Ok(None);
     }
-    let spec = WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
+    let spec = WriteSpec {
+        commit: CommitKey::new(&load.run, &plan.to),
+        mode: WriteMode::Append,
+        partition_by: Vec::new(),
+        expected: Expected::Anything,
+    };
     let name = TableName::new(format!("{}/{}", load.run, plan.to));
-    let quarantine = load.quarantine.sink(&name, Arc::clone(transform.quarantine_schema()), &spec).await?;
-    Ok((sink, Some(quarantine)))
+    load.quarantine.sink(&name, schema, &spec).await.map(Some)
+}
+
+/// What the units of a table come to.
+struct Sum {
+    counts: Counts,
+    losses: Vec<LossCount>,
+    digest: String,
+    units: u64,
+    retries: u64,
+}
+
+/// What is known of a table once it is published, beside what its units come to.
+struct Published {
+    committed: Committed,
+    quarantine: Option<Committed>,
+    checks: Vec<Finding>,
+    resumed_units: u64,
+    started: String,
+}
+
+impl Sum {
+    fn of(plan: &TablePlan, units: &[StagedUnit]) -> Result<Self> {
+        let mut losses = possible_losses(plan);
+        units.iter().for_each(|unit| add_losses(&mut losses, unit.losses.clone()));
+        Ok(Self {
+            counts: counts(units)?,
+            losses,
+            digest: sum_texts(plan.reconcile.hash, units.iter().map(|u| u.digest.as_str()))?.to_string(),
+            units: units.len() as u64,
+            retries: units.iter().map(|u| u.retries).sum(),
+        })
+    }
+
+    fn receipt(self, load: &Load, plan: &TablePlan, published: Published) -> Result<Receipt> {
+        let Published { committed, quarantine, checks, resumed_units, started } = published;
+        if committed.rows != self.counts.written {
+            return Err(Error::internal(format!(
+                "{} rows were staged and {} committed",
+                self.counts.written, committed.rows
+            )));
+        }
+        Ok(Receipt {
+            from: plan.from.clone(),
+            to: plan.to.clone(),
+            pin: plan.pin.clone(),
+            counts: self.counts,
+            losses: self.losses,
+            checks,
+            digest: self.digest,
+            committed,
+            quarantine,
+            units: self.units,
+            resumed_units,
+            retries: self.retries,
+            started,
+            ended: load.clock.stamp(),
+        })
+    }
+}
+
+/// Every cast that could lose something, with nothing lost yet: a receipt shows that nothing was, too.
+fn possible_losses(plan: &TablePlan) -> Vec<LossCount> {
+    let loss = |c: &transload_plan::ColumnPlan| {
+        let cast = c.cast.as_ref().filter(|cast| cast.loss != Loss::Exact)?;
+        let transload_plan::Origin::Source(column) = &c.origin else { return None };
+        Some(LossCount {
+            column: column.clone(),
+            from: cast.from.to_string(),
+            to: cast.to.to_string(),
+            ..LossCount::default()
+        })
+    };
+    plan.columns.iter().filter_map(loss).collect()
 }
 
 /// A table with everything that is needed to load it.
@@ -113,7 +196,10 @@ impl Table {
         }
         let (sink, quarantine): (Arc<dyn Sink>, _) = match load.checks_only {
             true => (Arc::new(Nowhere), None),
-            false => sinks(load, plan, &transform).await?,
+            false => (
+                sink(load, plan, Arc::clone(transform.schema())).await?,
+                quarantine(load, plan, Arc::clone(transform.quarantine_schema())).await?,
+            ),
         };
         Ok(Self {
             algorithm: plan.reconcile.hash,
@@ -130,7 +216,40 @@ impl Table {
         })
     }
 
-    /// Removes what was staged for a table that cannot be opened any more.
+    /// The receipt of a table that this run has published, by what the journal says of its units; `None` if it is not
+    /// published. The source is not needed any more.
+    ///
+    /// # Errors
+    /// [`CommitUnknown`](ErrorKind::CommitUnknown) if it is published and too little of it was written down.
+    pub(crate) async fn published(load: &Load, plan: &TablePlan) -> Result<Option<Receipt>> {
+        let columns: Vec<Field> = plan.columns.iter().map(|c| c.ty.to_field(&c.name, c.nullable)).collect();
+        let sink = sink(load, plan, Arc::new(Schema::new(columns))).await?;
+        if !sink.is_committed().await? {
+            return Ok(None);
+        }
+        let lost = || Error::new(ErrorKind::CommitUnknown, "the table is published, and what was done for it is lost");
+        let mut units = load.journal.recorded().await?;
+        units.retain(|u| u.table == plan.to);
+        let units = in_order(plan, units).map_err(|e| lost().because(e))?;
+        let sum = Sum::of(plan, &units)?;
+        // It was published before the table was, so these change nothing.
+        let quarantine = match quarantine(load, plan, Arc::new(Schema::empty())).await? {
+            Some(sink) if sum.counts.quarantined > 0 => {
+                if !sink.is_committed().await? {
+                    return Err(lost().because("what was put aside is not published"));
+                }
+                let staged = units.iter().filter_map(|u| u.quarantined.clone()).collect();
+                Some(sink.commit(staged, TableState::default()).await?)
+            }
+            _ => None,
+        };
+        let committed = sink.commit(units.iter().map(|u| u.staged.clone()).collect(), TableState::default()).await?;
+        let checks = load.journal.findings(&plan.to).await?;
+        let (resumed_units, started) = (sum.units, load.clock.stamp());
+        sum.receipt(load, plan, Published { committed, quarantine, checks, resumed_units, started }).map(Some)
+    }
+
+    /// Removes what was staged for a table and is not committed.
     pub(crate) async fn abandon(load: &Load, plan: &TablePlan) -> Result<()> {
         let spec = WriteSpec {
             commit: CommitKey::new(&load.run, &plan.to),
@@ -138,21 +257,48 @@ impl Table {
             partition_by: Vec::new(),
             expected: Expected::Anything,
         };
-        let schema = Arc::new(arrow::datatypes::Schema::empty());
-        if plan.can_quarantine() {
-            let name = TableName::new(format!("{}/{}", load.run, plan.to));
-            load.quarantine.sink(&name, Arc::clone(&schema) as _, &spec).await?.abort().await?;
+        let schema = Arc::new(Schema::empty());
+        if let Some(quarantine) = quarantine(load, plan, Arc::clone(&schema)).await? {
+            quarantine.abort().await?;
         }
         load.target.sink(&plan.to, schema, &spec).await?.abort().await
     }
 
-    /// Puts the staged units of all splits into the order of the splits.
-    pub(crate) fn in_order(&self, mut units: Vec<StagedUnit>) -> Result<Vec<StagedUnit>> {
-        units.sort_by_key(|u| u.split);
-        if units.iter().map(|u| u.split).ne(0..self.plan.splits.len()) {
-            return Err(Error::internal("not every split is staged exactly once").with("table", self.plan.to.as_str()));
+    /// Of the units that an earlier process has recorded, those whose rows are still where it has staged them. Another
+    /// commit may have removed them, and a unit can be recorded so late that its table was given up before. What is
+    /// not there is forgotten, and staged again.
+    pub(crate) async fn still_staged(&self, load: &Load, recorded: Vec<StagedUnit>) -> Result<Vec<StagedUnit>> {
+        if recorded.is_empty() || self.sink.is_committed().await? {
+            return Ok(recorded);
         }
-        Ok(units)
+        let aside = match &self.quarantine {
+            Some(sink) => (!sink.is_committed().await?).then_some(sink),
+            None => None,
+        };
+        let mut kept = Vec::with_capacity(recorded.len());
+        for unit in &recorded {
+            let has_rows_aside = match (aside, &unit.quarantined) {
+                (Some(sink), Some(staged)) => sink.is_staged(staged).await?,
+                _ => true,
+            };
+            if has_rows_aside && self.sink.is_staged(&unit.staged).await? {
+                kept.push(unit.clone());
+            }
+        }
+        if kept.len() < recorded.len() {
+            let (table, units) = (&self.plan.to, recorded.len() - kept.len());
+            tracing::warn!(table = %table, units, "staged units are gone: they are staged again");
+            load.journal.forget(table).await?;
+            for unit in &kept {
+                load.journal.record(unit).await?;
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Puts the staged units of all splits into the order of the splits.
+    pub(crate) fn in_order(&self, units: Vec<StagedUnit>) -> Result<Vec<StagedUnit>> {
+        in_order(&self.plan, units)
     }
 
     /// Judges the checks by what all units counted, before anything is published.
@@ -187,70 +333,32 @@ impl Table {
         checks: Vec<Finding>,
         resumed_units: u64,
     ) -> Result<Receipt> {
-        let counts = counts(&units)?;
-        let mut losses: Vec<LossCount> = self.possible_losses();
-        let mut retries = 0;
-        for unit in &units {
-            add_losses(&mut losses, unit.losses.clone());
-            retries += unit.retries;
-        }
-        let before = self.plan.incremental.as_ref().and_then(|i| i.above.as_deref());
+        let sum = Sum::of(&self.plan, &units)?;
+        let incremental = self.plan.incremental.as_ref();
+        let before = incremental.and_then(|i| i.above.as_deref());
         let cursors = units.iter().filter_map(|u| u.cursor.as_deref()).chain(before);
-        let state = TableState { cursor: self.transform.highest_cursor(cursors)? };
+        let cursor = self.transform.highest_cursor(cursors)?;
+        let cursor_column = incremental.filter(|_| cursor.is_some()).map(|i| i.cursor.clone());
+        let state = TableState { cursor, cursor_column };
         let quarantine = match &self.quarantine {
-            Some(sink) if counts.quarantined > 0 => {
+            Some(sink) if sum.counts.quarantined > 0 => {
                 let staged = units.iter().filter_map(|u| u.quarantined.clone()).collect();
                 Some(sink.commit(staged, TableState::default()).await?)
             }
             _ => None,
         };
         fault::point("run.aside")?;
-        let digest = sum_texts(self.algorithm, units.iter().map(|u| u.digest.as_str()))?;
         let committed = self.sink.commit(units.iter().map(|u| u.staged.clone()).collect(), state).await?;
-        if committed.rows != counts.written {
-            return Err(Error::internal(format!(
-                "{} rows were staged and {} committed",
-                counts.written, committed.rows
-            )));
-        }
-        Ok(Receipt {
-            from: self.plan.from.clone(),
-            to: self.plan.to.clone(),
-            pin: self.plan.pin.clone(),
-            counts,
-            losses,
-            checks,
-            digest: digest.to_string(),
-            committed,
-            quarantine,
-            units: units.len() as u64,
-            resumed_units,
-            retries,
-            started: self.started.clone(),
-            ended: load.clock.stamp(),
-        })
+        let started = self.started.clone();
+        sum.receipt(load, &self.plan, Published { committed, quarantine, checks, resumed_units, started })
     }
+}
 
-    /// Every cast that could lose something, with nothing lost yet: a receipt shows that nothing was, too.
-    fn possible_losses(&self) -> Vec<LossCount> {
-        let loss = |c: &transload_plan::ColumnPlan| {
-            let cast = c.cast.as_ref().filter(|cast| cast.loss != Loss::Exact)?;
-            let transload_plan::Origin::Source(column) = &c.origin else { return None };
-            Some(LossCount {
-                column: column.clone(),
-                from: cast.from.to_string(),
-                to: cast.to.to_string(),
-                ..LossCount::default()
-            })
-        };
-        self.plan.columns.iter().filter_map(loss).collect()
+/// Puts the staged units of all splits of a table into the order of the splits.
+fn in_order(plan: &TablePlan, mut units: Vec<StagedUnit>) -> Result<Vec<StagedUnit>> {
+    units.sort_by_key(|u| u.split);
+    if units.iter().map(|u| u.split).ne(0..plan.splits.len()) {
+        return Err(Error::internal("not every split is staged exactly once").with("table", plan.to.as_str()));
     }
-
-    /// Removes everything that is staged and not committed.
-    pub(crate) async fn abort(&self) -> Result<()> {
-        if let Some(quarantine) = &self.quarantine {
-            quarantine.abort().await?;
-        }
-        self.sink.abort().await
-    }
+    Ok(units)
 }

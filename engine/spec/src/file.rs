@@ -15,8 +15,10 @@ use crate::alerts::Alert;
 #[serde(deny_unknown_fields)]
 pub(crate) struct PipelineFile {
     /// Version of the file format: 1.
+    #[schemars(extend("const" = 1))]
     pub(crate) version: Spanned<u32>,
     /// Name of the pipeline: letters, digits, `_` and `-`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,100}$"))]
     pub(crate) pipeline: Spanned<String>,
     /// The archetype to build on: a built-in one, or a path to your own. Default: table_copy.
     #[serde(default)]
@@ -35,6 +37,7 @@ pub(crate) struct PipelineFile {
     #[serde(default)]
     pub(crate) alerts: Option<Vec<Alert>>,
     /// The tables.
+    #[schemars(length(min = 1))]
     pub(crate) tables: Spanned<Vec<TableEntry>>,
     /// What differs in other environments, chosen with `--env NAME`.
     #[serde(default)]
@@ -67,6 +70,7 @@ pub(crate) struct Environment {
 #[serde(deny_unknown_fields)]
 pub struct ArchetypeFile {
     /// Version of the file format: 1.
+    #[schemars(extend("const" = 1))]
     pub(crate) version: Spanned<u32>,
     /// Name of the archetype.
     pub(crate) archetype: Spanned<String>,
@@ -91,6 +95,7 @@ macro_rules! with_settings {
             $($own)*
             /// Columns that identify a row.
             #[serde(default)]
+            #[schemars(length(min = 1))]
             pub key: Option<Spanned<Vec<Spanned<String>>>>,
             /// Which rows move: all, replacing the target's (full); all, added to the target's (append); or those with a new cursor value.
             #[serde(default)]
@@ -103,6 +108,7 @@ macro_rules! with_settings {
             pub derive: Option<Entries<Spanned<String>>>,
             /// An SQL condition over the source's columns as they are after casts; only rows for which it is true move.
             #[serde(default)]
+            #[schemars(regex(pattern = r"\S"))]
             pub filter: Option<Spanned<String>>,
             /// Layout of the target by partition, outermost first.
             #[serde(default)]
@@ -133,6 +139,7 @@ with_settings! {
     /// A table, or several by a name with `*`.
     pub(crate) struct TableEntry {
         /// Name in the source. A `*` makes it stand for every table that fits: `public.*`. In a lake, a name with `**` is one table of many files: `2024/**/*.csv`.
+        #[schemars(regex(pattern = r"\S"))]
         pub(crate) from: Spanned<String>,
         /// Name in the target. Default: as in the source. With a `*` in `from`, a `*` here stands for what it matched.
         #[serde(default)]
@@ -154,6 +161,7 @@ pub enum Mode {
     /// Rows whose cursor value is above the highest one that arrived before; they are added.
     Incremental {
         /// A column whose values only grow: a serial number or a time of change.
+        #[schemars(length(min = 1))]
         cursor: String,
         /// Reads this much again behind the highest value, for rows that came late. Needs a target that can merge by key.
         #[serde(default)]
@@ -167,6 +175,7 @@ pub enum Mode {
 pub struct ColumnSettings {
     /// Name in the target.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub rename: Option<Spanned<String>>,
     /// Type in the target.
     #[serde(default)]
@@ -229,6 +238,7 @@ pub enum PartitionBy {
         /// The column.
         column: String,
         /// Number of buckets.
+        #[schemars(range(min = 1))]
         buckets: u32,
     },
     /// By the value cut to a width: whole numbers are rounded down to a multiple of it, text keeps that many characters.
@@ -236,6 +246,7 @@ pub enum PartitionBy {
         /// The column.
         column: String,
         /// The width.
+        #[schemars(range(min = 1))]
         width: u32,
     },
 }

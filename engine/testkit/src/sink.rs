@@ -67,8 +67,9 @@ async fn publishes_once(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Resu
     let a = stage(&first, "a", 0, 100).await?;
     let b = stage(&first, "b", 100, 150).await?;
     promise(count(endpoint, table).await.is_err(), "staged rows are not visible")?;
-    let state = TableState { cursor: Some("149".to_string()) };
+    let state = TableState { cursor: Some("149".to_string()), cursor_column: Some("id".to_string()) };
     promise(!first.is_committed().await?, "what is staged is not committed")?;
+    promise(first.is_staged(&a).await? && first.is_staged(&b).await?, "what is staged is there")?;
     let done = first.commit(vec![a.clone(), b.clone()], state.clone()).await?;
     promise(first.is_committed().await?, "a commit is known by its key")?;
     promise(!done.already_done && done.rows == 150, "a commit publishes what is staged")?;

@@ -180,8 +180,13 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
                     Outcome::Mismatch => fail(ErrorKind::Mismatch, "mismatch"),
                     Outcome::NotCompared => fail(ErrorKind::NotCompared, "not_compared"),
                 }
+                let counts = verdict.counts;
                 tables.push(json!({
                     "table": table.to,
+                    "read": counts.map(|c| c.read),
+                    "written": counts.map(|c| c.written),
+                    "quarantined": counts.map(|c| c.quarantined),
+                    "filtered": counts.map(|c| c.filtered),
                     "source_rows": verdict.source_rows,
                     "target_rows": verdict.target_rows,
                     "digest": verdict.source_digest,
@@ -195,7 +200,16 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
             Err(error) => {
                 output.complain(&error);
                 fail(error.kind(), "failed");
-                tables.push(json!({ "table": table.to, "verdict": null, "error": error.to_string() }));
+                tables.push(json!({
+                    "table": table.to,
+                    "read": null,
+                    "written": null,
+                    "quarantined": null,
+                    "filtered": null,
+                    "digest": null,
+                    "verdict": null,
+                    "error": error.to_string(),
+                }));
             }
         }
     }

@@ -281,7 +281,8 @@ impl Replaying<'_> {
             }
             let declared = replay::declared(&left.table);
             let source = Restored::new(Arc::clone(inner), &replay::columns(&left.table), &declared, None)?;
-            tables.push(TableInput { spec, source: Arc::new(source), state: None });
+            let source = Arc::new(source);
+            tables.push(TableInput { spec, source, state: None, has_rows_without_cursor: false });
         }
         let rulebook = (&checked.rulebook, &checked.rulebook_node);
         let mut plan = build(Build { spec: &checked.spec, rulebook, tables, others: Vec::new() })?;

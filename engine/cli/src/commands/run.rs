@@ -263,6 +263,23 @@ impl Going {
         Ok(())
     }
 
+    /// Keeps a receipt where the audit chain vouches for it. The table is published and the receipt written, so what
+    /// fails here is about this table alone, and a resume can make up for it.
+    async fn vouch(&self, receipt: &Receipt) -> Result<()> {
+        let kept = async {
+            let text = serde_json::to_string_pretty(receipt)
+                .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
+            let sha = self.ledger.keep(&text).await?;
+            self.audit.append(&format!("committed {}", receipt.to), Some(&sha)).await
+        };
+        kept.await.map_err(|e| {
+            Error::new(ErrorKind::CommitUnknown, "the table is published, but the audit chain could not be told")
+                .with("table", receipt.to.as_str())
+                .hint("`transload resume` goes on from here; a new run would load the same rows again")
+                .because(e)
+        })
+    }
+
     async fn load_and_compare(&self, asked: Asked<'_>, signals: &Signals) -> Result<Report> {
         let Asked { resources, quality, output } = asked;
         let resolver = resolver();
@@ -284,19 +301,18 @@ impl Going {
             checks_only: self.start.command == CHECKS_ONLY,
             cancel: signals.cancel.clone(),
         };
+        // What could fail as a whole fails before anything is published.
+        let session = load.limits.session()?;
         let outcomes = transload_run::run(&load).await?;
         let mut report = Report { tables: Vec::new() };
         for outcome in outcomes {
             let TableOutcome { table, result, findings, counts } = outcome;
-            let (receipt, error) = match result {
+            let (receipt, mut error) = match result {
                 Ok(receipt) => (receipt, None),
                 Err(error) => (None, Some(error)),
             };
             if let Some(receipt) = &receipt {
-                let text = serde_json::to_string_pretty(receipt)
-                    .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
-                let sha = self.ledger.keep(&text).await?;
-                self.audit.append(&format!("committed {table}"), Some(&sha)).await?;
+                error = self.vouch(receipt).await.err();
             }
             let counts = match &receipt {
                 Some(receipt) => receipt.counts,
@@ -324,7 +340,7 @@ impl Going {
             names_run: self.start.run.clone(),
             names_evidence: RunId::new(&self.clock),
             started_micros: self.start.at_micros,
-            session: load.limits.session()?,
+            session,
             progress,
             cancel: signals.cancel.clone(),
         };
@@ -342,14 +358,19 @@ impl Going {
             let side = Side::At(receipt.committed.pin.clone());
             match comparison.compare(plan, side).await {
                 Ok(verdict) => table.verdict = Some(verdict),
-                Err(error) => table.error = Some(error),
+                Err(error) => table.error = Error::worst(table.error.take().into_iter().chain([error])),
             }
         }
         report.say(output);
         if let Some(path) = &quality.junit {
             let findings: Vec<Finding> = report.tables.iter().flat_map(|t| t.findings.iter().cloned()).collect();
-            std::fs::write(path, transload_quality::junit(&self.plan.pipeline, &findings))
-                .map_err(|e| Error::from(e).with("file", path.display().to_string()))?;
+            if let Err(error) = std::fs::write(path, transload_quality::junit(&self.plan.pipeline, &findings)) {
+                // The run is as it is.
+                let complaint = Error::config("the JUnit report cannot be written")
+                    .with("file", path.display().to_string())
+                    .hint("the run itself is not affected: its outcome and exit code are as they would be without");
+                output.complain(&complaint.because(error));
+            }
         }
         Ok(report)
     }
@@ -503,8 +524,6 @@ impl Report {
             _ if nothing_new => (ErrorKind::NothingToDo.exit_code(), "nothing_to_do"),
             _ => (0, "succeeded"),
         };
-        // A signal removes what is staged.
-        let resumable = resumable && signals.exit_code().is_none();
         Conclusion { code, status, resumable, error: worst.map(|e| e.chain().join(": ")), tables, measured, news }
     }
 }

@@ -372,7 +372,7 @@ fn files(receipt: Option<&Receipt>, verdict: Option<&Verdict>) -> Vec<FileList> 
                     .collect(),
                 more: files.len().saturating_sub(FILES),
             }),
-            Pin::Files(_) | Pin::Formula(_) => None,
+            Pin::Files(_) | Pin::Formula(_) | Pin::Version(_) => None,
         })
         .collect()
 }

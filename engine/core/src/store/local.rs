@@ -140,6 +140,12 @@ impl Local {
         Ok(File::create(&at)?)
     }
 
+    pub(super) fn sync_object(&self, path: &Path) -> Result<()> {
+        let at = self.at(path);
+        File::open(&at)?.sync_all()?;
+        sync_folder(&parent(&at)?)
+    }
+
     pub(super) fn sync(&self, folder: &Path) -> Result<()> {
         sync_folder(&self.at(folder))
     }

@@ -269,6 +269,17 @@ impl Store {
         }
     }
 
+    /// Makes an object that something else has written into a local store survive a power cut, its name included.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub fn sync_object(&self, path: &Path) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.sync_object(path),
+            Place::Remote(_) => Ok(()),
+        }
+    }
+
     /// Takes the lock of that name, or `None` if somebody else holds it.
     ///
     /// # Errors

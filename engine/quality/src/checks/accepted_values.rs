@@ -34,6 +34,7 @@ settings! {
         /// The column.
         pub column: Spanned<String>,
         /// The values.
+        #[schemars(length(min = 1))]
         pub values: Vec<Scalar>,
     }
 }

@@ -1,0 +1,166 @@
+//! A folder of Delta tables, and how they are opened.
+
+use std::sync::{Arc, OnceLock};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use chrono::NaiveDateTime;
+use object_store::path::Path;
+use secrecy::ExposeSecret;
+use transload_core::connector::{Endpoint, ReadSpec, Sink, Source, TableInfo, Transform, WriteSpec};
+use transload_core::store::{Store, relative};
+use transload_core::{Error, Problem, Resolve, Result, TableName};
+
+use crate::commit::DeltaSink;
+use crate::options::Settings;
+use crate::source::{self, Moment};
+
+/// The folder in a table's folder that makes it one.
+const LOG: &str = "_delta_log";
+
+/// A folder of tables.
+pub(crate) struct DeltaEndpoint {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) resolver: Arc<dyn Resolve>,
+}
+
+impl DeltaEndpoint {
+    fn open(&self) -> Result<Store> {
+        let url = self.settings.url.resolve(&self.resolver)?;
+        Store::open_as(url.expose_secret(), self.settings.url.as_written(), false, self.resolver.as_ref())
+    }
+}
+
+/// The folder of a table and the moment at which it is meant: `orders`, `orders@v12` or `orders@20240131120000000`,
+/// as Delta's own readers have it.
+fn parts(table: &TableName) -> Result<(Path, Moment), String> {
+    let name = table.as_str();
+    let Some((name, at)) = name.rsplit_once('@') else { return Ok((folder(name)?, Moment::Now)) };
+    if let Some(version) = at.strip_prefix('v').and_then(|v| v.parse().ok()) {
+        return Ok((folder(name)?, Moment::Version(version)));
+    }
+    let time = (at.len() == 17)
+        .then(|| NaiveDateTime::parse_from_str(&format!("{}.{}", &at[..14], &at[14..]), "%Y%m%d%H%M%S%.3f"));
+    match time {
+        Some(Ok(time)) => Ok((folder(name)?, Moment::Time(time.and_utc()))),
+        _ => Err(format!(
+            "`@{at}` is neither a version, such as @v12, nor a time in UTC with milliseconds, such as @20240131120000000"
+        )),
+    }
+}
+
+fn folder(name: &str) -> Result<Path, String> {
+    let path = relative(name)?;
+    let hidden = |part: &str| part.starts_with('_') || part.starts_with('.');
+    match path.as_ref().split('/').find(|part| hidden(part)) {
+        Some(part) => Err(format!("readers leave out folders such as `{part}`, whose names begin with `_` or `.`")),
+        None => Ok(path),
+    }
+}
+
+/// The folders below `prefix` that are Delta tables, sorted. A table's own folders are not looked into.
+async fn tables(store: &Store, prefix: Path) -> Result<Vec<TableName>> {
+    let mut found = Vec::new();
+    let mut waiting = vec![prefix];
+    while let Some(folder) = waiting.pop() {
+        let inside = store.objects().list_with_delimiter(Some(&folder)).await?.common_prefixes;
+        if inside.iter().any(|f| f.filename() == Some(LOG)) {
+            found.push(TableName::new(folder.to_string()));
+            continue;
+        }
+        waiting.extend(inside.into_iter().filter(|f| f.filename().is_some_and(|n| !n.starts_with(['_', '.']))));
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[async_trait]
+impl Endpoint for DeltaEndpoint {
+    fn check_name(&self, table: &TableName) -> Result<(), String> {
+        parts(table).map(drop)
+    }
+
+    fn check_write(&self, spec: &WriteSpec) -> Result<(), String> {
+        match spec.partition_by.iter().find(|p| p.transform != Transform::Identity) {
+            Some(partition) => Err(format!(
+                "a Delta table is partitioned by the values of columns; derive a column from `{}` and use \
+                 `identity` with that",
+                partition.column
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn check_read(&self) -> Vec<Problem> {
+        let problem = |(name, span): &(&'static str, transload_core::Span)| {
+            let message = format!("`{name}` does nothing here: it is about writing, and a source is only read");
+            Problem::new(*span, message).hint("move it to the target, or remove it")
+        };
+        self.settings.writing.iter().map(problem).collect()
+    }
+
+    fn known_tables(&self) -> Option<Vec<TableName>> {
+        None
+    }
+
+    fn declares_types(&self) -> bool {
+        false
+    }
+
+    async fn list(&self) -> Result<Vec<TableName>> {
+        tables(&self.open()?, Path::default()).await
+    }
+
+    async fn discover(&self) -> Result<Vec<TableInfo>> {
+        let mut found = Vec::new();
+        for name in self.list().await? {
+            let source = self.source(&name, &ReadSpec::default()).await?;
+            found.push(TableInfo { format: "delta".to_string(), ..TableInfo::of(name, source.as_ref()) });
+        }
+        Ok(found)
+    }
+
+    async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {
+        let (folder, moment) = parts(table).map_err(Error::config)?;
+        let settings = &self.settings.parquet;
+        let opened = source::open(&self.open()?, &folder, moment, spec.pin.as_ref(), settings).await;
+        opened.map_err(|e| e.with("table", table.as_str()))
+    }
+
+    async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
+        self.check_write(spec).map_err(Error::config)?;
+        let (root, moment) = parts(table).map_err(Error::config)?;
+        if moment != Moment::Now {
+            return Err(Error::config("an older version of a table cannot be written").with("table", table.as_str()));
+        }
+        let sink = DeltaSink {
+            url: self.settings.url.resolve(&self.resolver)?,
+            resolver: Arc::clone(&self.resolver),
+            settings: Arc::clone(&self.settings),
+            opened: OnceLock::new(),
+            root,
+            table: table.clone(),
+            schema,
+            spec: spec.clone(),
+        };
+        sink.check_columns()?;
+        Ok(Arc::new(sink))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_when() {
+        let at = |name: &str| parts(&TableName::new(name));
+        assert_eq!(at("a/orders").unwrap(), (Path::from("a/orders"), Moment::Now));
+        assert_eq!(at("orders@v12").unwrap().1, Moment::Version(12));
+        let time = "2024-01-31T12:00:00.500Z".parse().unwrap();
+        assert_eq!(at("orders@20240131120000500").unwrap(), (Path::from("orders"), Moment::Time(time)));
+        for bad in ["orders@", "orders@12", "orders@v", "orders@20241331120000000", "_delta_log", "a/../b"] {
+            at(bad).unwrap_err();
+        }
+    }
+}

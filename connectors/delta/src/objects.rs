@@ -1,0 +1,94 @@
+//! A table's folder as the log library sees it: every object by its path in the table, and log entries written to last.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use transload_core::store::Store;
+
+/// The objects of one table.
+///
+/// An object that must not exist yet (an entry of the log) is created the way a [`Store`] does it: it survives a power
+/// cut, and an answer that got lost on the way is told from a refusal.
+pub(crate) struct TableObjects {
+    inner: PrefixStore<Arc<dyn ObjectStore>>,
+    store: Store,
+    table: Path,
+}
+
+impl TableObjects {
+    pub(crate) fn new(store: &Store, table: &Path) -> Self {
+        let inner = PrefixStore::new(Arc::clone(store.objects()), table.clone());
+        Self { inner, store: store.clone(), table: table.clone() }
+    }
+
+    fn whole(&self, path: &Path) -> Path {
+        self.table.parts().chain(path.parts()).collect()
+    }
+}
+
+impl fmt::Debug for TableObjects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TableObjects({})", self.table)
+    }
+}
+
+impl fmt::Display for TableObjects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the objects of {}", self.table)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for TableObjects {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if !matches!(options.mode, PutMode::Create) {
+            let put = self.inner.put_opts(path, payload, options).await?;
+            let failed = |e: transload_core::Error| Error::Generic { store: "table", source: Box::new(e) };
+            self.store.sync_object(&self.whole(path)).map_err(failed)?;
+            return Ok(put);
+        }
+        match self.store.create(&self.whole(path), payload.into()).await {
+            Ok(true) => Ok(PutResult { e_tag: None, version: None }),
+            Ok(false) => {
+                Err(Error::AlreadyExists { path: path.to_string(), source: "another commit has this number".into() })
+            }
+            Err(error) => Err(Error::Generic { store: "table", source: Box::new(error) }),
+        }
+    }
+
+    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(path, options).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}

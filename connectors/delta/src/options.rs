@@ -1,0 +1,96 @@
+//! What can be said about a Delta connection.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use transload_core::decode::{Entries, decode};
+use transload_core::tree::Spanned;
+use transload_core::{Node, Problem, Span, Template};
+use transload_lake::{ParquetOptions, ParquetSettings, files};
+
+/// Table properties that can be given to a new table: those that ask nothing of a writer which this one does not do.
+const PROPERTIES: [&str; 7] = [
+    "delta.appendOnly",
+    "delta.checkpointInterval",
+    "delta.dataSkippingNumIndexedCols",
+    "delta.deletedFileRetentionDuration",
+    "delta.enableExpiredLogCleanup",
+    "delta.logRetentionDuration",
+    "delta.setTransactionRetentionDuration",
+];
+
+/// Options of a Delta connection.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Options {
+    /// The folder of the tables: a path from where transload is started, or a file://, s3://, az:// or gs:// url.
+    url: Spanned<Template>,
+    /// What happens when the columns of a table are not those of the rows that are written. Default: a load that adds
+    /// rows stops, and one that replaces them replaces the columns too.
+    #[serde(default)]
+    schema: Option<Spanned<SchemaPolicy>>,
+    /// Properties of tables that are made, such as `delta.appendOnly: "true"`.
+    #[serde(default)]
+    properties: Option<Spanned<Entries<Spanned<String>>>>,
+    /// How Parquet files are read and written.
+    #[serde(default)]
+    parquet: Option<Spanned<ParquetOptions>>,
+}
+
+/// What happens when columns differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SchemaPolicy {
+    /// New columns are added to the table; rows that are there have NULL in them.
+    Evolve,
+    /// The load stops.
+    Freeze,
+}
+
+/// The options, checked, with defaults filled in.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) url: Template,
+    pub(crate) schema: Option<SchemaPolicy>,
+    /// Sorted by name.
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) parquet: ParquetSettings,
+    /// The options that are about writing, and where they stand.
+    pub(crate) writing: Vec<(&'static str, Span)>,
+}
+
+pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let Some(options) = decode::<Options>(node, &mut problems) else { return Err(problems) };
+    if let Some(text) = options.url.literal()
+        && let Err(error) = transload_core::store::check_location(text)
+    {
+        let problem = Problem::new(options.url.span, error.message());
+        problems.push(Problem { hint: error.hint_text().map(str::to_string), ..problem });
+    }
+    let writing = [
+        ("schema", options.schema.as_ref().map(|s| s.span)),
+        ("properties", options.properties.as_ref().map(|p| p.span)),
+    ];
+    let mut properties = Vec::new();
+    for (name, value) in options.properties.into_iter().flat_map(|p| p.value.0) {
+        if !PROPERTIES.contains(&name.value.as_str()) {
+            let message = format!("`{}` is not a property that tables can be given here", name.value);
+            problems.push(Problem::new(name.span, message).hint(format!("there are {}", PROPERTIES.join(", "))));
+        }
+        properties.push((name.value, value.value));
+    }
+    properties.sort();
+    let parquet = files::parquet_settings(options.parquet.map(|p| p.value), &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut writing: Vec<_> = writing.into_iter().filter_map(|(name, span)| Some((name, span?))).collect();
+    writing.extend_from_slice(parquet.only_for_writing());
+    Ok(Settings {
+        url: options.url.value,
+        schema: options.schema.map(|s| s.value),
+        properties,
+        parquet,
+        writing,
+    })
+}

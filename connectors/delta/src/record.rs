@@ -1,0 +1,81 @@
+//! What a commit leaves beside the log: its files and what the next load needs to know.
+//!
+//! A record is written before its commit is, under the version that the commit is about to make. Whether it counts, the
+//! log says: it names the commit's key or it does not. So record and commit become true in one step.
+
+use bytes::Bytes;
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+use transload_core::connector::TableState;
+use transload_core::store::Store;
+use transload_core::{CommitKey, Error, Result};
+
+/// The folder in a table's folder that holds the records. Readers of Delta tables leave it alone.
+pub(crate) const FOLDER: &str = "_transload";
+
+/// A record of one commit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// Version of this format: 1.
+    pub(crate) format: u32,
+    pub(crate) commit: CommitKey,
+    /// The table's version that it makes.
+    pub(crate) version: u64,
+    /// The files that it adds, by their paths in the table.
+    pub(crate) files: Vec<String>,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) state: TableState,
+}
+
+pub(crate) fn path(table: &Path, version: u64, key: &CommitKey) -> Path {
+    table.clone().join(FOLDER).join("commits").join(format!("{version:020}-{key}.json"))
+}
+
+impl Record {
+    /// Writes the record, in the place of one that an earlier attempt at the same version has left.
+    pub(crate) async fn write(&self, store: &Store, table: &Path) -> Result<()> {
+        let at = path(table, self.version, &self.commit);
+        let text = serde_json::to_vec(self).map_err(|e| Error::internal("a record cannot be written").because(e))?;
+        let text = Bytes::from(text);
+        if store.create(&at, text.clone()).await? {
+            return Ok(());
+        }
+        store.remove(&at).await?;
+        match store.create(&at, text).await? {
+            true => Ok(()),
+            false => {
+                Err(Error::transient("the record of a commit comes back all the time").with("path", at.to_string()))
+            }
+        }
+    }
+
+    /// The record of a commit that made this version.
+    pub(crate) async fn read(store: &Store, table: &Path, version: u64, key: &CommitKey) -> Result<Self> {
+        Self::at(store, &path(table, version, key)).await
+    }
+
+    /// The records of all attempts to make this version.
+    pub(crate) async fn of_version(store: &Store, table: &Path, version: u64) -> Result<Vec<Self>> {
+        let folder = table.clone().join(FOLDER).join("commits");
+        let begins = format!("{version:020}-");
+        let mut found = Vec::new();
+        for object in store.list(&folder).await? {
+            if object.location.filename().is_some_and(|name| name.starts_with(&begins)) {
+                found.push(Self::at(store, &object.location).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn at(store: &Store, at: &Path) -> Result<Self> {
+        let broken = || Error::config("the record of a commit cannot be read").with("path", at.to_string());
+        let gone = || broken().hint("the folder `_transload` of the table was changed by hand");
+        let text = store.read(at).await?.ok_or_else(gone)?;
+        let record: Self = serde_json::from_slice(&text).map_err(|e| broken().because(e))?;
+        match record.format {
+            1 => Ok(record),
+            _ => Err(broken().hint("use a newer transload")),
+        }
+    }
+}

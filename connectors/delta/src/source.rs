@@ -1,0 +1,122 @@
+//! A table at one version, open for reading.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::FieldRef;
+use chrono::{DateTime, Utc};
+use deltalake_core::kernel::LogicalFileView;
+use object_store::path::Path;
+use transload_core::connector::Source;
+use transload_core::store::Store;
+use transload_core::{Error, Pin, PinnedVersion, Result};
+use transload_lake::ParquetSettings;
+use transload_lake::files::{self, TableFile};
+
+use crate::log::{Column, Log, Version};
+
+/// Which version of a table is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// The newest.
+    Now,
+    /// The one with this number.
+    Version(u64),
+    /// The one that the table had then.
+    Time(DateTime<Utc>),
+}
+
+/// Opens the table in a folder, at a moment or at a pin.
+pub(crate) async fn open(
+    store: &Store,
+    table: &Path,
+    moment: Moment,
+    pin: Option<&Pin>,
+    settings: &ParquetSettings,
+) -> Result<Arc<dyn Source>> {
+    let log = Log::of(store, table)?;
+    let missing = || Error::config("there is no Delta table").with("path", table.to_string());
+    if !log.is_there().await? {
+        return Err(missing());
+    }
+    let (version, only) = match pin {
+        None => match moment {
+            Moment::Now => (log.newest().await?.ok_or_else(missing)?, None),
+            Moment::Version(number) => (log.at(number).await?, None),
+            Moment::Time(time) => (log.as_of(time).await?, None),
+        },
+        Some(Pin::Version(pin)) => (pinned(&log, pin).await?, pin.only.clone()),
+        Some(_) => return Err(Error::config("the plan's pin is not a version of a table")),
+    };
+    let pin = Pin::Version(PinnedVersion {
+        table: version.table().to_string(),
+        version: version.number().to_string(),
+        only: only.clone(),
+    });
+    let partitions = version.partition_columns().to_vec();
+    let mut found: Vec<TableFile> =
+        version.files().await?.iter().map(|file| table_file(table, file, &partitions)).collect::<Result<_>>()?;
+    if let Some(only) = only {
+        let mut by_path: HashMap<Path, TableFile> = found.into_iter().map(|file| (file.path.clone(), file)).collect();
+        let own = |path: &String| {
+            let whole = below(table, path)?;
+            by_path.remove(&whole).ok_or_else(|| {
+                Error::config("a file of the pinned rows is not in the version any more")
+                    .with("path", whole.to_string())
+            })
+        };
+        found = only.iter().map(own).collect::<Result<_>>()?;
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    let columns = version.columns()?;
+    let field = |column: &Column| -> FieldRef { Arc::new(column.ty.to_field(&column.name, column.nullable)) };
+    let in_files: Vec<FieldRef> = columns.iter().filter(|c| !partitions.contains(&c.name)).map(field).collect();
+    let partition = |name: &String| {
+        let column = columns.iter().find(|c| c.name == *name);
+        column.map(field).ok_or_else(|| Error::config("a partition column is not a column of the table"))
+    };
+    let beside: Vec<FieldRef> = partitions.iter().map(partition).collect::<Result<_>>()?;
+    files::open(store, found, &in_files, &beside, pin, settings).await
+}
+
+/// The version of a pin, if the table is still the one that was pinned.
+async fn pinned(log: &Log, pin: &PinnedVersion) -> Result<Version> {
+    let number = pin.version.parse().map_err(|_| Error::config("the plan's pin is not a version of a Delta table"))?;
+    let version = log.at(number).await.map_err(|e| e.hint("the version may have been vacuumed: make a new plan"))?;
+    if version.table() != pin.table {
+        return Err(Error::config("the table was removed and made anew since it was pinned")
+            .hint("make a new plan: the old one is about another table"));
+    }
+    Ok(version)
+}
+
+/// A file of the log, as a reader needs it.
+fn table_file(table: &Path, file: &LogicalFileView, partitions: &[String]) -> Result<TableFile> {
+    let path = file.path();
+    if path.contains("://") || path.starts_with('/') {
+        return Err(Error::config("the table has files outside of its folder, as shallow clones have")
+            .hint("make a deep clone of it"));
+    }
+    let whole = below(table, file.object_store_path().as_ref())?;
+    let named = |e: Error| e.with("path", whole.to_string());
+    if file.deletion_vector_descriptor().is_some() {
+        return Err(named(
+            Error::config("the table has rows that are deleted by a deletion vector, which cannot be read yet")
+                .hint("rewrite the files without them: REORG TABLE … APPLY (PURGE)"),
+        ));
+    }
+    let mut values = file.partition_values_map();
+    Ok(TableFile {
+        size: u64::try_from(file.size()).map_err(|_| named(Error::config("the log holds a size that cannot be")))?,
+        modified: DateTime::<Utc>::from_timestamp_millis(file.modification_time()).unwrap_or_default(),
+        // The protocol has no other word for NULL than the empty text.
+        values: partitions.iter().map(|name| values.remove(name).flatten().filter(|v| !v.is_empty())).collect(),
+        path: whole,
+    })
+}
+
+/// A path below the table's folder as one in the store.
+pub(crate) fn below(table: &Path, path: &str) -> Result<Path> {
+    let whole = if table.as_ref().is_empty() { path.to_string() } else { format!("{table}/{path}") };
+    Path::parse(whole).map_err(|e| Error::config("a path cannot be used").because(e))
+}
