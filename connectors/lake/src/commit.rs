@@ -21,9 +21,9 @@ use transload_core::{
 };
 
 use crate::listing::{below, is_hidden, lock_of, overlapping, pinned};
-use crate::manifest::{Column, DataFile, FOLDER, Manifest};
+use crate::manifest::{Column, DataFile, FOLDER, FileFormat, Manifest};
 use crate::moves::{self, Moves};
-use crate::options::ParquetSettings;
+use crate::settings::Writing;
 use crate::stage::{Place, StagedFile, Stager, write_empty};
 
 /// Attempts to add to a table that others add to at the same time.
@@ -32,7 +32,7 @@ const ATTEMPTS: usize = 20;
 /// Versions back from the newest whose replaced files a commit removes.
 const CLEANED_VERSIONS: u64 = 10;
 
-/// A table of Parquet files being written.
+/// A table of files being written.
 pub(crate) struct LakeSink {
     pub(crate) url: SecretString,
     /// The url as it was written, for messages.
@@ -44,7 +44,7 @@ pub(crate) struct LakeSink {
     pub(crate) table: TableName,
     pub(crate) schema: SchemaRef,
     pub(crate) spec: WriteSpec,
-    pub(crate) parquet: ParquetSettings,
+    pub(crate) writing: Writing,
 }
 
 impl LakeSink {
@@ -83,7 +83,7 @@ impl LakeSink {
             prefix: format!("part-{}-{unit}", self.spec.commit),
             schema: Arc::clone(&self.schema),
             partition_by: &self.spec.partition_by,
-            settings: &self.parquet,
+            writing: &self.writing,
         }
     }
 
@@ -393,8 +393,15 @@ impl LakeSink {
     /// The manifest after `base`, without the new files.
     fn next(&self, base: Option<&Manifest>, state: TableState) -> Result<Manifest> {
         let columns = self.columns()?;
+        let file_format = FileFormat::from(&self.writing.format);
         let kept = match (base, self.spec.mode) {
             (Some(base), WriteMode::Append) => {
+                if base.file_format != file_format {
+                    let there = base.file_format;
+                    return Err(Error::config(format!("the table is {there}, and {file_format} cannot be added to it"))
+                        .with("table", self.table.as_str())
+                        .hint("write it as it is, or use `mode: full`, which replaces the table, or another `to`"));
+                }
                 if base.columns != columns || base.partition_by != self.spec.partition_by {
                     return Err(Error::config("the table's columns or layout are not those of the rows to be added")
                         .with("table", self.table.as_str())
@@ -412,7 +419,8 @@ impl LakeSink {
         let mut commits = vec![self.spec.commit.clone()];
         commits.extend(base.iter().flat_map(|m| m.commits.iter().cloned()));
         Ok(Manifest {
-            format: 1,
+            format: file_format.version(),
+            file_format,
             version: base.map_or(1, |m| m.version + 1),
             commits,
             columns,
@@ -482,6 +490,7 @@ mod tests {
     use transload_core::{Clock, RunId};
 
     use super::*;
+    use crate::settings::{ParquetWriting, WriteFormat};
 
     /// A bucket.
     fn bucket() -> Store {
@@ -599,9 +608,11 @@ mod tests {
             table,
             schema: Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)])),
             spec: WriteSpec { commit, mode, partition_by: Vec::new(), expected: Expected::Anything },
-            parquet: ParquetSettings {
-                compression: Compression::UNCOMPRESSED,
-                row_group_rows: 1000,
+            writing: Writing {
+                format: WriteFormat::Parquet(ParquetWriting {
+                    compression: Compression::UNCOMPRESSED,
+                    row_group_rows: 1000,
+                }),
                 file_bytes: 1 << 20,
             },
         }

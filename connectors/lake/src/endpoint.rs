@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use transload_core::connector::{Endpoint, ReadSpec, Sink, Source, TableInfo, WriteSpec};
 use transload_core::store::{Store, relative};
-use transload_core::{Error, LogicalType, Problem, Resolve, Result, TableName};
+use transload_core::{Error, Pin, Problem, Resolve, Result, Span, TableName};
 
 use crate::commit::LakeSink;
-use crate::listing;
-use crate::options::{Format, Settings};
+use crate::format::format_of_name;
+use crate::settings::{Settings, Writing};
 use crate::source::LakeSource;
+use crate::{limits, listing};
 
 /// A folder of tables.
 pub(crate) struct LakeEndpoint {
@@ -25,6 +26,12 @@ impl LakeEndpoint {
         let url = self.settings.url.resolve(&self.resolver)?;
         Store::open_as(url.expose_secret(), self.settings.url.as_written(), create, self.resolver.as_ref())
     }
+
+    fn writing(&self) -> Result<&Writing, String> {
+        let format = self.settings.format.title();
+        let writing = self.settings.writing.as_ref();
+        writing.ok_or_else(|| format!("{format} can only be read; write Parquet, CSV, JSON lines or Avro"))
+    }
 }
 
 #[async_trait]
@@ -34,23 +41,22 @@ impl Endpoint for LakeEndpoint {
     }
 
     fn check_write(&self, _: &WriteSpec) -> Result<(), String> {
-        match self.settings.format {
-            Format::Parquet => Ok(()),
-            Format::Csv => Err("CSV can only be read; write Parquet".to_string()),
-        }
+        self.writing().map(drop)
     }
 
     fn check_read(&self) -> Vec<Problem> {
-        let message = "`parquet` does nothing here: it says how files are written, and a source is only read";
-        let problem = |span| Problem::new(span, message).hint("move it to the target, or remove it");
-        self.settings.parquet_at.map(problem).into_iter().collect()
+        let problem = |(name, span): &(&'static str, Span)| {
+            let message = format!("`{name}` does nothing here: it says how files are written, and a source is only read");
+            Problem::new(*span, message).hint("move it to the target, or remove it")
+        };
+        self.settings.only_for_writing.iter().map(problem).collect()
     }
 
     fn known_tables(&self) -> Option<Vec<TableName>> {
         None
     }
 
-    /// CSV files declare types, and so do folders such as `year=2024`.
+    /// Formats of text declare types, and so do folders such as `year=2024`.
     fn declares_types(&self) -> bool {
         true
     }
@@ -64,7 +70,11 @@ impl Endpoint for LakeEndpoint {
         let mut tables = Vec::new();
         for name in listing::tables(&store, self.settings.format).await? {
             let source = self.source(&name, &ReadSpec::default()).await?;
-            let format = self.settings.format.extension().to_string();
+            let own = match source.pin() {
+                Pin::Files(files) => files.first().and_then(|file| format_of_name(&file.path)),
+                _ => None,
+            };
+            let format = own.unwrap_or(self.settings.format.word()).to_string();
             tables.push(TableInfo { format, ..TableInfo::of(name, source.as_ref()) });
         }
         Ok(tables)
@@ -77,15 +87,9 @@ impl Endpoint for LakeEndpoint {
     }
 
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
-        self.check_write(spec).map_err(Error::config)?;
+        let writing = self.writing().map_err(Error::config)?;
         let root = relative(table.as_str()).map_err(Error::config)?;
-        for field in schema.fields() {
-            if has_interval(field) {
-                return Err(Error::config("Parquet has no intervals that keep months, days and nanoseconds")
-                    .with("column", field.name())
-                    .hint("cast the column to text"));
-            }
-        }
+        limits::check(&schema, &spec.partition_by, &writing.format)?;
         Ok(Arc::new(LakeSink {
             url: self.settings.url.resolve(&self.resolver)?,
             shown: self.settings.url.as_written().to_string(),
@@ -95,20 +99,7 @@ impl Endpoint for LakeEndpoint {
             table: table.clone(),
             schema,
             spec: spec.clone(),
-            parquet: self.settings.parquet.clone(),
+            writing: writing.clone(),
         }))
     }
-}
-
-fn has_interval(field: &arrow::datatypes::Field) -> bool {
-    fn inside(ty: &LogicalType) -> bool {
-        match ty {
-            LogicalType::Interval => true,
-            LogicalType::List(item) => inside(item),
-            LogicalType::Struct(fields) => fields.iter().any(|(_, ty)| inside(ty)),
-            LogicalType::Map(key, value) => inside(key) || inside(value),
-            _ => false,
-        }
-    }
-    LogicalType::of(field).is_some_and(|ty| inside(&ty))
 }

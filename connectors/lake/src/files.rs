@@ -20,8 +20,8 @@ use transload_core::{Error, LogicalType, Pin, Problem, Result};
 use crate::layout::{typed, values_in_path};
 use crate::options::ParquetOptions;
 use crate::parquet::{PinnedObject, read_as};
-use crate::source::{LakeSource, open_files, union};
 use crate::settings::{self, ParquetSettings};
+use crate::source::{LakeSource, open_files, schema_of};
 use crate::stage::{Place, Stager, WrittenFile as Written};
 
 /// A file of a table, as the table's log has it.
@@ -65,7 +65,7 @@ pub async fn open(
     let opened = open_files(objects, settings.reading).await?;
     let beside: Vec<FieldRef> = beside.iter().map(|field| read_as(field)).collect();
     let values = files.iter().map(|file| values_of(file, &beside)).collect::<Result<_>>()?;
-    let found = union(&opened, &beside)?;
+    let found = schema_of(&opened, &beside)?;
     let column = |field: &FieldRef| match found.field_with_name(field.name()) {
         // The table may promise what single files do not.
         Ok(in_files) => Arc::new(in_files.clone().with_nullable(in_files.is_nullable() && field.is_nullable())),

@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Schema};
 use futures::FutureExt;
 use parquet::basic::Type;
 use parquet::data_type::{Int32Type, Int64Type};
@@ -42,6 +42,15 @@ impl Reading {
     /// Whether every value is meant as it is stored.
     pub(crate) fn is_as_stored(&self) -> bool {
         self.rebased.is_empty() && self.shifted.is_none()
+    }
+
+    /// The same for the columns of a schema alone.
+    pub(crate) fn within(&self, schema: &Schema) -> Self {
+        let own = |names: &[String]| -> Vec<String> {
+            names.iter().filter(|name| schema.index_of(name).is_ok()).cloned().collect()
+        };
+        let shifted = self.shifted.as_ref().map(|(zone, names)| (*zone, own(names)));
+        Self { rebased: own(&self.rebased), shifted: shifted.filter(|(_, names)| !names.is_empty()) }
     }
 
     /// The rows as they are meant.

@@ -8,9 +8,9 @@ use object_store::path::Path;
 use transload_core::store::{Store, relative};
 use transload_core::{Error, Pin, PinnedFile, Result, TableName};
 
+use crate::format::Format;
 use crate::manifest::{FOLDER, Manifest};
 use crate::moves::Moves;
-use crate::options::Format;
 
 /// Attempts to read a table that is replaced again and again while it is read.
 const ATTEMPTS: usize = 10;
@@ -63,7 +63,7 @@ pub(crate) fn check_name(name: &TableName) -> Result<Path, String> {
     if fixed.is_empty() { Ok(Path::default()) } else { relative(&fixed.join("/")) }
 }
 
-/// Finds a table: a folder, a file (with or without its extension), or the files that fit a pattern.
+/// Finds a table: a folder, a file (with or without its ending), or the files that fit a pattern.
 pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Result<Found> {
     let root = check_name(name).map_err(Error::config)?;
     let missing = || {
@@ -86,25 +86,34 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
         let versions = vec![(root.clone(), manifest.version)];
         return Ok(Found { root, files, manifest: Some(manifest), versions });
     }
-    let extension = format!(".{}", format.extension());
     refuse_broken_links(store, &root, &|_| true).await?;
     let there = store.list(&root).await?;
-    let fits = |path: &Path| path.as_ref().ends_with(&extension);
+    let fits = |path: &Path| format.fits(path.as_ref());
     let (files, versions) = visible(store, &root, there, &fits).await?;
     if !files.is_empty() {
         return Ok(Found { root, files, manifest: None, versions });
     }
-    for candidate in [root.to_string(), format!("{root}{extension}")] {
+    let whole = std::iter::once(root.to_string());
+    let mut found: Vec<Found> = Vec::new();
+    for candidate in whole.chain(format.candidates(root.as_ref())) {
         let path = Path::parse(&candidate).map_err(|e| Error::config(e.to_string()))?;
-        if let Some(meta) = store.head(&path).await? {
-            let (files, versions) = visible(store, &path, vec![meta], &|_| true).await?;
-            if !files.is_empty() {
-                let root = path.parent().unwrap_or_default();
-                return Ok(Found { root, files, manifest: None, versions });
-            }
+        let Some(meta) = store.head(&path).await? else { continue };
+        let (files, versions) = visible(store, &path, vec![meta], &|_| true).await?;
+        if files.is_empty() {
+            continue;
         }
+        let found_here = Found { root: path.parent().unwrap_or_default(), files, manifest: None, versions };
+        if path == root {
+            return Ok(found_here);
+        }
+        found.push(found_here);
     }
-    Err(missing())
+    if let [one, other, ..] = found.as_slice() {
+        let paths = [one, other].map(|found| found.files.first().map_or("", |file| file.location.as_ref()));
+        return Err(Error::config(format!("`{name}` can be `{}` or `{}`", paths[0], paths[1]))
+            .hint("write the name of the file with its ending"));
+    }
+    found.pop().ok_or_else(missing)
 }
 
 /// Refuses a table some of whose files may be behind symbolic links that lead nowhere: its other files are not all of it.
@@ -286,7 +295,6 @@ pub(crate) fn is_hidden(path: &Path, root: &Path) -> bool {
 /// The names of the tables under a url: files of the format, and folders that hold some.
 pub(crate) async fn tables(store: &Store, format: Format) -> Result<Vec<TableName>> {
     let root = Path::default();
-    let extension = format!(".{}", format.extension());
     // What a link leads nowhere from is listed too, so that whoever opens it is told.
     let mut paths = store.broken_links(&root).await?;
     paths.extend(store.list(&root).await?.into_iter().map(|file| file.location));
@@ -327,7 +335,7 @@ pub(crate) async fn tables(store: &Store, format: Format) -> Result<Vec<TableNam
             || not_own
             || unpublished.contains(path)
             || is_hidden(&location, &root)
-            || !path.ends_with(&extension)
+            || !format.fits(path)
         {
             continue;
         }
@@ -357,7 +365,7 @@ mod tests {
     use transload_core::{Clock, CommitKey, ErrorKind, RunId};
 
     use super::*;
-    use crate::manifest::DataFile;
+    use crate::manifest::{DataFile, FileFormat};
 
     fn store(objects: Arc<dyn ObjectStore>) -> Store {
         Store::over(objects, "memory", Clock::system())
@@ -380,6 +388,7 @@ mod tests {
         let file = |path: &&str| DataFile { path: path.to_string(), size: 1, rows: 1, commit: key() };
         let mut manifest = Manifest {
             format: 1,
+            file_format: FileFormat::Parquet,
             version,
             commits: vec![key()],
             columns: Vec::new(),
@@ -419,6 +428,27 @@ mod tests {
         }
         let names = tables(&store, Format::Parquet).await.unwrap();
         assert_eq!(names, [TableName::new("bronze/nation"), TableName::new("bronze/plain")]);
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_ending_stands_for_one_file() {
+        let store = memory();
+        for path in ["a.csv.gz", "b.csv", "b.csv.zst", "c/d.csv", "c/e.csv.gz", "c/f.json"] {
+            put(&store, path).await;
+        }
+        let found = async |name: &str| {
+            let found = find(&store, &TableName::new(name), Format::Csv).await?;
+            Ok::<_, Error>(found.files.iter().map(|f| f.location.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(found("a").await.unwrap(), ["a.csv.gz"]);
+        assert_eq!(found("b.csv").await.unwrap(), ["b.csv"]);
+        assert_eq!(found("c").await.unwrap(), ["c/d.csv", "c/e.csv.gz"]);
+        assert_eq!(found("c/e").await.unwrap(), ["c/e.csv.gz"]);
+        assert_eq!(found("b").await.unwrap_err().to_string(), "`b` can be `b.csv` or `b.csv.zst`");
+        found("c/f").await.unwrap_err();
+        let names: Vec<String> =
+            tables(&store, Format::Csv).await.unwrap().iter().map(|t| t.as_str().to_string()).collect();
+        assert_eq!(names, ["a.csv.gz", "b.csv", "b.csv.zst", "c"]);
     }
 
     #[tokio::test]

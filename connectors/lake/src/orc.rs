@@ -18,7 +18,7 @@ use bytes::Bytes;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryFutureExt};
 use orc_rust::ArrowReaderBuilder;
 use orc_rust::error::OrcError;
 use orc_rust::projection::ProjectionMask;
@@ -260,29 +260,7 @@ pub(crate) fn rows(
         });
         Ok::<_, DataFusionError>(batches)
     };
-    counted(opened.try_flatten_stream().boxed(), footer.rows)
-}
-
-fn miscounted() -> Error {
-    Error::config("the ORC file cannot be read; it is damaged: it has another number of rows than its footer says")
-}
-
-/// The same rows, and an error if they are fewer than there should be.
-fn counted(
-    rows: BoxStream<'static, DfResult<RecordBatch>>,
-    expected: u64,
-) -> BoxStream<'static, DfResult<RecordBatch>> {
-    futures::stream::try_unfold((rows, expected), |(mut rows, left)| async move {
-        match rows.try_next().await? {
-            Some(batch) => {
-                let left = left.checked_sub(batch.num_rows() as u64).ok_or_else(miscounted)?;
-                Ok(Some((batch, (rows, left))))
-            }
-            None if left == 0 => Ok(None),
-            None => Err(DataFusionError::from(miscounted())),
-        }
-    })
-    .boxed()
+    opened.try_flatten_stream().boxed()
 }
 
 /// The rows as they are meant: timestamps in their unit, and dates in their calendar.
@@ -388,6 +366,7 @@ mod tests {
         Date32Array, Decimal128Array, Int64Array, StringArray, TimestampNanosecondArray, TimestampSecondArray,
     };
     use arrow::datatypes::{Date32Type, Field};
+    use futures::TryStreamExt;
     use futures::executor::block_on;
     use object_store::memory::InMemory;
     use object_store::path::Path;

@@ -92,7 +92,7 @@ impl ParquetFile {
             .map_err(|e| e.with("path", name))
     }
 
-    /// All rows of some of its columns, which are named by their places and come in their order.
+    /// All rows of some of its columns, which are named by their places and come in their order, as they are meant.
     ///
     /// # Errors
     /// As reading fails.
@@ -109,7 +109,9 @@ impl ParquetFile {
         let columns = ProjectionMask::roots(self.metadata.file_metadata().schema_descr(), columns);
         let reader = Reader { object: self.object.clone(), metadata: Some(Arc::clone(&self.metadata)) };
         let rows = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata).with_projection(columns);
-        Ok(rows.build().map_err(unreadable)?.map(move |batch| batch.map_err(unreadable)).boxed())
+        let reading = self.reading.clone();
+        let meant = move |batch: parquet::errors::Result<RecordBatch>| reading.apply(&batch.map_err(unreadable)?);
+        Ok(rows.build().map_err(unreadable)?.map(meant).boxed())
     }
 }
 

@@ -11,6 +11,7 @@ use object_store::path::Path;
 use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, RAW_COLUMN, hidden, is_hidden};
 use transload_core::{Error, LogicalType, Result};
 
+use crate::csv::MAX_RECORD;
 use crate::layout::values_in_path;
 use crate::parquet::PinnedObject;
 
@@ -70,6 +71,18 @@ pub(crate) fn places(schema: &Schema, own: &[String], object: &PinnedObject, roo
 /// What the quarantine says about a line.
 pub(crate) fn fault(line: u64, reason: &str) -> String {
     format!("line {line}: {reason}")
+}
+
+/// Refuses to write a row that would be too long to be read.
+///
+/// # Errors
+/// [`Config`](transload_core::ErrorKind::Config) if it is.
+pub(crate) fn can_be_read(length: usize, title: &str) -> Result<()> {
+    match length < MAX_RECORD {
+        true => Ok(()),
+        false => Err(Error::config(format!("a row takes {length} bytes as {title}, and {MAX_RECORD} would not be read"))
+            .hint("write Parquet or Avro")),
+    }
 }
 
 /// A line that stops the load. `format` is the word of the options that could put it aside.

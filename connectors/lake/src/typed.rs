@@ -105,7 +105,7 @@ impl TypedPart {
             .collect();
         let batches = self.file.rows(wanted, found, batch_size);
         Ok(batches
-            .map(move |batch| {
+            .map(move |batch| -> DfResult<RecordBatch> {
                 let batch = batch?;
                 let rows = batch.num_rows();
                 let adapted = adapter.adapt_batch(&batch)?;

@@ -27,7 +27,7 @@ const SAMPLED_FILES: usize = 3;
 pub(crate) struct CsvFile {
     pub(crate) object: PinnedObject,
     /// The table's columns: all text.
-    pub(crate) schema: SchemaRef,
+    schema: SchemaRef,
     reading: CsvReading,
     /// For each of the table's columns, where this file has it.
     columns: Vec<Place>,
@@ -36,12 +36,16 @@ pub(crate) struct CsvFile {
 }
 
 /// Reads headers and samples, and makes one schema of all files. `folders` are the columns of the table's folders.
+///
+/// # Errors
+/// [`Config`](transload_core::ErrorKind::Config) for a header that cannot be read, and for options about columns that are
+/// not there.
 pub(crate) async fn open(
     objects: Vec<PinnedObject>,
     reading: &CsvReading,
     folders: &[FieldRef],
     root: &Path,
-) -> Result<Vec<CsvFile>> {
+) -> Result<(SchemaRef, Vec<CsvFile>)> {
     let mut names: Vec<String> = Vec::new();
     let mut headers: Vec<Vec<String>> = Vec::new();
     let mut samples: Vec<Vec<String>> = Vec::new();
@@ -78,22 +82,29 @@ pub(crate) async fn open(
     };
     let columns = names.iter().zip(&samples).map(column).collect();
     let schema = rows::schema(columns, folders, reading.quarantine_bad_lines);
-    objects.into_iter().zip(headers).map(|(object, names)| CsvFile::new(object, names, &schema, reading, root)).collect()
+    let file = |(object, names)| CsvFile::new(object, names, &schema, reading, root);
+    let files = objects.into_iter().zip(headers).map(file).collect::<Result<_>>()?;
+    Ok((schema, files))
 }
 
 /// The same for files that transload wrote with these `columns`, which need not be looked at for that.
+///
+/// # Errors
+/// [`Config`](transload_core::ErrorKind::Config) if the name of a folder cannot be read.
 pub(crate) fn open_written(
     objects: Vec<PinnedObject>,
     dialect: CsvDialect,
     columns: &[&Column],
     folders: &[FieldRef],
     root: &Path,
-) -> Result<Vec<CsvFile>> {
+) -> Result<(SchemaRef, Vec<CsvFile>)> {
     let own = columns.iter().map(|c| rows::column(&c.name, &LogicalType::Text, &c.ty)).collect();
     let schema = rows::schema(own, folders, false);
     let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
     let reading = CsvReading::of_written(dialect);
-    objects.into_iter().map(|object| CsvFile::new(object, names.clone(), &schema, &reading, root)).collect()
+    let file = |object| CsvFile::new(object, names.clone(), &schema, &reading, root);
+    let files = objects.into_iter().map(file).collect::<Result<_>>()?;
+    Ok((schema, files))
 }
 
 /// Refuses a column that a header and the names of folders both give: one of its two values would get lost.
@@ -320,7 +331,7 @@ mod tests {
         block_on(async {
             store.put(&path, content.into()).await.unwrap();
             let object = PinnedObject { meta: store.head(&path).await.unwrap(), store: Arc::clone(&store) };
-            open(vec![object], &reading, &[], &Path::default()).await.unwrap().remove(0)
+            open(vec![object], &reading, &[], &Path::default()).await.unwrap().1.remove(0)
         })
     }
 

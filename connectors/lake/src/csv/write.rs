@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use transload_core::{Error, Result};
 
 use crate::cells::{Cells, Values};
+use crate::rows::can_be_read;
 use crate::settings::CsvDialect;
 use crate::text;
 
@@ -41,11 +42,13 @@ impl CsvRows {
         let columns = self.schema.fields().iter().zip(batch.columns()).map(|(f, array)| Cells::of(f, array));
         let columns: Vec<Cells<'_>> = columns.collect::<Result<_>>()?;
         for row in 0..batch.num_rows() {
+            let start = out.len();
             for (at, column) in columns.iter().enumerate() {
                 self.separate(at, out);
                 self.cell(column, row, out)?;
             }
             out.push(b'\n');
+            can_be_read(out.len() - start, "CSV")?;
         }
         Ok(())
     }

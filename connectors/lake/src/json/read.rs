@@ -27,7 +27,7 @@ const CONCURRENT_SAMPLES: usize = 8;
 pub(crate) struct JsonFile {
     pub(crate) object: PinnedObject,
     /// The table's columns, with texts in them.
-    pub(crate) schema: SchemaRef,
+    schema: SchemaRef,
     /// The names that its lines may have.
     names: Arc<Fields>,
     /// For each of the table's columns, where this file has it.
@@ -36,12 +36,15 @@ pub(crate) struct JsonFile {
 }
 
 /// Looks at a sample of every file, and makes one schema of all. `folders` are the columns of the table's folders.
+///
+/// # Errors
+/// [`Config`](transload_core::ErrorKind::Config) if no column is found, or a file does not hold JSON lines.
 pub(crate) async fn open(
     objects: Vec<PinnedObject>,
     reading: &JsonReading,
     folders: &[FieldRef],
     root: &Path,
-) -> Result<Vec<JsonFile>> {
+) -> Result<(SchemaRef, Vec<JsonFile>)> {
     let count = reading.sample_rows;
     let samples = futures::stream::iter(objects.clone()).map(move |object| sample(object, count));
     let samples: Vec<SeenFields> = samples.buffered(CONCURRENT_SAMPLES).try_collect().await?;
@@ -61,12 +64,15 @@ pub(crate) async fn open(
 }
 
 /// The same for files that transload wrote with these `columns`, which need not be looked at for that.
+///
+/// # Errors
+/// [`Config`](transload_core::ErrorKind::Config) if the name of a folder cannot be read.
 pub(crate) fn open_written(
     objects: Vec<PinnedObject>,
     columns: &[&manifest::Column],
     folders: &[FieldRef],
     root: &Path,
-) -> Result<Vec<JsonFile>> {
+) -> Result<(SchemaRef, Vec<JsonFile>)> {
     let names = columns.iter().map(|c| (c.name.clone(), Shape::of(&c.ty, true))).collect();
     files(objects, Fields::new(names), folders, root, false)
 }
@@ -77,7 +83,7 @@ fn files(
     folders: &[FieldRef],
     root: &Path,
     quarantine_bad_lines: bool,
-) -> Result<Vec<JsonFile>> {
+) -> Result<(SchemaRef, Vec<JsonFile>)> {
     let own = names.all.iter().map(|(name, shape)| rows::column(name, &shape.stored(), &shape.ty())).collect();
     let schema = rows::schema(own, folders, quarantine_bad_lines);
     let own: Vec<String> = names.all.iter().map(|(name, _)| name.clone()).collect();
@@ -91,7 +97,8 @@ fn files(
             quarantine_bad_lines,
         })
     };
-    objects.into_iter().map(file).collect()
+    let files = objects.into_iter().map(file).collect::<Result<_>>()?;
+    Ok((schema, files))
 }
 
 /// What the first lines of a file say about its columns.
@@ -276,7 +283,7 @@ mod tests {
                 store.put(&path, content.as_bytes().to_vec().into()).await.unwrap();
                 objects.push(PinnedObject { meta: store.head(&path).await.unwrap(), store: Arc::clone(&store) });
             }
-            open(objects, reading, &[], &Path::default()).await
+            open(objects, reading, &[], &Path::default()).await.map(|(_, files)| files)
         })
     }
 

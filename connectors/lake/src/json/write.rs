@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use transload_core::{Error, Result};
 
 use crate::cells::{Cells, Values, items};
+use crate::rows::can_be_read;
 use crate::text::{self, Reason};
 
 /// Writes rows of one schema.
@@ -28,10 +29,12 @@ impl JsonRows {
         let columns = self.schema.fields().iter().zip(batch.columns()).map(|(f, array)| Cells::of(f, array));
         let columns: Vec<Cells<'_>> = columns.collect::<Result<_>>()?;
         for row in 0..batch.num_rows() {
+            let start = out.len();
             object(&columns, row, out).map_err(|(column, reason)| {
                 Error::config(format!("a value cannot be written as JSON: {reason}")).with("column", column)
             })?;
             out.push(b'\n');
+            can_be_read(out.len() - start, "JSON")?;
         }
         Ok(())
     }
@@ -170,6 +173,13 @@ mod tests {
         assert_eq!(lines[0], r#"{"l":[1,null],"a \"b\"":{"x":"a\"\n\u0001ä"},"at":"1970-01-01T00:00:00Z"}"#);
         assert_eq!(lines[1], r#"{"l":null,"a \"b\"":{"x":null},"at":null}"#);
         assert_eq!(lines[2], r#"{"l":[],"a \"b\"":null,"at":null}"#);
+    }
+
+    #[test]
+    fn a_row_that_would_be_too_long_to_read_is_refused() {
+        let long: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(16 << 20)]));
+        let error = written(vec![("t", long)]).unwrap_err();
+        assert_eq!(error.to_string(), "a row takes 16777225 bytes as JSON, and 16777216 would not be read");
     }
 
     #[test]
