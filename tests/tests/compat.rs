@@ -84,16 +84,16 @@ def duck(sql):
 const PARQUET: &str = "{ lake: { url: src } }";
 
 /// The digests of tables, by name.
-type Digests = BTreeMap<String, String>;
+pub(crate) type Digests = BTreeMap<String, String>;
 
 /// Runs Python in the bench's folder, after [`COMMON`].
-fn python(bench: &Bench, script: &str) -> String {
+pub(crate) fn python(bench: &Bench, script: &str) -> String {
     let (here, row_hash) = (bench.path("."), root().join("tests/row_hash"));
     run_python(&format!("{COMMON}\n{script}"), &[here.to_str().unwrap(), row_hash.to_str().unwrap()])
 }
 
 /// The digests that a script prints, by table.
-fn computed(bench: &Bench, script: &str) -> Digests {
+pub(crate) fn computed(bench: &Bench, script: &str) -> Digests {
     serde_json::from_str(&python(bench, script)).unwrap()
 }
 
@@ -110,7 +110,7 @@ fn loaded(bench: &Bench, source: &str, tables: &str) -> Digests {
 }
 
 /// The digests of a run, by table.
-fn digests(summary: &Value) -> Digests {
+pub(crate) fn digests(summary: &Value) -> Digests {
     let table = |t: &Value| {
         let digest = t["digest"].as_str().unwrap().to_string();
         let expected = if t["read"] == 0 { "not_compared" } else { "match" };
