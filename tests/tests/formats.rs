@@ -74,7 +74,12 @@ fn no_digit_of_a_json_number_is_lost() {
     let bench = Bench::new();
     bench.write("src/t.json", "{\"n\":12345678901234567890,\"d\":0.1234567890123456789}\n{\"n\":-1,\"d\":1e400}\n");
     let plan = |types: &str| {
-        write_pipeline(&bench, &format!("url: src, format: json, json: {{ types: {types} }}"), "url: lake", "[{ from: t }]");
+        write_pipeline(
+            &bench,
+            &format!("url: src, format: json, json: {{ types: {types} }}"),
+            "url: lake",
+            "[{ from: t }]",
+        );
         bench.run(&["plan", "p.yaml"]).expect(0).stdout
     };
     // Neither a whole number nor a float holds them all.
@@ -96,7 +101,14 @@ fn no_digit_of_a_json_number_is_lost() {
 #[test]
 fn a_json_line_that_is_no_row_is_named_or_put_aside() {
     let bench = Bench::new();
-    let lines = ["{\"id\":1,\"n\":1}", "{\"id\":2,", "{\"id\":3,\"n\":\"x\"}", "{\"id\":4,\"id\":5}", "{\"id\":6,\"m\":0}", "7"];
+    let lines = [
+        "{\"id\":1,\"n\":1}",
+        "{\"id\":2,",
+        "{\"id\":3,\"n\":\"x\"}",
+        "{\"id\":4,\"id\":5}",
+        "{\"id\":6,\"m\":0}",
+        "7",
+    ];
     bench.write("src/t.json", lines.join("\n"));
     let words = ["a line cannot be read: it is no JSON", "line 2", "path t.json", "json.on_bad_line: quarantine"];
     refused(&bench, "url: src, format: json", "url: lake", &words);

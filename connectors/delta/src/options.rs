@@ -86,11 +86,5 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     }
     let mut writing: Vec<_> = writing.into_iter().filter_map(|(name, span)| Some((name, span?))).collect();
     writing.extend_from_slice(parquet.only_for_writing());
-    Ok(Settings {
-        url: options.url.value,
-        schema: options.schema.map(|s| s.value),
-        properties,
-        parquet,
-        writing,
-    })
+    Ok(Settings { url: options.url.value, schema: options.schema.map(|s| s.value), properties, parquet, writing })
 }

@@ -238,6 +238,9 @@ mod tests {
         assert_eq!((read.value(0), read.is_null(1)), (0, true));
         let summer: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![day(2024, 7, 1) * 86_400_000_000]));
         let read = to_wall_clock(&summer, zone).unwrap().unwrap();
-        assert_eq!(read.as_primitive::<TimestampMicrosecondType>().value(0), day(2024, 7, 1) * 86_400_000_000 - hours(7));
+        assert_eq!(
+            read.as_primitive::<TimestampMicrosecondType>().value(0),
+            day(2024, 7, 1) * 86_400_000_000 - hours(7)
+        );
     }
 }

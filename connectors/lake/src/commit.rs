@@ -398,9 +398,11 @@ impl LakeSink {
             (Some(base), WriteMode::Append) => {
                 if base.file_format != file_format {
                     let there = base.file_format;
-                    return Err(Error::config(format!("the table is {there}, and {file_format} cannot be added to it"))
-                        .with("table", self.table.as_str())
-                        .hint("write it as it is, or use `mode: full`, which replaces the table, or another `to`"));
+                    return Err(Error::config(format!(
+                        "the table is {there}, and {file_format} cannot be added to it"
+                    ))
+                    .with("table", self.table.as_str())
+                    .hint("write it as it is, or use `mode: full`, which replaces the table, or another `to`"));
                 }
                 if base.columns != columns || base.partition_by != self.spec.partition_by {
                     return Err(Error::config("the table's columns or layout are not those of the rows to be added")

@@ -46,7 +46,8 @@ impl Endpoint for LakeEndpoint {
 
     fn check_read(&self) -> Vec<Problem> {
         let problem = |(name, span): &(&'static str, Span)| {
-            let message = format!("`{name}` does nothing here: it says how files are written, and a source is only read");
+            let message =
+                format!("`{name}` does nothing here: it says how files are written, and a source is only read");
             Problem::new(*span, message).hint("move it to the target, or remove it")
         };
         self.settings.only_for_writing.iter().map(problem).collect()

@@ -359,10 +359,7 @@ mod tests {
         assert_eq!(writer(MR, &[spark("3.5.1")]), modern);
         assert_eq!(writer(MR, &[spark("3.0.1")]), (Gregorian, Mixed, stored.clone()));
         assert_eq!(writer(MR, &[spark("2.4.8")]), (Mixed, Mixed, stored.clone()));
-        assert_eq!(
-            writer(MR, &[("org.apache.spark.sql.parquet.row.metadata", "{}")]),
-            (Mixed, Mixed, stored.clone())
-        );
+        assert_eq!(writer(MR, &[("org.apache.spark.sql.parquet.row.metadata", "{}")]), (Mixed, Mixed, stored.clone()));
         let legacy = ("org.apache.spark.legacyDateTime", "");
         assert_eq!(writer(MR, &[spark("3.2.0"), legacy]), (Mixed, Gregorian, stored.clone()));
         let legacy = ("org.apache.spark.legacyINT96", "");
@@ -385,9 +382,7 @@ mod tests {
         assert_eq!(turned(&paris, Some(Int96Zone::Writer)).unwrap().as_deref(), Some("Europe/Paris"));
         assert_eq!(turned(&paris, asked("UTC")).unwrap(), None);
         assert_eq!(turned(&Clock::Unknown, asked("Asia/Tokyo")).unwrap().as_deref(), Some("Asia/Tokyo"));
-        for (clock, option) in
-            [(&paris, None), (&Clock::Unknown, None), (&Clock::Unknown, Some(Int96Zone::Writer))]
-        {
+        for (clock, option) in [(&paris, None), (&Clock::Unknown, None), (&Clock::Unknown, Some(Int96Zone::Writer))] {
             let error = zone(clock, option).unwrap_err();
             assert!(error.to_string().contains("INT96") && error.hint_text().is_some(), "{error}");
         }
@@ -442,8 +437,7 @@ mod tests {
 
             let rebased = open(vec![Some(old)], &[], LegacyCalendar::Rebase).await.unwrap().reading;
             assert_eq!(rebased.rebased, ["day", "at"]);
-            let elsewhere =
-                [("org.apache.spark.version", "2.4.0"), ("org.apache.spark.timeZone", "America/New_York")];
+            let elsewhere = [("org.apache.spark.version", "2.4.0"), ("org.apache.spark.timeZone", "America/New_York")];
             let error = open(vec![Some(old)], &elsewhere, LegacyCalendar::Rebase).await.unwrap_err();
             assert!(error.to_string().contains("counted in America/New_York"), "{error}");
         }

@@ -45,9 +45,10 @@ pub(crate) fn check(schema: &Schema, partition_by: &[Partition], format: &WriteF
 fn name(name: &str, format: &WriteFormat) -> Option<Refusal> {
     let hint = "rename the column";
     match format {
-        WriteFormat::Csv(CsvDialect { header: true, .. }, _) if name.is_empty() || name.trim() != name => {
-            Some(("the name of a column in a CSV header cannot be empty, nor begin or end with blanks".to_string(), hint))
-        }
+        WriteFormat::Csv(CsvDialect { header: true, .. }, _) if name.is_empty() || name.trim() != name => Some((
+            "the name of a column in a CSV header cannot be empty, nor begin or end with blanks".to_string(),
+            hint,
+        )),
         WriteFormat::Csv(CsvDialect { header: true, .. }, _) if name.contains(char::is_control) => {
             Some(("the name of a column in a CSV header cannot hold control characters".to_string(), hint))
         }
@@ -154,7 +155,16 @@ mod tests {
     #[test]
     fn every_format_says_what_it_cannot_hold() {
         let plain = [
-            "bool", "int8", "uint32", "float32", "decimal(76,0)", "text", "date", "time(ms)", "timestamp(ns, UTC)", "uuid",
+            "bool",
+            "int8",
+            "uint32",
+            "float32",
+            "decimal(76,0)",
+            "text",
+            "date",
+            "time(ms)",
+            "timestamp(ns, UTC)",
+            "uuid",
             "json",
         ];
         let nested = ["list<int64>", "struct<a: text>", "map<text, date>"];
@@ -168,7 +178,10 @@ mod tests {
             let error = checked("c", "interval", &format).unwrap_err();
             assert_eq!((error.hint_text(), error.context().len()), (Some("cast the column to text"), 1), "{error}");
             assert!(checked("c", "struct<a: list<interval>>", &format).is_err());
-            assert_eq!(checked("c", "binary", &format).is_ok(), !matches!(format, WriteFormat::Csv(..) | WriteFormat::Json(_)));
+            assert_eq!(
+                checked("c", "binary", &format).is_ok(),
+                !matches!(format, WriteFormat::Csv(..) | WriteFormat::Json(_))
+            );
         }
         for (ty, format) in [
             ("uint64", AVRO),

@@ -331,12 +331,7 @@ pub(crate) async fn tables(store: &Store, format: Format) -> Result<Vec<TableNam
         let path: &str = location.as_ref();
         let elsewhere = path.match_indices('/').any(|(at, _)| published.contains(&path[..at]));
         let not_own = published.contains("") && !own.contains(path);
-        if elsewhere
-            || not_own
-            || unpublished.contains(path)
-            || is_hidden(&location, &root)
-            || !format.fits(path)
-        {
+        if elsewhere || not_own || unpublished.contains(path) || is_hidden(&location, &root) || !format.fits(path) {
             continue;
         }
         // A folder of partitions is one table, and so is the folder of a file.

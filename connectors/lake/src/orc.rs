@@ -233,7 +233,8 @@ fn raw(
     };
     let fields: Vec<_> = schema.fields().iter().map(raw).collect();
     let root = builder.file_metadata().root_data_type();
-    let chosen = wanted.iter().filter_map(|at| root.children().get(*at)).map(|column| column.data_type().column_index());
+    let chosen =
+        wanted.iter().filter_map(|at| root.children().get(*at)).map(|column| column.data_type().column_index());
     let mask = ProjectionMask::roots(root, chosen.collect::<Vec<_>>());
     builder
         .with_projection(mask)
@@ -299,7 +300,8 @@ fn times(array: &ArrayRef, ty: &DataType) -> Result<ArrayRef> {
         let children = children.collect::<Result<Vec<_>>>()?;
         return Ok(make_array(data.into_builder().data_type(ty.clone()).child_data(children).build()?));
     };
-    let values = array.as_primitive_opt::<Decimal128Type>().ok_or_else(|| Error::internal("a timestamp is no number"))?;
+    let values =
+        array.as_primitive_opt::<Decimal128Type>().ok_or_else(|| Error::internal("a timestamp is no number"))?;
     let tick: i128 = if *unit == TimeUnit::Nanosecond { 1 } else { 1000 };
     // The unit was chosen so that it holds every value of the file.
     let wrong = || Error::config("the file changed after it was pinned: a timestamp does not fit its column");
@@ -308,7 +310,9 @@ fn times(array: &ArrayRef, ty: &DataType) -> Result<ArrayRef> {
         _ => Err(wrong()),
     })?;
     let timestamps: ArrayRef = match unit {
-        TimeUnit::Nanosecond => Arc::new(ticks.reinterpret_cast::<TimestampNanosecondType>().with_data_type(ty.clone())),
+        TimeUnit::Nanosecond => {
+            Arc::new(ticks.reinterpret_cast::<TimestampNanosecondType>().with_data_type(ty.clone()))
+        }
         _ => Arc::new(ticks.reinterpret_cast::<TimestampMicrosecondType>().with_data_type(ty.clone())),
     };
     Ok(timestamps)
@@ -417,9 +421,8 @@ mod tests {
     fn a_span_has_the_unit_that_holds_it() {
         let span = |values: &[i128]| {
             let mut span = Span::default();
-            let array: ArrayRef = Arc::new(
-                Decimal128Array::from(values.to_vec()).with_precision_and_scale(DIGITS, NANO_DIGITS).unwrap(),
-            );
+            let array: ArrayRef =
+                Arc::new(Decimal128Array::from(values.to_vec()).with_precision_and_scale(DIGITS, NANO_DIGITS).unwrap());
             span.see(&array, &DataType::Timestamp(TimeUnit::Microsecond, None));
             span.unit()
         };
@@ -480,7 +483,8 @@ mod tests {
     #[test]
     fn times_of_the_library_are_read() {
         let seconds: ArrayRef = Arc::new(TimestampSecondArray::from(vec![Some(0), None, Some(1_700_000_000)]));
-        let fine: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![Some(1), None, Some(1_700_000_000_000_000_001)]));
+        let fine: ArrayRef =
+            Arc::new(TimestampNanosecondArray::from(vec![Some(1), None, Some(1_700_000_000_000_000_001)]));
         let Ok(batch) = read(written(vec![("s", seconds), ("n", fine)]), LegacyCalendar::Refuse) else {
             panic!("timestamps cannot be read")
         };

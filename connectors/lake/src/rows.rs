@@ -80,8 +80,10 @@ pub(crate) fn fault(line: u64, reason: &str) -> String {
 pub(crate) fn can_be_read(length: usize, title: &str) -> Result<()> {
     match length < MAX_RECORD {
         true => Ok(()),
-        false => Err(Error::config(format!("a row takes {length} bytes as {title}, and {MAX_RECORD} would not be read"))
-            .hint("write Parquet or Avro")),
+        false => {
+            Err(Error::config(format!("a row takes {length} bytes as {title}, and {MAX_RECORD} would not be read"))
+                .hint("write Parquet or Avro"))
+        }
     }
 }
 

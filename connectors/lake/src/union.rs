@@ -75,9 +75,8 @@ mod tests {
     use super::*;
 
     fn schema(columns: &[(&str, &str, bool)]) -> Schema {
-        let field = |(name, ty, nullable): &(&str, &str, bool)| {
-            ty.parse::<LogicalType>().unwrap().to_field(name, *nullable)
-        };
+        let field =
+            |(name, ty, nullable): &(&str, &str, bool)| ty.parse::<LogicalType>().unwrap().to_field(name, *nullable);
         Schema::new(columns.iter().map(field).collect::<Vec<_>>())
     }
 
@@ -106,7 +105,10 @@ mod tests {
         for (one, other) in [("text", "int64"), ("int64", "float64"), ("list<text>", "text"), ("uint64", "int8")] {
             let files = [schema(&[("a", one, true)]), schema(&[("a", other, true)])];
             let error = united(&files, &[]).unwrap_err();
-            assert!(error.to_string().contains("column `a` is") && error.hint_text().is_some(), "{one} {other}: {error}");
+            assert!(
+                error.to_string().contains("column `a` is") && error.hint_text().is_some(),
+                "{one} {other}: {error}"
+            );
         }
     }
 }

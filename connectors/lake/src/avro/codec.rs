@@ -38,8 +38,10 @@ impl Codec {
             b"xz" => Self::Xz,
             other => {
                 let name = String::from_utf8_lossy(other).into_owned();
-                return Err(Error::config(format!("the Avro file is compressed with `{name}`, which is not known here"))
-                    .hint("known are null, deflate, snappy, zstandard, bzip2 and xz"));
+                return Err(Error::config(format!(
+                    "the Avro file is compressed with `{name}`, which is not known here"
+                ))
+                .hint("known are null, deflate, snappy, zstandard, bzip2 and xz"));
             }
         })
     }

@@ -148,7 +148,8 @@ fn millis(ticks: i64, unit: Unit) -> Result<i64, Reason> {
 
 /// A number in two's complement, the highest byte first, without bytes that say nothing.
 fn shortest(bytes: &[u8]) -> &[u8] {
-    let says_nothing = |pair: &[u8]| matches!(pair, [0, next] if next & 0x80 == 0) || matches!(pair, [0xff, next] if next & 0x80 != 0);
+    let says_nothing =
+        |pair: &[u8]| matches!(pair, [0, next] if next & 0x80 == 0) || matches!(pair, [0xff, next] if next & 0x80 != 0);
     let first = bytes.windows(2).position(|pair| !says_nothing(pair)).unwrap_or(bytes.len().saturating_sub(1));
     bytes.get(first..).unwrap_or_default()
 }

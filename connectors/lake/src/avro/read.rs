@@ -65,8 +65,7 @@ async fn batch(
     schema: &SchemaRef,
     batch_size: usize,
 ) -> Result<Option<RecordBatch>> {
-    let mut columns: Vec<Column> =
-        schema.fields().iter().map(|f| Column::new(f.data_type())).collect::<Result<_>>()?;
+    let mut columns: Vec<Column> = schema.fields().iter().map(|f| Column::new(f.data_type())).collect::<Result<_>>()?;
     let (mut rows, mut bytes) = (0, 0);
     while rows < batch_size && bytes < BATCH_BYTES {
         if place.block.records == 0 {
@@ -181,7 +180,12 @@ mod tests {
             ("long", numbers),
             ("f32", Arc::new(Float32Array::from(vec![Some(-0.0), Some(f32::NAN)]))),
             ("f64", Arc::new(Float64Array::from(vec![Some(5e-324), None]))),
-            ("d", Arc::new(Decimal128Array::from(vec![-1, i128::pow(10, 38) - 1]).with_precision_and_scale(38, 5).unwrap())),
+            (
+                "d",
+                Arc::new(
+                    Decimal128Array::from(vec![-1, i128::pow(10, 38) - 1]).with_precision_and_scale(38, 5).unwrap(),
+                ),
+            ),
             (
                 "wide",
                 Arc::new(

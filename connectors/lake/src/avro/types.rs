@@ -199,7 +199,9 @@ impl Reader {
         let kind = match word {
             "array" => Kind::List(Box::new(self.node(part("items")?, space, depth + 1)?)),
             "map" => Kind::Map(Box::new(self.node(part("values")?, space, depth + 1)?)),
-            "record" | "error" | "enum" | "fixed" => return self.definition(word, schema, space, depth).map(Node::plain),
+            "record" | "error" | "enum" | "fixed" => {
+                return self.definition(word, schema, space, depth).map(Node::plain);
+            }
             name => logical(self.named(name, space)?, schema)?,
         };
         Ok(Node::plain(kind))
@@ -427,10 +429,7 @@ mod tests {
             (r#"{"type":"long","logicalType":"date"}"#, "int64 not null"),
             (r#"{"type":"string","logicalType":"unheard-of"}"#, "text not null"),
             (r#"{"type":"bytes","logicalType":"decimal","precision":50,"scale":2}"#, "decimal(50,2) not null"),
-            (
-                r#"{"type":"fixed","name":"f","size":4,"logicalType":"decimal","precision":9}"#,
-                "decimal(9,0) not null",
-            ),
+            (r#"{"type":"fixed","name":"f","size":4,"logicalType":"decimal","precision":9}"#, "decimal(9,0) not null"),
             (r#"{"type":"string","logicalType":"uuid"}"#, "uuid not null"),
             (r#"{"type":"fixed","name":"f","size":16,"logicalType":"uuid"}"#, "uuid not null"),
             (r#"{"type":"fixed","name":"f","size":12,"logicalType":"duration"}"#, "interval not null"),

@@ -129,8 +129,9 @@ async fn look(object: PinnedObject, count: usize) -> Result<SeenFields> {
 fn refuse_other_json(first: &str) -> Result<()> {
     let first = first.trim();
     if first.starts_with('[') {
-        return Err(Error::config("the file holds a list; one object in each line is needed")
-            .hint("convert it: jq -c '.[]'"));
+        return Err(
+            Error::config("the file holds a list; one object in each line is needed").hint("convert it: jq -c '.[]'")
+        );
     }
     if first == "{" {
         return Err(Error::config("the first object has more than one line; one object in each line is needed")

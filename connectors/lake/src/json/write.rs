@@ -152,10 +152,7 @@ mod tests {
         let ids: ArrayRef = Arc::new(Int64Array::from(vec![i64::MIN]));
         let floats: ArrayRef = Arc::new(Float64Array::from(vec![f64::NEG_INFINITY]));
         let lines = written(vec![("w", wide), ("m", money), ("i", ids), ("f", floats)]).unwrap();
-        assert_eq!(
-            lines,
-            [r#"{"w":18446744073709551615,"m":-1.50,"i":-9223372036854775808,"f":"-Infinity"}"#]
-        );
+        assert_eq!(lines, [r#"{"w":18446744073709551615,"m":-1.50,"i":-9223372036854775808,"f":"-Infinity"}"#]);
     }
 
     #[test]
