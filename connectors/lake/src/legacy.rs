@@ -7,6 +7,7 @@
 //! Whatever else the Java library wrote may be of Hive.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -199,7 +200,7 @@ async fn settled(file: ParquetFile, options: ParquetReading) -> Result<ParquetFi
         }
     }
     match at == file.metadata.file_metadata().schema_descr().num_columns() {
-        true => Ok(ParquetFile { reading, ..file }),
+        true => Ok(ParquetFile { reading: Arc::new(reading), ..file }),
         false => Err(int96::misfit()),
     }
 }
@@ -327,8 +328,6 @@ fn is_rebased(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Array, ArrayRef, AsArray, Date32Array, TimestampMicrosecondArray};
     use arrow::datatypes::Date32Type;
     use object_store::memory::InMemory;

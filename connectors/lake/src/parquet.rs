@@ -54,7 +54,7 @@ pub(crate) struct ParquetFile {
     /// Whether `schema` is another one than the footer alone would give.
     pub(crate) is_adjusted: bool,
     /// How values are read that are not meant as they are stored.
-    pub(crate) reading: Reading,
+    pub(crate) reading: Arc<Reading>,
 }
 
 impl ParquetFile {
@@ -82,7 +82,7 @@ impl ParquetFile {
                 metadata,
                 schema: Arc::clone(arrow.schema()),
                 is_adjusted: false,
-                reading: Reading::default(),
+                reading: Arc::default(),
             })
         };
         // Damaged footers can panic inside the reader.
@@ -109,7 +109,7 @@ impl ParquetFile {
         let columns = ProjectionMask::roots(self.metadata.file_metadata().schema_descr(), columns);
         let reader = Reader { object: self.object.clone(), metadata: Some(Arc::clone(&self.metadata)) };
         let rows = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata).with_projection(columns);
-        let reading = self.reading.clone();
+        let reading = Arc::clone(&self.reading);
         let meant = move |batch: parquet::errors::Result<RecordBatch>| reading.apply(&batch.map_err(unreadable)?);
         Ok(rows.build().map_err(unreadable)?.map(meant).boxed())
     }

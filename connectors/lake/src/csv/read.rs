@@ -26,8 +26,6 @@ const SAMPLED_FILES: usize = 3;
 #[derive(Debug)]
 pub(crate) struct CsvFile {
     pub(crate) object: PinnedObject,
-    /// The table's columns: all text.
-    schema: SchemaRef,
     reading: CsvReading,
     /// For each of the table's columns, where this file has it.
     columns: Vec<Place>,
@@ -200,7 +198,7 @@ impl CsvFile {
         root: &Path,
     ) -> Result<Self> {
         let columns = rows::places(schema, &names, &object, root)?;
-        Ok(Self { object, schema: Arc::clone(schema), reading: reading.clone(), columns, names })
+        Ok(Self { object, reading: reading.clone(), columns, names })
     }
 
     /// The rows, projected, as batches.
@@ -318,7 +316,7 @@ mod tests {
     use super::*;
     use crate::csv::record::MAX_RECORD;
 
-    fn open_text(content: Vec<u8>, null_value: &str) -> CsvFile {
+    fn open_text(content: Vec<u8>, null_value: &str) -> (SchemaRef, CsvFile) {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let path = Path::from("t.csv");
         let reading = CsvReading {
@@ -331,15 +329,15 @@ mod tests {
         block_on(async {
             store.put(&path, content.into()).await.unwrap();
             let object = PinnedObject { meta: store.head(&path).await.unwrap(), store: Arc::clone(&store) };
-            open(vec![object], &reading, &[], &Path::default()).await.unwrap().1.remove(0)
+            let (schema, mut files) = open(vec![object], &reading, &[], &Path::default()).await.unwrap();
+            (schema, files.remove(0))
         })
     }
 
     fn batches(content: Vec<u8>) -> Vec<RecordBatch> {
-        let file = Arc::new(open_text(content, ""));
-        let schema = Arc::clone(&file.schema);
+        let (schema, file) = open_text(content, "");
         let columns = (0..schema.fields().len()).collect();
-        block_on(CsvFile::stream(file, columns, schema, 8192).unwrap().try_collect()).unwrap()
+        block_on(CsvFile::stream(Arc::new(file), columns, schema, 8192).unwrap().try_collect()).unwrap()
     }
 
     /// The values of one column in all batches.
@@ -403,8 +401,8 @@ mod tests {
 
     #[test]
     fn empty_and_bad_lines_say_nothing_about_types() {
-        let file = open_text(b"a,b\n1,2\n\nx\nx,\xff\n5\" x,6\n3,NA\n\n".to_vec(), "NA");
-        let declared = |at: usize| file.schema.field(at).metadata()[DECLARED_TYPE].as_str();
+        let (schema, _) = open_text(b"a,b\n1,2\n\nx\nx,\xff\n5\" x,6\n3,NA\n\n".to_vec(), "NA");
+        let declared = |at: usize| schema.field(at).metadata()[DECLARED_TYPE].as_str();
         assert_eq!([declared(0), declared(1)], ["int64", "int64"]);
     }
 }

@@ -26,8 +26,6 @@ const CONCURRENT_SAMPLES: usize = 8;
 #[derive(Debug)]
 pub(crate) struct JsonFile {
     pub(crate) object: PinnedObject,
-    /// The table's columns, with texts in them.
-    schema: SchemaRef,
     /// The names that its lines may have.
     names: Arc<Fields>,
     /// For each of the table's columns, where this file has it.
@@ -91,7 +89,6 @@ fn files(
     let file = |object: PinnedObject| {
         Ok(JsonFile {
             columns: rows::places(&schema, &own, &object, root)?,
-            schema: Arc::clone(&schema),
             names: Arc::clone(&names),
             object,
             quarantine_bad_lines,
@@ -274,8 +271,8 @@ mod tests {
         JsonReading { types, sample_rows: 100, quarantine_bad_lines: true }
     }
 
-    /// The files of a table, by their paths.
-    fn opened(files: &[(&str, &str)], reading: &JsonReading) -> Result<Vec<JsonFile>> {
+    /// The files of a table, by their paths, and its schema.
+    fn opened(files: &[(&str, &str)], reading: &JsonReading) -> Result<(SchemaRef, Vec<JsonFile>)> {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         block_on(async {
             let mut objects = Vec::new();
@@ -284,14 +281,15 @@ mod tests {
                 store.put(&path, content.as_bytes().to_vec().into()).await.unwrap();
                 objects.push(PinnedObject { meta: store.head(&path).await.unwrap(), store: Arc::clone(&store) });
             }
-            open(objects, reading, &[], &Path::default()).await.map(|(_, files)| files)
+            open(objects, reading, &[], &Path::default()).await
         })
     }
 
-    fn batch(file: JsonFile) -> RecordBatch {
-        let schema = Arc::clone(&file.schema);
+    /// The rows of the last file.
+    fn batch((schema, mut files): (SchemaRef, Vec<JsonFile>)) -> RecordBatch {
         let columns = (0..schema.fields().len()).collect();
-        let stream = JsonFile::stream(Arc::new(file), columns, Arc::clone(&schema), 8192).unwrap();
+        let file = Arc::new(files.pop().unwrap());
+        let stream = JsonFile::stream(file, columns, Arc::clone(&schema), 8192).unwrap();
         let batches: Vec<RecordBatch> = block_on(stream.try_collect()).unwrap();
         arrow::compute::concat_batches(&schema, &batches).unwrap()
     }
@@ -307,8 +305,7 @@ mod tests {
     #[test]
     fn no_digit_of_a_number_is_lost() {
         let lines = "{\"n\":12345678901234567890,\"d\":0.10000000000000000555}\n{\"n\":-1,\"d\":1E400}\n";
-        let file = opened(&[("t.json", lines)], &reading(&[("d", "decimal(38,20)")])).unwrap().remove(0);
-        let batch = batch(file);
+        let batch = batch(opened(&[("t.json", lines)], &reading(&[("d", "decimal(38,20)")])).unwrap());
         assert_eq!(texts(&batch, "n"), some(&["12345678901234567890", "-1"]));
         assert_eq!(texts(&batch, "d"), some(&["0.10000000000000000555", "1E400"]));
         let declared = |name| batch.schema().field_with_name(name).unwrap().metadata().get(DECLARED_TYPE).cloned();
@@ -320,7 +317,7 @@ mod tests {
         let lines = "{\"id\":1}\n\n{\"id\":2\n{\"id\":\"x\"}\n[1]\n{\"id\":3,\"new\":1}\n{\"id\":4}\r\n";
         let mut reading = reading(&[]);
         reading.sample_rows = 1;
-        let batch = batch(opened(&[("t.json", lines)], &reading).unwrap().remove(0));
+        let batch = batch(opened(&[("t.json", lines)], &reading).unwrap());
         assert_eq!(texts(&batch, "id"), some(&["1", "~", "~", "~", "~", "4"]));
         let faults: Vec<String> = texts(&batch, FAULT_COLUMN).into_iter().flatten().collect();
         assert!(faults[0].starts_with("line 3: it is no JSON: "), "{}", faults[0]);
@@ -336,12 +333,11 @@ mod tests {
             ("t/1.json", "{\"a\":{\"x\":1},\"l\":[1]}\n"),
             ("t/2.jsonl", "{\"l\":[2.5,null],\"a\":{\"y\":\"s\"},\"more\":true}\n"),
         ];
-        let mut files = opened(&files, &reading(&[])).unwrap();
-        let declared: Vec<Option<&String>> =
-            files[0].schema.fields().iter().map(|f| f.metadata().get(DECLARED_TYPE)).collect();
-        let declared: Vec<&str> = declared.into_iter().flatten().map(String::as_str).collect();
+        let (schema, files) = opened(&files, &reading(&[])).unwrap();
+        let declared = schema.fields().iter().filter_map(|f| f.metadata().get(DECLARED_TYPE));
+        let declared: Vec<&str> = declared.map(String::as_str).collect();
         assert_eq!(declared, ["struct<x: int64, y: text>", "list<float64>", "bool"]);
-        let second = batch(files.remove(1));
+        let second = batch((Arc::clone(&schema), files));
         let a = second.column_by_name("a").unwrap().as_struct();
         assert!(a.column(0).is_null(0) && a.column(1).as_string::<i32>().value(0) == "s");
         let list = second.column_by_name("l").unwrap().as_list::<i32>().value(0);
@@ -356,7 +352,7 @@ mod tests {
             assert!(error.to_string().contains("path t.json"), "{error}");
         }
         opened(&[("t.json", "\n\n")], &reading(&[])).unwrap_err();
-        assert!(batch_is_empty(&opened(&[("t.json", "")], &reading(&[("id", "int64")])).unwrap()[0]));
+        assert!(batch_is_empty(&opened(&[("t.json", "")], &reading(&[("id", "int64")])).unwrap().1[0]));
     }
 
     fn batch_is_empty(file: &JsonFile) -> bool {
