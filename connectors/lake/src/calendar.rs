@@ -120,7 +120,7 @@ pub(crate) fn is_before_cutover(array: &ArrayRef) -> bool {
     let found = std::cell::Cell::new(false);
     let look = |array: &ArrayRef| {
         let Some(first) = cutover(array.data_type()) else { return Ok(None) };
-        let before = |v: i64| {
+        let before = |v: i64| -> Result<i64> {
             found.set(found.get() || v < first);
             Ok(v)
         };
