@@ -1,6 +1,8 @@
-"""A table of edge values in two files, drawn by lot but the same each time.
+"""A table of edge values in two files, and tables that others are compared with, drawn by lot but the same each time.
 
     python edges.py FOLDER
+
+writes below FOLDER the tables edges and known, and beside the dirty data sets sensors/stations and shop/buyers.
 """
 
 import datetime as dt
@@ -66,6 +68,32 @@ def main(folder):
     for part in range(2):
         columns = {name: pa.array([make() for _ in range(3000)], type) for name, (type, make) in types.items()}
         pq.write_table(pa.table(columns), f"{folder}/edges/{part}.parquet", row_group_size=700)
+    beside(folder, dates)
+
+
+def beside(folder, dates):
+    """Other tables, in types that are not quite those of their counterparts, with NULL and with rows that are there twice."""
+    lot = random.Random("beside")
+    numbers = lot.sample(range(100000), 4000)
+    known = {
+        "number": pa.array([*numbers, *numbers[:900], *[None] * 100], pa.int32()),
+        "word": pa.array([lot.choice([None, *TEXTS[::2]]) for _ in range(5000)], pa.string()),
+        "price": pa.array([lot.choice([None, Decimal(0), Decimal("-0.01"), Decimal("2.50")]) for _ in range(5000)], pa.decimal128(12, 2)),
+        "day": pa.array([lot.choice([None, *dates[::2]]) for _ in range(5000)], pa.date32()),
+        "nothing": pa.array([None] * 5000, pa.int64()),
+    }
+    Path(folder, "known").mkdir()
+    pq.write_table(pa.table(known), f"{folder}/known/0.parquet", row_group_size=1100)
+    # Every device as one of the two ways in which its readings name it, and one sensor that nobody knows.
+    readings = pq.read_table(f"{folder}/sensors/readings.parquet", columns=["device"])["device"].to_pylist()
+    devices = sorted({device for device in readings if len(device) == 36 and device.islower()})
+    stations = {
+        "number": pa.array([0, 2, None, 7, 2], pa.int8()),
+        "device": pa.array([*devices[:3], None, devices[0]], pa.string()),
+    }
+    pq.write_table(pa.table(stations), f"{folder}/sensors/stations.parquet")
+    buyers = [f"{1000 + number};2015-01-01" for number in range(400) if number % 9]
+    Path(folder, "shop/buyers.csv").write_text("\n".join(["id;since", *buyers, ""]))
 
 
 main(sys.argv[1])

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -102,8 +103,9 @@ fn a_webhook_is_told_what_stopped_a_load() {
                       (table orders)",
             "rows": null,
             "findings": [{
-                "code": "Q005", "check": "range", "title": "Q005 range (amount)", "columns": ["amount"],
-                "fingerprint": "…", "severity": "error", "action": "stop", "stops": true, "expected": "at least 0",
+                "code": "Q005", "check": "range", "title": "Q005 range (amount)", "columns": ["amount"], "where": null,
+                "fingerprint": "…", "severity": "error", "action": "stop", "threshold": null, "stops": true,
+                "expected": "at least 0",
                 "found": "1 of 3 rows breaks it (33.33 %)", "evaluated": 3, "failed": 1,
                 "remedy": "correct the value in the source, or widen the limits if it is right; \
                            `action: quarantine` would put such rows aside",
@@ -196,6 +198,50 @@ fn a_busy_server_is_asked_again_and_one_that_refuses_is_not() {
     assert_eq!(each("delivered"), [json!(true), json!(false), json!(false)], "{kept}");
     assert_eq!(each("tries"), [json!(2), json!(1), json!(1)], "{kept}");
     assert!(!kept.to_string().contains("answer\""), "{kept}");
+    assert_no_secret(&bench, &[&outcome.stdout, &outcome.stderr]);
+}
+
+#[test]
+fn a_server_that_asks_for_a_pause_gets_it_and_one_that_asks_for_too_long_is_left_alone() {
+    let patient = Server::answering_with(&[429, 200], "Retry-After: 2");
+    let endless = Server::answering_with(&[429], "Retry-After: 3600");
+    let bench = bench(Vec::new());
+    write_pipeline(&bench, &[webhook(&patient, ""), webhook(&endless, "")].concat(), "error", "stop");
+    let outcome = bench.run(&["run", "p.yaml"]).expect(4).says("429 Too Many Requests");
+    let outcome = outcome.says("wants to be left alone for 3600 s");
+    let requests = patient.requests();
+    assert_eq!((requests.len(), endless.requests().len()), (2, 1));
+    // Without being asked, it would have been tried again after half a second.
+    let pause = requests[1].at - requests[0].at;
+    assert!(pause >= Duration::from_secs(2) && pause < Duration::from_secs(60), "{pause:?}");
+    let kept = recorded(&bench);
+    let each = |field: &str| [0, 1].map(|at| kept[at][field].clone());
+    assert_eq!((each("delivered"), each("tries")), ([json!(true), json!(false)], [json!(2), json!(1)]), "{kept}");
+    assert_no_secret(&bench, &[&outcome.stdout, &outcome.stderr]);
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up_and_changes_nothing() {
+    // It takes connections and what is sent, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = silent.local_addr().unwrap();
+    let bench = bench(Vec::new());
+    let alert = format!(
+        "  - {{ to: {{ webhook: {{ url: \"http://{place}/${{env:CANARY}}\" }} }}, on: [warn], timeout_secs: 1, tries: 2 }}\n"
+    );
+    write_pipeline(&bench, &alert, "warn", "quarantine");
+    let begun = Instant::now();
+    let outcome = bench.run(&["run", "p.yaml"]).expect(0).says("there was no answer in time");
+    // Twice a second, and half a one between.
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(2500) && took < Duration::from_secs(120), "{took:?}");
+    assert_eq!(outcome.last_line()["status"], "succeeded");
+    let kept = recorded(&bench);
+    assert_eq!((&kept[0]["delivered"], &kept[0]["tries"]), (&json!(false), &json!(2)), "{kept}");
+    assert_eq!(kept[0]["error"], "there was no answer in time", "{kept}");
+    // It was there to be spoken to, both times.
+    silent.set_nonblocking(true).unwrap();
+    assert_eq!(silent.incoming().map_while(Result::ok).count(), 2);
     assert_no_secret(&bench, &[&outcome.stdout, &outcome.stderr]);
 }
 
@@ -319,6 +365,44 @@ fn metrics_are_pushed_to_a_gateway_and_replace_those_before() {
     );
     let help = bench.run(&["run", "--help"]).expect(0).stdout;
     assert_no_secret(&bench, &[&outcome.stdout, &outcome.stderr, &help]);
+}
+
+#[test]
+fn metrics_of_a_replay_are_pushed_beside_those_of_the_load() {
+    let gateway = Server::answering(&[200]);
+    let bench = bench(vec![("TRANSLOAD_PUSH_METRICS", format!("http://{}", gateway.place))]);
+    write_pipeline(&bench, "  []\n", "warn", "quarantine");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    bench.write("patch.csv", "_split,_position,amount\n0,1,5\n");
+    bench.run(&["replay", &bench.newest_run(), "--patch", "patch.csv"]).expect(0);
+    let lines: Vec<String> = gateway.requests().into_iter().map(|request| request.line).collect();
+    let group = "PUT /metrics/job/transload/pipeline/test";
+    assert_eq!(lines, [group.to_string(), format!("{group}/kind/replay")]);
+    let bodies: Vec<String> = gateway.requests().into_iter().map(|request| request.body).collect();
+    assert!(!bodies[0].contains("kind=") && bodies[1].contains("{pipeline=\"test\",kind=\"replay\"}"), "{bodies:?}");
+}
+
+#[test]
+fn a_replay_that_is_stopped_is_told_as_such() {
+    let server = Server::answering(&[200]);
+    let bench = bench(Vec::new());
+    write_pipeline(&bench, &webhook(&server, ""), "warn", "quarantine");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let run = bench.newest_run();
+    assert!(server.requests().is_empty(), "{:?}", server.requests());
+    // The target has this key already.
+    bench.write("patch.csv", "_split,_position,id,amount\n0,1,3,5\n");
+    bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(4);
+    let news = server.requests()[0].json();
+    assert_eq!((&news["command"], &news["exit_code"]), (&json!("replay"), &json!(4)));
+    assert_eq!((&news["run_id"], &news["reasons"]), (&json!(bench.newest_run()), &json!(["error", "failed"])));
+    let finding = &news["tables"][0]["findings"][0];
+    assert_eq!((&finding["title"], &finding["stops"]), (&json!("Q003 unique (id)"), &json!(true)), "{news}");
+    assert_eq!(recorded(&bench)[0]["delivered"], true);
+    // What passes is no news.
+    bench.write("patch.csv", "_split,_position,amount\n0,1,5\n");
+    bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(0);
+    assert_eq!(server.requests().len(), 1, "{:?}", server.requests());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Ledgers and tables in buckets of a real S3 server.
+//! Ledgers and tables in buckets of a real S3 server, and in containers of Microsoft's emulator of Azure.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,10 +6,21 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use transload_core::Connector;
+use transload_core::fault::UPLOAD_POINTS;
 use transload_testkit::{sink_keeps_its_promises, source_keeps_its_promises};
 
+use crate::azure::Container;
 use crate::harness::{Bench, Outcome, Started, wait_until};
-use crate::s3::{Bucket, Variables};
+use crate::place::{Place, Variables};
+use crate::s3::Bucket;
+
+/// Tests a bucket and a container of this name, at the same time.
+fn on_each_server(name: &'static str, test: impl Fn(&dyn Place) + Sync) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| test(&Bucket::new(name)));
+        scope.spawn(|| test(&Container::new(name)));
+    });
+}
 
 /// Two tables, one of them in folders.
 const TABLES: &str = "  - from: nation\n    key: [n_nationkey]\n  \
@@ -29,6 +40,12 @@ fn csv_into(name: &str, source: &str, target: &str, settings: &str) -> String {
     )
 }
 
+/// Asserts that no upload below a path waits for being completed.
+#[track_caller]
+fn assert_no_upload(bucket: &dyn Place, path: &str) {
+    assert_eq!(bucket.unfinished(path), [""; 0]);
+}
+
 fn digests(outcome: &Outcome) -> Vec<String> {
     let line = outcome.last_line();
     line["tables"].as_array().unwrap().iter().map(|t| t["digest"].as_str().unwrap_or_default().to_string()).collect()
@@ -36,7 +53,7 @@ fn digests(outcome: &Outcome) -> Vec<String> {
 
 /// Asserts that a table's files are those of its newest manifest and no others, and that nothing is left of staging.
 #[track_caller]
-fn assert_tidy(bucket: &Bucket, table: &str) {
+pub(crate) fn assert_tidy(bucket: &dyn Place, table: &str) {
     let (hidden, there): (Vec<String>, Vec<String>) =
         bucket.files(table).into_iter().partition(|f| f.contains("/_transload/"));
     assert!(!hidden.iter().any(|f| f.contains("/staging/")), "{hidden:?}");
@@ -53,7 +70,10 @@ fn assert_tidy(bucket: &Bucket, table: &str) {
 
 #[test]
 fn a_ledger_in_a_bucket_holds_everything_about_a_run() {
-    let bucket = Bucket::new("whole-run");
+    on_each_server("whole-run", a_ledger_holds_everything_about_a_run);
+}
+
+fn a_ledger_holds_everything_about_a_run(bucket: &dyn Place) {
     let bench = Bench::with(bucket.variables());
     bench.write("p.yaml", tpch_into("lake"));
     let ledger = bucket.url("team/ledger");
@@ -100,7 +120,10 @@ fn when_the_lock_has_run_out(bench: &Bench, args: &[&str]) -> Outcome {
 
 #[test]
 fn killed_and_resumed_a_load_into_a_bucket_ends_like_an_undisturbed_one() {
-    let bucket = Bucket::new("killed");
+    on_each_server("killed", killed_and_resumed_a_load_ends_like_an_undisturbed_one);
+}
+
+fn killed_and_resumed_a_load_ends_like_an_undisturbed_one(bucket: &dyn Place) {
     let bench = Bench::with(bucket.variables_with_ledger("undisturbed/ledger"));
     bench.write("p.yaml", tpch_into(&bucket.url("undisturbed/lake")));
     let undisturbed = digests(&bench.run(&["run", "p.yaml"]).expect(0));
@@ -116,14 +139,20 @@ fn killed_and_resumed_a_load_into_a_bucket_ends_like_an_undisturbed_one() {
         assert_eq!(resumed.code, 0, "{point}: {}{}", resumed.stdout, resumed.stderr);
         assert_eq!(digests(&resumed), undisturbed, "{point}");
         for table in ["nation", "customer"] {
-            assert_tidy(&bucket, &format!("{point}/lake/{table}"));
+            assert_tidy(bucket, &format!("{point}/lake/{table}"));
+        }
+        // An upload that was begun a moment before nobody knows of; it holds nothing.
+        if point != "upload.begun" {
+            assert_no_upload(bucket, &format!("{point}/lake/"));
         }
         bench.run(&["audit", "verify"]).expect(0);
         bench.run(&["resume", &run]).expect(99).says("has ended");
     };
     // Each waits for locks to run out: all wait at the same time.
     std::thread::scope(|scope| {
-        for point in ["stage.written", "commit.renamed", "commit.published", "run.receipt"] {
+        let later = ["commit.noted", "commit.renamed", "commit.published", "run.receipt"];
+        for point in UPLOAD_POINTS.into_iter().chain(later) {
+            let killed_at = &killed_at;
             scope.spawn(move || killed_at(point));
         }
     });
@@ -131,7 +160,10 @@ fn killed_and_resumed_a_load_into_a_bucket_ends_like_an_undisturbed_one() {
 
 #[test]
 fn of_two_runs_with_one_ledger_in_a_bucket_the_second_is_told_to_come_back() {
-    let bucket = Bucket::new("twice");
+    on_each_server("twice", of_two_runs_the_second_is_told_to_come_back);
+}
+
+fn of_two_runs_the_second_is_told_to_come_back(bucket: &dyn Place) {
     let bench = Bench::with(bucket.variables_with_ledger("ledger"));
     bench.write("p.yaml", tpch_into("lake"));
     let first = Started::new(&bench, &["run", "p.yaml"], "unit.begun=sleep(8000)");
@@ -145,7 +177,10 @@ fn of_two_runs_with_one_ledger_in_a_bucket_the_second_is_told_to_come_back() {
 
 #[test]
 fn evidence_and_quarantine_are_beside_a_ledger_in_a_bucket() {
-    let bucket = Bucket::new("evidence");
+    on_each_server("evidence", evidence_and_quarantine_are_beside_the_ledger);
+}
+
+fn evidence_and_quarantine_are_beside_the_ledger(bucket: &dyn Place) {
     let bench = Bench::with(bucket.variables_with_ledger("ledger"));
     let settings = "    columns: { n: { cast: int16, on_misfit: quarantine } }\n";
     bench.write("in/t.csv", "id,n\n1,10\n2,20\n4,100000\n");
@@ -174,8 +209,67 @@ fn evidence_and_quarantine_are_beside_a_ledger_in_a_bucket() {
 }
 
 #[test]
+fn a_stated_quarantine_in_a_bucket_is_whole_or_not_there_and_is_replayed() {
+    let bucket = Bucket::new("aside");
+    let killed_at = |point: &str, seen: [usize; 2]| {
+        let bench = Bench::with(bucket.variables());
+        let place = format!("{}/rows", point.replace('.', "-"));
+        let text = format!(
+            "version: 1\npipeline: test\nsource: {{ lake: {{ url: in, format: csv }} }}\ntarget: {{ lake: {{ url: out }} }}\n\
+             quarantine: {{ url: '{}' }}\ntables:\n  - from: t\n    key: [id]\n    \
+             columns: {{ n: {{ cast: int16, on_misfit: quarantine }} }}\n",
+            bucket.url(&place)
+        );
+        bench.write("p.yaml", text);
+        for (file, id) in [("a", 1), ("b", 3)] {
+            bench.write(&format!("in/t/{file}.csv"), format!("id,n\n{id},10\n{},much\n", id + 1));
+        }
+        // Rows there, as a program finds them that lists files, and as ours does by the manifest.
+        let there = || {
+            let found = bench.run(&["discover", &bucket.url(&place), "--format", "json"]);
+            assert!([0, 99].contains(&found.code), "{point}: {found:?}");
+            let tables = found.last_line()["tables"].as_array().unwrap().clone();
+            let listed = tables.iter().map(|t| t["rows"].as_u64().unwrap() as usize).sum::<usize>();
+            [bucket.rows(&place).len(), listed]
+        };
+        bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
+        assert_eq!(there(), seen, "{point}");
+
+        let run = bench.newest_run();
+        let resumed = when_the_lock_has_run_out(&bench, &["resume", &run]);
+        assert_eq!(resumed.code, 0, "{point}: {}{}", resumed.stdout, resumed.stderr);
+        assert_eq!(resumed.last_line()["tables"][0]["quarantined"], 2, "{point}");
+        assert_eq!(there(), [2, 2], "{point}");
+        assert_tidy(&bucket, &format!("{place}/{run}/t"));
+
+        bench.write("patch.csv", "_split,_position,n\n1,1,20\n");
+        let replayed = bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(0).last_line();
+        let table = &replayed["tables"][0];
+        assert_eq!((&table["written"], &table["verdict"]), (&json!(1), &json!("match")), "{point}");
+        let left = bucket.rows(&format!("{place}/{}/t", replayed["run_id"].as_str().unwrap()));
+        assert_eq!(left.iter().map(|row| (&row["id"], &row["n"])).collect::<Vec<_>>(), [(&json!("2"), &json!("much"))]);
+        assert!(!bench.path(".transload/quarantine").exists());
+    };
+    // Each waits for locks to run out: all wait at the same time.
+    std::thread::scope(|scope| {
+        for (point, seen) in [
+            ("stage.written", [0, 0]),
+            ("commit.begun", [0, 0]),
+            ("commit.renamed", [2, 0]),
+            ("commit.published", [2, 2]),
+            ("run.aside", [2, 2]),
+        ] {
+            scope.spawn(move || killed_at(point, seen));
+        }
+    });
+}
+
+#[test]
 fn tables_are_written_to_buckets_and_read_from_them() {
-    let bucket = Bucket::new("tables");
+    on_each_server("tables", tables_are_written_and_read);
+}
+
+fn tables_are_written_and_read(bucket: &dyn Place) {
     let bench = Bench::with(bucket.variables());
     let bronze = bucket.url("deep/bronze");
     bench.write("in.yaml", tpch_into(&bronze));
@@ -185,7 +279,7 @@ fn tables_are_written_to_buckets_and_read_from_them() {
     // Replacing leaves nothing of what was there.
     assert_eq!(digests(&bench.run(&["run", "in.yaml"]).expect(0)), first);
     for table in ["nation", "customer"] {
-        assert_tidy(&bucket, &format!("deep/bronze/{table}"));
+        assert_tidy(bucket, &format!("deep/bronze/{table}"));
     }
     bench.run(&["reconcile", "in.yaml"]).expect(0);
 
@@ -212,7 +306,10 @@ fn tables_are_written_to_buckets_and_read_from_them() {
 
 #[test]
 fn two_pipelines_may_add_to_a_table_in_a_bucket_at_the_same_time() {
-    let bucket = Bucket::new("adding");
+    on_each_server("adding", several_pipelines_may_add_to_a_table_at_the_same_time);
+}
+
+fn several_pipelines_may_add_to_a_table_at_the_same_time(bucket: &dyn Place) {
     let bench = Bench::with(bucket.variables());
     bench.write("in/t.csv", "id,n\n1,10\n2,20\n");
     for name in ["one", "two", "three"] {
@@ -223,13 +320,22 @@ fn two_pipelines_may_add_to_a_table_in_a_bucket_at_the_same_time() {
     for load in started {
         load.ended().expect(0);
     }
-    assert_tidy(&bucket, "lake/t");
+    assert_tidy(bucket, "lake/t");
+    assert_no_upload(bucket, "lake/t");
     assert_eq!(bucket.rows("lake/t").len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lake_in_a_bucket_keeps_its_promises() {
-    let bucket = Bucket::new("promises");
+    a_lake_keeps_its_promises(&Bucket::new("promises")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lake_in_a_container_keeps_its_promises() {
+    a_lake_keeps_its_promises(&Container::new("promises")).await;
+}
+
+async fn a_lake_keeps_its_promises(bucket: &dyn Place) {
     let options = serde_json::from_value(json!({ "url": bucket.url("lake") })).unwrap();
     let resolver = Arc::new(Variables(bucket.variables()));
     let lake = transload_lake::Lake.parse(&options, resolver).map_err(|p| format!("{p:?}")).unwrap();
@@ -239,9 +345,60 @@ async fn a_lake_in_a_bucket_keeps_its_promises() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn delta_tables_in_a_bucket_keep_their_promises() {
+    delta_tables_keep_their_promises(&Bucket::new("delta-promises")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delta_tables_in_a_container_keep_their_promises() {
+    delta_tables_keep_their_promises(&Container::new("delta-promises")).await;
+}
+
+async fn delta_tables_keep_their_promises(bucket: &dyn Place) {
+    let options = serde_json::from_value(json!({ "url": bucket.url("lake") })).unwrap();
+    let resolver = Arc::new(Variables(bucket.variables()));
+    let delta = transload_delta::Delta.parse(&options, resolver).map_err(|p| format!("{p:?}")).unwrap();
+    sink_keeps_its_promises(&delta, "t").await.unwrap();
+    for table in delta.discover().await.unwrap() {
+        source_keeps_its_promises(&delta, &table.name).await.unwrap();
+    }
+    assert_no_upload(bucket, "lake/");
+}
+
+#[test]
+fn killed_and_resumed_a_load_into_a_delta_table_in_a_bucket_ends_like_an_undisturbed_one() {
+    on_each_server("delta", |bucket| {
+        let bench = Bench::with(bucket.variables());
+        let pipeline = |place: &str| tpch_into(&bucket.url(place)).replace("target: { lake:", "target: { delta:");
+        bench.write("p.yaml", pipeline("undisturbed"));
+        let undisturbed = digests(&bench.run(&["run", "p.yaml"]).expect(0));
+        for point in ["upload.sent", "stage.written", "commit.begun", "commit.manifest", "commit.published"] {
+            bench.write("p.yaml", pipeline(point));
+            bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
+            let data = |path: &String| path.ends_with(".parquet");
+            if ["upload.sent", "stage.written", "commit.begun"].contains(&point) {
+                assert!(!bucket.files(point).iter().any(data), "{point}: {:?}", bucket.files(point));
+            }
+            let resumed = bench.run(&["resume", &bench.newest_run()]).expect(0);
+            assert_eq!(digests(&resumed), undisturbed, "{point}");
+            assert_no_upload(bucket, point);
+            let staged = bucket.files(point).into_iter().filter(|path| path.contains("/staging/"));
+            assert_eq!(staged.collect::<Vec<_>>(), [""; 0], "{point}");
+        }
+        // One that is not resumed leaves nothing behind that nobody finds.
+        bench.run_with_faults(&["run", "p.yaml"], "commit.begun=return(kill)").expect(-1);
+        let removed = bench.run(&["clean", "p.yaml", "--older-than", "0s"]).expect(0);
+        assert!(removed.stdout.lines().all(|line| line.starts_with("removed upload")), "{}", removed.stdout);
+    });
+}
+
 #[test]
 fn credentials_are_neither_printed_nor_kept() {
-    let bucket = Bucket::new("secrets");
+    on_each_server("secrets", its_credentials_are_neither_printed_nor_kept);
+}
+
+fn its_credentials_are_neither_printed_nor_kept(bucket: &dyn Place) {
     let bench = Bench::with(bucket.variables_with_ledger("ledger"));
     bench.write("p.yaml", tpch_into(&bucket.url("lake")));
     let silent = |outcome: &Outcome| {
@@ -271,6 +428,109 @@ fn credentials_are_neither_printed_nor_kept() {
 }
 
 #[test]
+fn nothing_is_seen_of_a_load_into_a_bucket_before_its_commit() {
+    on_each_server("unseen", nothing_is_seen_before_the_commit);
+}
+
+fn nothing_is_seen_before_the_commit(bucket: &dyn Place) {
+    let bench = Bench::with(bucket.variables());
+    bench.write("p.yaml", tpch_into(&bucket.url("lake")));
+    let visible =
+        || -> Vec<String> { bucket.files("lake").into_iter().filter(|f| !f.contains("/_transload/")).collect() };
+    for fault in ["stage.written=return(transient)", "commit.begun=return(transient)"] {
+        bench.run_with_faults(&["run", "p.yaml"], fault).expect(75);
+        assert!(visible().is_empty(), "{fault}: {:?}", visible());
+        assert!(!bucket.unfinished("lake").is_empty(), "{fault}");
+    }
+    // What was staged is of no use to a new run, and stands in nobody's way.
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let before = visible();
+    bench.run_with_faults(&["run", "p.yaml"], "commit.begun=return(transient)").expect(75);
+    assert_eq!(visible(), before);
+    // Whoever gives up leaves nothing.
+    bench.run_with_faults(&["run", "p.yaml"], "commit.manifest=return(permanent)").expect(3);
+    assert_eq!(visible(), before);
+}
+
+#[test]
+fn files_of_many_parts_and_many_files_arrive() {
+    on_each_server("large", |bucket| {
+        let bench = Bench::with(bucket.variables());
+        // One file of several parts, and one of several files of one part each.
+        let pipeline = |compression: &str, file_bytes: u64, table: &str| {
+            format!(
+                "version: 1\npipeline: large\nsource: {{ tpch: {{ scale: 0.08 }} }}\ntarget: {{ lake: {{ url: '{}', \
+                 parquet: {{ compression: {compression}, row_group_rows: 50000, file_bytes: {file_bytes} }} }} }}\n\
+                 tables: [ {{ from: lineitem, to: {table}, key: [l_orderkey, l_linenumber] }} ]\n",
+                bucket.url("lake")
+            )
+        };
+        bench.write("one.yaml", pipeline("none", 1 << 30, "one"));
+        bench.write("many.yaml", pipeline("zstd", 1 << 20, "many"));
+        let ran = ["one.yaml", "many.yaml"].map(|file| digests(&bench.run(&["run", file]).expect(0)));
+        assert_eq!(ran[0], ran[1]);
+        for table in ["one", "many"] {
+            assert_tidy(bucket, &format!("lake/{table}"));
+        }
+        assert_no_upload(bucket, "lake/");
+        assert!(bucket.files("lake/many/part-").len() > 10);
+    });
+}
+
+#[test]
+fn objects_may_have_names_with_spaces_percent_signs_and_letters_of_all_scripts() {
+    on_each_server("names", |bucket| {
+        let bench = Bench::with(bucket.variables());
+        let names =
+            ["sp ace/a b.csv", "100%/x%20y.csv", "\u{fc}/\u{df}\u{4e2d}.csv", "a+b&c=d/e=f g.csv", "~(tilde)'s.csv"];
+        for (number, name) in names.iter().enumerate() {
+            bucket.put(&format!("in/{name}"), &format!("id,n\n{number},1\n"));
+        }
+        let table = |(number, name): (usize, &&str)| {
+            let from = name.replace('\'', "''");
+            format!("  - from: '{from}'\n    to: \"t {number}% \u{fc}\"\n    key: [id]\n")
+        };
+        let tables: String = names.iter().enumerate().map(table).collect();
+        bench.write(
+            "p.yaml",
+            format!(
+                "version: 1\npipeline: names\nsource: {{ lake: {{ url: '{}', format: csv }} }}\ntarget: {{ lake: {{ url: '{}' }} }}\ntables:\n{tables}",
+                bucket.url("in"),
+                bucket.url("out of/\u{e4}%41"),
+            ),
+        );
+        bench.run(&["check", "p.yaml"]).expect(0);
+        let ran = bench.run(&["run", "p.yaml"]).expect(0).last_line();
+        let verdicts: Vec<&Value> = ran["tables"].as_array().unwrap().iter().map(|t| &t["verdict"]).collect();
+        assert_eq!(verdicts, [&json!("match"); 5]);
+        let found = bench.run(&["discover", &bucket.url("in"), "--format", "json"]);
+        assert!([0, 99].contains(&found.code), "{found:?}");
+        bench.run(&["run", "p.yaml"]).expect(0);
+        for number in 0..names.len() {
+            assert_tidy(bucket, &format!("out of/\u{e4}%41/t {number}% \u{fc}"));
+        }
+        bench.write(
+            "leaves.yaml",
+            csv_into("leaves", &bucket.url("in"), "out", "").replace("from: t.csv", "from: ../t.csv"),
+        );
+        bench.run(&["check", "leaves.yaml"]).expect(3).says("leaves its connection's url");
+    });
+}
+
+#[test]
+fn a_listing_of_many_objects_is_quick_and_small() {
+    let bucket = Bucket::new("many");
+    let bench = Bench::with(bucket.variables());
+    bench.write("p.yaml", tpch_into(&bucket.url("lake")));
+    bench.run(&["run", "p.yaml"]).expect(0);
+    bucket.does("fill", "lake/other/", &["5000"]);
+    let listed = bench.run(&["discover", &bucket.url("lake"), "--format", "json"]).expect(0).last_line();
+    let names: Vec<&str> = listed["tables"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["customer", "nation"]);
+    bench.run(&["run", "p.yaml"]).expect(0);
+}
+
+#[test]
 fn a_bucket_that_cannot_be_used_is_refused_with_a_sentence() {
     let bucket = Bucket::new("refused");
     let with = |changed: &'static str, value: Option<&str>| {
@@ -289,4 +549,51 @@ fn a_bucket_that_cannot_be_used_is_refused_with_a_sentence() {
     let bench = with("nothing", None);
     bench.run(&["run", "p.yaml", "--ledger", "s3://no-such-bucket/x"]).expect(3).says("there is no such bucket");
     bench.run(&["runs", "--ledger", "s3://no-such-bucket/x"]).expect(3).says("NoSuchBucket");
+    let unknown = with("AWS_ACCESS_KEY_ID", Some("NOBODY")).run(&["run", "p.yaml"]).expect(3);
+    unknown.says("the server does not know the access key").says("InvalidAccessKeyId");
+}
+
+#[test]
+fn a_container_that_cannot_be_used_is_refused_with_a_sentence() {
+    let container = Container::new("refused");
+    let with = |changed: &'static str, value: Option<&str>| {
+        let mut variables = container.variables_with_ledger("ledger");
+        variables.retain(|(name, _)| *name != changed);
+        variables.extend(value.map(|value| (changed, value.to_string())));
+        let bench = Bench::with(variables);
+        bench.write("p.yaml", tpch_into("lake"));
+        bench
+    };
+    // `wr0ng`, as keys are written there.
+    let wrong = with("AZURE_STORAGE_KEY", Some("d3IwbmcK")).run(&["run", "p.yaml"]).expect(3);
+    assert!(!wrong.stderr.contains("d3IwbmcK"), "{}", wrong.stderr);
+    wrong.says("access was refused").says("AuthorizationFailure").says("check the credentials");
+    with("AZURE_STORAGE_ACCOUNT", None).run(&["run", "p.yaml"]).expect(3).says("they come from AZURE_STORAGE_ACCOUNT");
+    with("AZURE_ALLOW_HTTP", None).run(&["run", "p.yaml"]).expect(3).says("set AZURE_ALLOW_HTTP=true");
+    let bench = with("nothing", None);
+    bench.run(&["run", "p.yaml", "--ledger", "az://no-such-box/x"]).expect(3).says("there is no such bucket");
+    bench.run(&["runs", "--ledger", "az://no-such-box/x"]).expect(3).says("ContainerNotFound");
+}
+
+#[test]
+fn a_signature_that_has_run_out_is_refused_and_not_shown() {
+    let container = Container::new("signed");
+    let signed = |hours: i32| {
+        let mut variables = container.variables();
+        variables.retain(|(name, _)| *name != "AZURE_STORAGE_KEY");
+        let signature = container.signature(hours);
+        let secret = signature.split("sig=").nth(1).unwrap().split('&').next().unwrap().to_string();
+        variables.push(("AZURE_STORAGE_SAS_TOKEN", signature));
+        let bench = Bench::with(variables);
+        bench.write("p.yaml", tpch_into(&container.url("lake")));
+        (bench, secret)
+    };
+    let (bench, secret) = signed(1);
+    for args in [["run", "p.yaml", "--log", "debug"], ["run", "p.yaml", "--log", "debug"]] {
+        let ran = bench.run(&args).expect(0);
+        assert!(!ran.stderr.contains(&secret) && !ran.stdout.contains(&secret), "{}", ran.stderr);
+    }
+    let (bench, secret) = signed(-1);
+    let refused = bench.run(&["run", "p.yaml"]).expect(3).says("access was refused");
+    assert!(!refused.stderr.contains(&secret), "{}", refused.stderr);
 }

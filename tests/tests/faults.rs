@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use transload_core::fault::POINTS;
 
-use crate::harness::{Bench, Outcome, Started, is_staging, wait_until};
+use crate::harness::{Bench, Outcome, Started, is_staging, run_python, wait_until};
 
 const FILES: u64 = 4;
 const ROWS: u64 = 2000;
@@ -244,7 +244,7 @@ fn a_permanent_fault_leaves_the_old_rows_and_nothing_staged() {
 
 #[test]
 fn a_fault_after_a_table_is_published_is_left_to_the_next_commit() {
-    for point in ["commit.published", "commit.cleaned"] {
+    for point in ["commit.published", "commit.replaced", "commit.cleaned"] {
         for kind in ["permanent", "transient", "full"] {
             let fault = format!("{point}=return({kind})");
             for next in ["full", "append"] {
@@ -283,6 +283,81 @@ fn a_signal_removes_what_is_staged_and_keeps_the_old_rows() {
     }
 }
 
+/// A bench whose source has three rows in each file, one of which is put aside.
+fn sales_with_misfits() -> Bench {
+    let bench = Bench::new();
+    bench.write("p.yaml", pipeline("sales", "    columns: { amount: { cast: int64, on_misfit: quarantine } }\n"));
+    for file in 0..FILES {
+        bench.write(
+            &format!("in/sales/{file}.csv"),
+            format!("id,region,amount\n{file}1,north,5\n{file}2,west,much\n{file}3,south,7\n"),
+        );
+    }
+    bench
+}
+
+/// Rows in quarantine, as the program's own reader finds them, and as one does that lists Parquet files. `None` if there
+/// are no tables, or no files.
+fn aside(bench: &Bench) -> [Option<u64>; 2] {
+    let place = ".transload/quarantine";
+    let found = bench.path(place).exists().then(|| bench.run(&["discover", place, "--format", "json"]));
+    let tables = found.map(|outcome| {
+        assert!([0, 99].contains(&outcome.code), "{outcome:?}");
+        outcome.last_line()["tables"].as_array().unwrap().clone()
+    });
+    let discovered = tables.and_then(|tables| tables.iter().map(|table| table["rows"].as_u64()).sum::<Option<u64>>());
+    let listed: Vec<String> = bench.all_files(place).iter().map(|p| p.to_str().unwrap().to_string()).collect();
+    let listed: Vec<&str> = listed.iter().map(String::as_str).filter(|p| p.ends_with(".parquet")).collect();
+    let script =
+        "import sys, pyarrow.parquet as q\nprint(sum(q.ParquetFile(f).metadata.num_rows for f in sys.argv[1:]))";
+    let listed = (!listed.is_empty()).then(|| run_python(script, &listed).trim().parse().unwrap());
+    [discovered.filter(|rows| *rows > 0), listed]
+}
+
+#[test]
+fn killed_anywhere_a_quarantine_is_whole_or_not_there_for_whoever_looks() {
+    let mut faults: Vec<String> = kills().into_iter().map(|(_, fault)| fault).collect();
+    // The first commit is the quarantine's, the second the target's.
+    let commits = ["begun", "renamed", "manifest", "published", "cleaned"];
+    faults.extend(commits.map(|point| format!("commit.{point}=1*off->return(kill)")));
+    // Each unit has files of both, and then the quarantine is made one.
+    faults.extend(["opened", "written"].map(|point| format!("stage.{point}={}*off->return(kill)", 2 * FILES)));
+    let mut seen = BTreeSet::new();
+    for fault in faults {
+        let bench = sales_with_misfits();
+        bench.run_with_faults(&["run", "p.yaml", "--parallel", "2"], &fault).expect(-1);
+        let found = aside(&bench);
+        assert!(found.iter().all(|rows| [None, Some(FILES)].contains(rows)), "{fault}: {found:?}");
+        seen.insert(found);
+        bench.run(&["resume", &open_run(&bench)]).expect(0);
+        assert_eq!(aside(&bench), [Some(FILES); 2], "{fault}");
+    }
+    // Before it is there, when its file is and the manifest is not, and afterwards.
+    assert_eq!(seen, BTreeSet::from([[None; 2], [None, Some(FILES)], [Some(FILES); 2]]));
+}
+
+#[test]
+fn what_was_put_aside_of_a_table_that_cannot_be_published_is_taken_back() {
+    for fault in [
+        "run.aside=return(permanent)",
+        "commit.begun=1*off->return(permanent)",
+        "commit.renamed=1*off->return(permanent)",
+        "commit.manifest=1*off->return(permanent)",
+    ] {
+        let bench = sales_with_misfits();
+        bench.run_with_faults(&["run", "p.yaml"], fault).expect(3).says("a fault was injected");
+        assert_eq!((aside(&bench), visible_rows(&bench)), ([None; 2], None), "{fault}");
+        assert!(bench.all_files(".transload/quarantine").is_empty(), "{fault}");
+        bench.run(&["replay", &bench.newest_run()]).expect(99).says("nothing is left in quarantine");
+        bench.run(&["run", "p.yaml"]).expect(0);
+        assert_eq!(aside(&bench), [Some(FILES); 2], "{fault}");
+    }
+    // A table that arrived, whatever went wrong afterwards, keeps what belongs to it.
+    let bench = sales_with_misfits();
+    bench.run_with_faults(&["run", "p.yaml"], "commit.published=1*off->return(permanent)").expect(0);
+    assert_eq!((aside(&bench), visible_rows(&bench)), ([Some(FILES); 2], Some(2 * FILES)));
+}
+
 #[test]
 fn a_signal_leaves_a_commit_that_nobody_knows_of_to_a_resume() {
     let bench = sales(false);
@@ -307,7 +382,6 @@ fn a_signal_leaves_a_commit_that_nobody_knows_of_to_a_resume() {
 
 #[test]
 fn rows_go_into_quarantine_once_however_often_a_load_is_killed() {
-    let settings = "    columns: { amount: { cast: int64, on_misfit: quarantine } }\n";
     let counts = |outcome: &Outcome| {
         let table = &outcome.last_line()["tables"][0];
         ["read", "written", "quarantined"].map(|name| table[name].as_u64().unwrap())
@@ -322,14 +396,7 @@ fn rows_go_into_quarantine_once_however_often_a_load_is_killed() {
         "commit.published=1*off->return(kill)",
         "run.receipt=return(kill)",
     ] {
-        let bench = Bench::new();
-        bench.write("p.yaml", pipeline("sales", settings));
-        for file in 0..FILES {
-            bench.write(
-                &format!("in/sales/{file}.csv"),
-                format!("id,region,amount\n{file}1,north,5\n{file}2,west,much\n{file}3,south,7\n"),
-            );
-        }
+        let bench = sales_with_misfits();
         bench.run_with_faults(&["run", "p.yaml"], fault).expect(-1);
         let run = open_run(&bench);
         let resumed = bench.run(&["resume", &run]).expect(0);
@@ -444,7 +511,7 @@ fn a_published_table_that_the_audit_chain_was_not_told_of_is_told_of_by_a_resume
 
 #[test]
 fn a_published_table_gets_its_receipt_even_if_its_source_has_moved_since() {
-    for point in ["commit.published", "commit.cleaned", "run.receipt"] {
+    for point in ["commit.published", "commit.replaced", "commit.cleaned", "run.receipt"] {
         let bench = sales(true);
         bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
         let run = open_run(&bench);

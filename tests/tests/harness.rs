@@ -225,6 +225,65 @@ pub(crate) fn python() -> &'static Path {
     })
 }
 
+/// Microsoft's emulator of Azure Blob Storage, installed on first use beside the build.
+pub(crate) fn azurite() -> &'static Path {
+    const PACKAGE: &str = "azurite@3.35.0";
+    static AZURITE: OnceLock<PathBuf> = OnceLock::new();
+    AZURITE.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("azurite");
+        let stamp = folder.join("installed.txt");
+        std::fs::create_dir_all(&folder).unwrap();
+        // Test processes may come here at the same time: one installs, the others wait.
+        let lock = std::fs::File::create(folder.join("lock")).unwrap();
+        lock.lock().unwrap();
+        if std::fs::read_to_string(&stamp).ok().as_deref() != Some(PACKAGE) {
+            let quietly = ["install", "--silent", "--no-fund", "--no-audit", "--prefix"];
+            done(Command::new("npm").args(quietly).arg(&folder).arg(PACKAGE));
+            std::fs::write(&stamp, PACKAGE).unwrap();
+        }
+        folder.join("node_modules/.bin/azurite-blob")
+    })
+}
+
+/// The program of a Chromium: one that is there, or Debian's, which is installed on first use where that is allowed.
+pub(crate) fn browser() -> &'static str {
+    static BROWSER: OnceLock<String> = OnceLock::new();
+    BROWSER.get_or_init(|| {
+        let lock = std::fs::File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser.lock")).unwrap();
+        lock.lock().unwrap();
+        if let Some(path) = installed_browser() {
+            return path;
+        }
+        let said = [
+            apt_get(&["update", "--quiet"]),
+            apt_get(&["install", "--yes", "--quiet", "--no-install-recommends", "chromium", "fonts-dejavu-core"]),
+        ];
+        installed_browser().unwrap_or_else(|| {
+            panic!(
+                "reports are looked at in a real browser, and there is none; install Chromium (apt-get install chromium), \
+                 or run the tests as root on Debian, where they do it: {}",
+                said.concat()
+            )
+        })
+    })
+}
+
+fn installed_browser() -> Option<String> {
+    ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"].into_iter().find_map(|name| {
+        let found = Command::new("sh").args(["-c", "command -v \"$0\"", name]).output().ok()?;
+        found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_string())
+    })
+}
+
+/// Runs `apt-get` and returns what it complains about.
+fn apt_get(args: &[&str]) -> String {
+    match Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").output() {
+        Ok(output) if output.status.success() => String::new(),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
 /// Runs a Python script and returns what it prints.
 #[track_caller]
 pub(crate) fn run_python(script: &str, args: &[&str]) -> String {

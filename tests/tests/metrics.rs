@@ -126,6 +126,30 @@ fn a_resumed_run_is_told_when_it_ends() {
     assert_eq!((value(&found, "rows_read", ""), value(&found, "check_rows_failed", "")), (3.0, 1.0));
 }
 
+#[test]
+fn a_replay_has_series_of_its_own_and_those_of_the_load_stay_as_they_were() {
+    let bench = bench(&range("quarantine"));
+    bench.run(&["run", "p.yaml", "--metrics", "load.prom"]).expect(0);
+    let load = samples(&bench, "load.prom");
+    let run = bench.newest_run();
+    bench.write("patch.csv", "_split,_position,amount\n0,1,5\n");
+    bench.run_with_faults(&["replay", &run, "--patch", "patch.csv"], "unit.journaled=return(kill)").expect(-1);
+    // A replay that is resumed is one all the same.
+    bench.run(&["resume", &bench.newest_run(), "--metrics", "replay.prom"]).expect(0);
+    let replayed = samples(&bench, "replay.prom");
+    assert!(load.iter().all(|(_, labels, _)| !labels.contains("kind=")), "{load:?}");
+    assert!(replayed.iter().all(|(_, labels, _)| labels.contains("pipeline=\"test\",kind=\"replay\"")), "{replayed:?}");
+    assert_eq!((value(&replayed, "rows_read", ""), value(&replayed, "rows_written", "")), (1.0, 1.0));
+    assert_eq!(value(&replayed, "pipeline_quality_score", ""), 1.0);
+    assert_eq!(value(&load, "pipeline_quality_score", ""), 2.0 / 3.0);
+    // Nothing that the one says can be taken for what the other says.
+    let series = |of: &[(String, String, f64)]| -> Vec<(String, String)> {
+        of.iter().map(|(name, labels, _)| (name.clone(), labels.clone())).collect()
+    };
+    let (load, replayed) = (series(&load), series(&replayed));
+    assert!(load.iter().all(|series| !replayed.contains(series)), "{load:?} {replayed:?}");
+}
+
 /// One field of every run of a trend.
 fn each(trend: &Value, field: &str) -> Vec<Value> {
     trend["runs"].as_array().unwrap().iter().map(|run| run[field].clone()).collect()

@@ -336,3 +336,37 @@ fn only_checking_finds_the_value_that_would_stop_a_load_even_in_a_column_without
     bench.write("in/orders.csv", "id,status,amount,placed\n1,open,many,2024-01-01\n");
     bench.run(&["run", "p.yaml", "--checks-only"]).expect(4).says("does not fit decimal(8,2)");
 }
+
+/// As the reference shows it.
+#[test]
+fn what_is_inside_of_nested_columns_is_checked_in_sql() {
+    let bench = Bench::new();
+    let script = "import sys, os, pyarrow as pa, pyarrow.parquet as pq\n\
+                  os.makedirs(sys.argv[1])\n\
+                  where = lambda city, zip, country: {'city': city, 'zip': zip, 'country': country}\n\
+                  pq.write_table(pa.table({\n\
+                  'id': [1, 2, 3, 4],\n\
+                  'address': [where('Ulm', '89073', 'DE'), where('Bern', '1', 'DE'), None, where('Graz', 'x', 'AT')],\n\
+                  'tags': [['a', 'b'], [], None, ['z']],\n\
+                  'lines': [[{'qty': 1}], [{'qty': 0}, {'qty': 2}], [], None],\n\
+                  }), sys.argv[1] + '/orders.parquet')";
+    run_python(script, &[bench.path("in").to_str().unwrap()]);
+    bench.write(
+        "p.yaml",
+        "version: 1\npipeline: test\nsource: { lake: { url: in } }\ntarget: { lake: { url: out } }\ntables:\n  \
+         - from: orders\n    key: [id]\n    derive: { city: \"address['city']\" }\n    checks:\n      \
+         - accepted_values: { column: city, values: [Ulm, Bern], severity: warn }\n      \
+         - expression: { sql: \"address.zip ~ '^[0-9]{5}$'\", where: \"address['country'] = 'DE'\", action: quarantine }\n      \
+         - expression: { sql: \"array_has_all(['a', 'b', 'c'], tags)\", action: quarantine }\n      \
+         - expression: { sql: \"lines[1]['qty'] > 0\", severity: warn }\n      \
+         - expression: { sql: \"address['city'] is not null\", severity: warn }\n",
+    );
+    let outcome = bench.run(&["run", "p.yaml"]).expect(0);
+    assert_eq!(counts(&outcome), [4, 2, 2, 0]);
+    assert_eq!(outcome.last_line()["tables"][0]["verdict"], "match");
+    let found: Vec<u64> = failed(&outcome).iter().map(|finding| finding["failed"].as_u64().unwrap()).collect();
+    assert_eq!(found, [1, 1, 1, 1, 1]);
+    let text = std::fs::read_to_string(bench.path("p.yaml")).unwrap();
+    bench.write("p.yaml", text.replace("array_has_all(['a', 'b', 'c'], tags)", "unnest(tags) = 'a'"));
+    bench.run(&["check", "p.yaml"]).expect(3).says("unnest");
+}

@@ -1,5 +1,7 @@
 //! Quarantine and its replay: what passes now arrives once, whatever happens, and the rest is kept.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use transload_core::fault::{POINTS, REPLAY_POINTS};
 
@@ -91,6 +93,61 @@ fn quarantine_holds_the_row_every_rule_it_breaks_and_where_it_is_from() {
 }
 
 #[test]
+fn quarantine_keeps_texts_as_they_were_written_and_not_what_a_cast_made_of_them() {
+    let bench = Bench::new();
+    bench.write("in/t.csv", "id,n,word\n1, 007,NA\n2, 8,\n3,+9,\"NA\"\n4,10,NA\n");
+    let text = "version: 1\npipeline: test\nsource: { lake: { url: in, format: csv, csv: { null_values: [\"\", NA] } } }\n\
+                target: { lake: { url: out } }\ntables:\n  - from: t\n    key: [id]\n    columns: { n: { cast: int32 } }\n    \
+                checks: [ { range: { column: n, min: 10, action: quarantine } } ]\n";
+    bench.write("p.yaml", text);
+    let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    let found = rows(&bench.all_files(&format!(".transload/quarantine/{run}/t")));
+    let each = |name: &str| found.iter().map(|row| row[name].clone()).collect::<Vec<Value>>();
+    assert_eq!(each("n"), [" 007", " 8", "+9"]);
+    assert_eq!(each("word"), [Value::Null, Value::Null, json!("NA")]);
+    // Of the NULLs, one was written as a text.
+    assert_eq!(each("_transload_raw"), [json!("1, 007,NA"), Value::Null, Value::Null]);
+    assert_eq!(found.iter().map(codes).collect::<Vec<_>>(), [["Q005"]; 3]);
+
+    // What stays aside keeps it, and the target never gets it.
+    bench.write("patch.csv", "_split,_position,n\n0,1,11\n");
+    let replayed = bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(0);
+    let found = rows(&bench.all_files(&format!(".transload/quarantine/{}/t", run_of(&replayed))));
+    assert_eq!((&found[0]["n"], &found[0]["_transload_raw"]), (&json!(" 007"), &json!("1, 007,NA")));
+    let mut target = rows(&bench.data_files("out/t"));
+    target.sort_by_key(|row| row["id"].as_i64());
+    assert_eq!(target, [json!({ "id": 2, "n": 11, "word": null }), json!({ "id": 4, "n": 10, "word": null })]);
+}
+
+#[test]
+fn quarantine_keeps_numbers_and_times_that_a_cast_would_round_or_cut() {
+    let bench = Bench::new();
+    let script = "import sys, decimal, datetime, pyarrow as a, pyarrow.parquet as q\n\
+                  d, t = decimal.Decimal, datetime.datetime\n\
+                  at = a.array([t(2024, 1, 1, 10, 0, 0, 123456), t(2024, 1, 2, 10, 0, 0, 654321)], a.timestamp('us'))\n\
+                  amount = a.array([d('1.255'), d('2.505')], a.decimal128(10, 3))\n\
+                  q.write_table(a.table({'id': a.array([1, 2]), 'amount': amount, 'at': at}), sys.argv[1])";
+    std::fs::create_dir_all(bench.path("in")).unwrap();
+    run_python(script, &[bench.path("in/t.parquet").to_str().unwrap()]);
+    let text = "version: 1\npipeline: test\nsource: { lake: { url: in } }\ntarget: { lake: { url: out } }\ntables:\n  \
+                - from: t\n    key: [id]\n    \
+                columns: { amount: { cast: \"decimal(8,2)\" }, at: { cast: \"timestamp(ms)\" } }\n    \
+                checks: [ { range: { column: amount, min: 2, action: quarantine } } ]\n";
+    bench.write("p.yaml", text);
+    let outcome = bench.run(&["run", "p.yaml"]).expect(0);
+    assert_eq!(counts(&outcome), [2, 1, 1, 0]);
+    let found = &rows(&bench.all_files(&format!(".transload/quarantine/{}/t", run_of(&outcome))))[0];
+    assert_eq!((&found["amount"], &found["at"]), (&json!("1.255"), &json!("2024-01-01 10:00:00.123456")));
+    let target = &rows(&bench.data_files("out/t"))[0];
+    assert_eq!(target["at"], "2024-01-02 10:00:00.654000");
+    assert_ne!(target["amount"], "2.505");
+    // By other rules the row arrives as the cast makes it.
+    bench.write("amended.yaml", text.replace("min: 2", "min: 1"));
+    let replayed = bench.run(&["replay", &run_of(&outcome), "--pipeline", "amended.yaml"]).expect(0);
+    assert_eq!(replayed.last_line()["tables"][0]["verdict"], "match");
+}
+
+#[test]
 fn a_replay_without_a_change_adds_nothing_and_keeps_all() {
     let (bench, run) = loaded();
     let again = bench.run(&["replay", &run]).expect(99);
@@ -120,7 +177,7 @@ fn by_amended_rules_what_passes_now_is_added_and_proven() {
     assert!(shown.contains(&format!("replayed     by run {second}")), "{shown}");
     let shown = bench.run(&["show", &second, "--plan"]).expect(0).stdout;
     assert!(shown.contains(&format!("replays      what run {run} put aside of orders")), "{shown}");
-    assert!(shown.contains("at least -3") && !shown.contains("row_count"), "{shown}");
+    assert!(shown.contains("at least -3") && shown.contains("looks at orders of the target"), "{shown}");
     let listed = runs(&bench);
     assert_eq!((&listed[0]["command"], &listed[1]["replayed_by"]), (&json!("replay"), &json!([second])));
     let text = bench.run(&["runs"]).expect(0).stdout;
@@ -389,6 +446,44 @@ fn a_place_of_its_own_is_used_everywhere_and_its_secret_is_nowhere() {
 }
 
 #[test]
+fn beside_the_target_quarantine_is_found_by_replays_and_not_by_who_reads_the_target() {
+    let bench = Bench::new();
+    bench.write("in/orders.csv", ORDERS);
+    bench.write("patch.csv", PATCH);
+    bench.write("p.yaml", pipeline(0, "quarantine: target\n"));
+    let first = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    // Replacing the table leaves what was put aside of it before.
+    for run in [&first, &run] {
+        assert_eq!(aside(&bench, "out/_quarantine", run).len(), 4);
+    }
+    let shown = bench.run(&["show", &run, "--plan"]).expect(0).stdout;
+    assert!(shown.contains("put aside in out/_quarantine\n"), "{shown}");
+    assert!(shown.contains(&format!("quarantine   out/_quarantine/{run}/orders\n")), "{shown}");
+
+    let listed = |folder: &str| {
+        let tables = bench.run(&["discover", folder, "--format", "json"]).expect(0).last_line()["tables"].clone();
+        let name = |t: &Value| format!("{}: {}", t["name"].as_str().unwrap(), t["rows"]);
+        tables.as_array().unwrap().iter().map(name).collect::<BTreeSet<String>>()
+    };
+    assert_eq!(listed("out"), BTreeSet::from(["orders: 2".to_string()]));
+    let both = [&first, &run].map(|run| format!("{run}/orders: 4"));
+    assert_eq!(listed("out/_quarantine"), BTreeSet::from(both));
+    let copy = "version: 1\npipeline: copy\nsource: { lake: { url: out } }\ntarget: { lake: { url: copy } }\ntables: [ { from: '**/*.parquet', to: all } ]\n";
+    bench.write("copy.yaml", copy);
+    assert_eq!(counts(&bench.run(&["run", "copy.yaml"]).expect(0)), [2, 2, 0, 0]);
+
+    // The place is the run's, whatever the pipeline says by now.
+    bench.write("p.yaml", pipeline(0, ""));
+    let replayed = bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(0);
+    assert_eq!(replayed.last_line()["tables"][0]["verdict"], "match");
+    assert_eq!(orders(&bench), [1, 2, 3, 4, 6]);
+    assert_eq!(aside(&bench, "out/_quarantine", &run_of(&replayed)).len(), 1);
+    assert!(!bench.path(".transload/quarantine").exists());
+    bench.run(&["reconcile", "--run", &run_of(&replayed)]).expect(0);
+}
+
+#[test]
 fn names_that_the_source_has_are_left_to_it() {
     let bench = Bench::new();
     bench.write("in/orders.csv", "id,_split,_run_id\n1,a,x\n-2,b,y\n");
@@ -421,15 +516,311 @@ fn a_patched_value_that_still_does_not_fit_stays_aside() {
     assert_eq!(orders(&bench), [1, 5, 6]);
 }
 
+/// The findings of the first table in the last line that have this outcome, each with its title and what was found.
+fn findings(outcome: &Outcome, list: &str) -> Vec<(String, String)> {
+    let checks = &outcome.last_line()["tables"][0]["checks"];
+    let text = |finding: &Value, name: &str| finding[name].as_str().unwrap().to_string();
+    let one = |f: &Value| (format!("{} {}", text(f, "code"), text(f, "check")), text(f, "found"));
+    checks[list].as_array().unwrap().iter().map(one).collect()
+}
+
+/// Replays by a patch that must be refused by a rule about keys, and adds nothing.
+#[track_caller]
+fn refused(bench: &Bench, run: &str, patch: &str, found: &str) {
+    let before = orders(bench);
+    bench.write("bad.csv", patch);
+    let outcome = bench.run(&["replay", run, "--patch", "bad.csv"]).expect(4).says("nothing of the table is published");
+    let mut failed = findings(&outcome, "failed");
+    failed.retain(|(rule, _)| rule.starts_with("Q003"));
+    assert_eq!(failed, [("Q003 unique".to_string(), found.to_string())], "{patch}");
+    assert_eq!(outcome.last_line()["tables"][0]["verdict"], Value::Null);
+    assert_eq!(orders(bench), before, "{patch}");
+}
+
+#[test]
+fn a_key_that_the_target_has_already_is_not_added_a_second_time() {
+    let (bench, run) = loaded();
+    refused(&bench, &run, "_split,_position,id,amount\n0,1,6,5.00\n", "1 of 1 rows breaks it (100.00 %)");
+    refused(&bench, &run, "_split,_position,id,amount\n0,1,9,5.00\n0,4,9,5.00\n", "1 of 2 rows breaks it (50.00 %)");
+    refused(&bench, &run, "_split,_position,id,amount\n0,1,1,5.00\n0,4,1,5.00\n", "2 of 2 rows break it (100.00 %)");
+    bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(0);
+    // What an earlier replay has added counts too.
+    refused(&bench, &run, "_split,_position,id,amount\n0,4,3,5.00\n", "1 of 1 rows breaks it (100.00 %)");
+    bench.write("good.csv", "_split,_position,amount\n0,4,5.00\n");
+    let good = bench.run(&["replay", &run, "--patch", "good.csv"]).expect(0);
+    assert_eq!(good.last_line()["tables"][0]["verdict"], "match");
+    assert_eq!(orders(&bench), [1, 2, 3, 4, 5, 6]);
+    bench.run(&["reconcile", "--run", &run_of(&good)]).expect(0);
+}
+
+#[test]
+fn who_declares_no_key_may_have_rows_twice() {
+    let (bench, run) = loaded();
+    bench.write("double.csv", "_split,_position,id,amount\n0,1,6,5.00\n");
+    let args = ["replay", &run, "--patch", "double.csv"];
+    bench.run(&args).expect(4);
+    bench.write("keyless.yaml", pipeline(0, "").replace("    key: [id]\n", ""));
+    bench.run(&[&args[..], &["--pipeline", "keyless.yaml"]].concat()).expect(0);
+    assert_eq!(orders(&bench), [1, 6, 6]);
+}
+
+#[test]
+fn unique_columns_are_held_against_the_target_under_their_condition() {
+    let rule = "      - unique: { columns: [amount], where: \"status = 'open'\" }\n";
+    for mode in ["    key: [id]\n", "    mode: append\n"] {
+        let bench = Bench::new();
+        bench.write("in/orders.csv", ORDERS);
+        bench.write("p.yaml", pipeline(0, "").replace("    key: [id]\n", mode) + rule);
+        let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+        // There is an open order over 10.00.
+        refused(&bench, &run, "_split,_position,status,amount\n0,1,open,10.00\n", "1 of 1 rows breaks it (100.00 %)");
+        bench.write("good.csv", "_split,_position,amount\n0,1,10.00\n");
+        bench.run(&["replay", &run, "--patch", "good.csv"]).expect(0);
+        assert_eq!(orders(&bench), [1, 2, 6], "{mode}");
+    }
+}
+
+#[test]
+fn a_key_of_several_columns_is_looked_up_among_many_rows() {
+    let bench = Bench::new();
+    let table = "  - from: lineitem\n    key: [l_orderkey, l_linenumber]\n    checks:\n      \
+                 - expression: { sql: \"l_orderkey % 100 <> 0\", action: quarantine }\n";
+    let text = tpch_pipeline(table);
+    bench.write("p.yaml", &text);
+    let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    bench.write("amended.yaml", text.replace("l_orderkey % 100 <> 0", "l_orderkey > 0"));
+    let aside = rows(&bench.all_files(&format!(".transload/quarantine/{run}/lineitem")));
+    let (one, other) = (&aside[0], &aside[aside.len() - 1]);
+    let place = |row: &Value| format!("{},{}", row["_split"], row["_position"]);
+    // The first line of the first order is in the target, the other row only gets a number that is free.
+    bench.write(
+        "patch.csv",
+        format!(
+            "_split,_position,l_orderkey,l_linenumber\n{},1,1\n{},{},99\n",
+            place(one),
+            place(other),
+            other["l_orderkey"]
+        ),
+    );
+    let args = ["replay", &run, "--pipeline", "amended.yaml", "--memory", "64MiB"];
+    let stopped = bench.run(&[&args[..], &["--patch", "patch.csv"]].concat()).expect(4);
+    let found = &stopped.last_line()["tables"][0]["checks"]["failed"][0];
+    assert_eq!((found["failed"].as_u64(), found["evaluated"].as_u64()), (Some(1), Some(aside.len() as u64)), "{found}");
+    bench.run(&args).expect(0);
+    assert_eq!(bench.run(&["reconcile", "p.yaml"]).expect(5).last_line()["tables"][0]["differences"]["changed"], 0);
+}
+
+#[test]
+fn a_hashed_key_is_looked_up_as_it_is_hidden_and_one_that_the_target_lacks_among_the_rows_alone() {
+    let bench = Bench::new();
+    bench.write("in/orders.csv", ORDERS);
+    bench.write("p.yaml", pipeline(0, "").replace("columns: {", "columns: { id: { mask: hash },"));
+    let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    bench.write("bad.csv", "_split,_position,id,amount\n0,1,6,5.00\n");
+    let stopped = bench.run(&["replay", &run, "--patch", "bad.csv"]).expect(4);
+    assert!(findings(&stopped, "failed").iter().any(|(rule, _)| rule == "Q003 unique"), "{stopped:?}");
+    bench.write("good.csv", "_split,_position,amount\n0,1,5.00\n");
+    bench.run(&["replay", &run, "--patch", "good.csv"]).expect(0);
+    assert_eq!(rows(&bench.data_files("out/orders")).len(), 3);
+
+    let bench = Bench::new();
+    bench.write("in/orders.csv", ORDERS);
+    let text = pipeline(0, "").replace("columns: {", "columns: { status: { drop: true },");
+    bench.write("p.yaml", text + "      - unique: { columns: [status, id], severity: warn }\n");
+    let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    bench.write("two.csv", "_split,_position,id,status,amount\n0,1,7,paid,5.00\n0,4,8,paid,5.00\n");
+    let replayed = bench.run(&["replay", &run, "--patch", "two.csv"]).expect(0);
+    let shown = bench.run(&["show", &run_of(&replayed), "--plan"]).expect(0).stdout;
+    let why = "among the rows of the replay alone, as the target does not hold `status`";
+    assert!(shown.contains(&format!("found     none of 2 rows breaks it; {why}")), "{shown}");
+    assert!(shown.contains(&format!("in part    Q003 unique (status, id): {why}")), "{shown}");
+}
+
+/// Every kind of rule that is about more than single rows and keys. The load keeps all of them.
+const ABOUT_THE_TABLE: &str = "      - aggregate: { column: amount, of: sum, min: 1 }\n      - completeness: { column: id, min: 50% }\n\
+                               \x20     - freshness: { column: placed, max_age_secs: 1000000000 }\n\
+                               \x20     - no_gaps: { column: placed, every: month }\n      - monotonic: { column: id }\n\
+                               \x20     - drift: { max: 50%, severity: warn }\n      - not_null: [id]\n\
+                               \x20     - schema: { columns: { id: int64 }, others: true }\n";
+
+#[test]
+fn what_a_replay_does_not_judge_is_listed_wherever_findings_are() {
+    let bench = Bench::new();
+    bench.write("in/orders.csv", ORDERS);
+    bench.write("p.yaml", pipeline(0, "") + ABOUT_THE_TABLE);
+    bench.write("patch.csv", PATCH);
+    let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    let unjudged = ["Q014 row_count", "Q015 aggregate", "Q013 completeness", "Q016 freshness", "Q017 no_gaps"];
+    let unjudged: Vec<&str> = unjudged.into_iter().chain(["Q010 monotonic", "Q019 drift"]).collect();
+    // The next replay reads what this one keeps, and has the same rules.
+    for patch in [PATCH, "_split,_position,amount\n0,4,1.00\n"] {
+        bench.write("patch.csv", patch);
+        let replayed = bench.run(&["replay", &run, "--patch", "patch.csv", "--junit", "found.xml"]).expect(0);
+        let listed = findings(&replayed, "not_judged");
+        assert_eq!(listed.iter().map(|(rule, _)| rule.as_str()).collect::<Vec<_>>(), unjudged);
+        assert!(listed.iter().all(|(_, why)| why.starts_with("a replay adds a part of the rows")), "{listed:?}");
+        // The range, the column that must not be NULL, the columns, and the key.
+        let judged = replayed.last_line()["tables"][0]["checks"].clone();
+        assert_eq!(
+            judged["passed"].as_u64().unwrap() + judged["failed"].as_array().unwrap().len() as u64,
+            4,
+            "{judged}"
+        );
+        assert!(replayed.stderr.contains("7 not judged"), "{}", replayed.stderr);
+        let shown = bench.run(&["show", &run_of(&replayed), "--plan"]).expect(0).stdout;
+        let page = bench.run(&["report", &run_of(&replayed), "--output", "-"]).expect(0).stdout;
+        let junit = std::fs::read_to_string(bench.path("found.xml")).unwrap();
+        for rule in &unjudged {
+            assert!(replayed.stderr.contains(&format!("    {rule}")), "{rule}: {}", replayed.stderr);
+            assert!(
+                shown.contains(&format!("│  ├─ not judged {rule}")) && shown.contains(&format!("    {rule}")),
+                "{shown}"
+            );
+            assert!(page.contains(rule) && junit.contains(rule), "{rule}");
+        }
+        assert_eq!((page.matches(">Not judged</span>").count(), junit.matches("<skipped ").count()), (7, 7));
+    }
+    assert_eq!(orders(&bench), [1, 2, 3, 4, 5, 6]);
+}
+
+const CUSTOMERS: &str = "id,country\n1,DE\n2,FR\n3,XX\n";
+const ORDERS_OF: &str = "id,customer_id,amount\n10,1,5\n11,2,-1\n12,3,-1\n";
+
+/// Customers and their orders. The customer 3 is put aside, and so are the orders 11 and 12. `references` is where the
+/// customers of orders are.
+fn shop(countries: &str, minimum: i32, references: &str) -> String {
+    format!(
+        "version: 1\npipeline: test\nsource: {{ lake: {{ url: in, format: csv }} }}\ntarget: {{ lake: {{ url: out }} }}\n\
+         defaults: {{ key: [id] }}\ntables:\n  - from: customers\n    checks:\n\
+         \x20     - accepted_values: {{ column: country, values: [{countries}], action: quarantine }}\n  - from: orders\n    checks:\n\
+         \x20     - range: {{ column: amount, min: {minimum}, action: quarantine }}\n\
+         \x20     - foreign_key: {{ columns: [customer_id], references: {{ table: customers, columns: [id]{references} }} }}\n"
+    )
+}
+
+/// A bench on which the shop was loaded, and the run.
+fn loaded_shop(references: &str) -> (Bench, String) {
+    let bench = Bench::new();
+    bench.write("in/customers.csv", CUSTOMERS);
+    bench.write("in/orders.csv", ORDERS_OF);
+    bench.write("p.yaml", shop("DE, FR", 0, references));
+    let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    assert_eq!(orders(&bench), [10]);
+    (bench, run)
+}
+
+#[test]
+fn a_row_whose_counterpart_is_not_in_the_target_is_not_added() {
+    let (bench, run) = loaded_shop("");
+    let args = ["replay", &run, "--table", "orders", "--patch", "patch.csv"];
+    bench.write("patch.csv", "_split,_position,customer_id,amount\n0,1,9,5\n");
+    let stopped = bench.run(&args).expect(4).says("Q012 foreign_key (customer_id) failed");
+    let broken = ("Q012 foreign_key".to_string(), "1 of 1 rows breaks it (100.00 %)".to_string());
+    assert!(findings(&stopped, "failed").contains(&broken), "{stopped:?}");
+    assert_eq!(orders(&bench), [10]);
+    // What was put aside of the customers is not in the target, though it is in the source.
+    bench.write("patch.csv", "_split,_position,customer_id,amount\n0,1,3,5\n");
+    bench.run(&args).expect(4);
+    bench.write("patch.csv", "_split,_position,amount\n0,1,5\n");
+    let replayed = bench.run(&args).expect(0);
+    assert_eq!(orders(&bench), [10, 11]);
+    let shown = bench.run(&["show", &run_of(&replayed), "--plan", "--format", "json"]).expect(0).last_line();
+    let looked_at = shown["plan"]["references"].as_array().unwrap();
+    let named = |r: &Value| (r["place"].as_str().unwrap().to_string(), r["read"]["to"].as_str().unwrap().to_string());
+    let named: Vec<(String, String)> = looked_at.iter().map(named).collect();
+    let target = |table: &str| ("target".to_string(), table.to_string());
+    assert_eq!(named, [target("customers"), target("orders")]);
+    assert!(looked_at.iter().all(|r| r["read"]["pin"]["files"].as_array().is_some_and(|f| !f.is_empty())), "{shown}");
+}
+
+#[test]
+fn rows_that_the_same_replay_adds_are_counterparts_and_the_source_is_not_needed() {
+    let (bench, run) = loaded_shop("");
+    std::fs::remove_dir_all(bench.path("in")).unwrap();
+    bench.write("amended.yaml", shop("DE, FR, XX", -5, ""));
+    let orders_alone = ["replay", &run, "--table", "orders", "--pipeline", "amended.yaml"];
+    bench.run(&orders_alone).expect(4).says("Q012 foreign_key (customer_id) failed");
+    let replayed = bench.run(&["replay", &run, "--pipeline", "amended.yaml"]).expect(0);
+    let verdicts: Vec<Value> =
+        replayed.last_line()["tables"].as_array().unwrap().iter().map(|t| t["verdict"].clone()).collect();
+    assert_eq!(verdicts, [json!("match"), json!("match")]);
+    assert_eq!(orders(&bench), [10, 11, 12]);
+}
+
+#[test]
+fn a_table_of_the_source_is_pinned_anew_and_one_that_is_not_there_is_refused() {
+    let (bench, run) = loaded_shop(", in: source");
+    bench.write("patch.csv", "_split,_position,customer_id,amount\n0,1,9,5\n");
+    let args = ["replay", &run, "--table", "orders", "--patch", "patch.csv"];
+    bench.run(&args).expect(4);
+    bench.write("in/customers.csv", format!("{CUSTOMERS}9,DE\n"));
+    bench.run(&args).expect(0);
+    assert_eq!(orders(&bench), [10, 11]);
+    std::fs::remove_file(bench.path("in/customers.csv")).unwrap();
+    bench.write("patch.csv", "_split,_position,amount\n0,2,5\n");
+    bench.run(&args).expect(3).says("`customers` cannot be looked at");
+    assert_eq!(orders(&bench), [10, 11]);
+}
+
+#[test]
+fn a_counterpart_that_the_target_hides_is_not_judged_and_says_so() {
+    let bench = Bench::new();
+    bench.write("in/customers.csv", CUSTOMERS);
+    bench.write("in/orders.csv", ORDERS_OF);
+    let text = shop("DE, FR", 0, "")
+        .replace("customers\n    checks", "customers\n    columns: { id: { mask: hash } }\n    checks");
+    bench.write("p.yaml", text);
+    let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    bench.write("patch.csv", "_split,_position,customer_id,amount\n0,1,9,5\n");
+    let replayed = bench.run(&["replay", &run, "--table", "orders", "--patch", "patch.csv"]).expect(0);
+    let why = "the target holds `id` of `customers` masked".to_string();
+    assert_eq!(findings(&replayed, "not_judged"), [("Q012 foreign_key".to_string(), why)]);
+    assert_eq!(orders(&bench), [10, 11]);
+}
+
+#[test]
+fn rows_that_the_filter_of_a_replay_leaves_out_stay_aside() {
+    let (bench, run) = loaded();
+    bench.write("filtered.yaml", pipeline(-10, "").replace("    key:", "    filter: \"status <> 'paid'\"\n    key:"));
+    let replayed = bench.run(&["replay", &run, "--pipeline", "filtered.yaml"]).expect(99);
+    assert_eq!(counts(&replayed), [4, 0, 4, 0]);
+    let left = aside(&bench, ".transload/quarantine", &run_of(&replayed));
+    assert_eq!(left.iter().map(codes).collect::<Vec<_>>(), [["F001"], ["C001"], ["L001"], ["F001"]]);
+    assert_eq!(left[0]["_rules"][0]["reason"], "the filter leaves it out");
+    assert_eq!(left.iter().map(|r| r["_position"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    // Another filter, or none, lets them through.
+    bench.write("amended.yaml", pipeline(-10, ""));
+    let replayed = bench.run(&["replay", &run, "--pipeline", "amended.yaml"]).expect(0);
+    assert_eq!(counts(&replayed), [4, 2, 2, 0]);
+    assert_eq!(replayed.last_line()["tables"][0]["verdict"], "match");
+    assert_eq!(orders(&bench), [1, 2, 5, 6]);
+}
+
+#[test]
+fn a_patched_row_that_the_filter_of_the_load_leaves_out_stays_aside() {
+    let bench = Bench::new();
+    bench.write("in/orders.csv", ORDERS);
+    bench.write("p.yaml", pipeline(0, "").replace("    key:", "    filter: \"status <> 'void'\"\n    key:"));
+    bench.write("patch.csv", "_split,_position,status,amount\n0,1,void,5.00\n0,4,,1.00\n");
+    let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0));
+    let replayed = bench.run(&["replay", &run, "--patch", "patch.csv"]).expect(0);
+    assert_eq!(counts(&replayed), [4, 1, 3, 0]);
+    assert_eq!(orders(&bench), [1, 5, 6]);
+    let left = aside(&bench, ".transload/quarantine", &run_of(&replayed));
+    assert_eq!((left.len(), codes(&left[0]), &left[0]["status"]), (3, vec!["F001"], &json!("void")));
+    bench.run(&["reconcile", "--run", &run_of(&replayed)]).expect(0);
+}
+
 /// As README shows it.
 #[test]
 fn the_quickstart_puts_rows_aside_and_replays_them() {
     let bench = Bench::new();
     let path = |name: &str| root().join("pipelines").join(name).to_str().unwrap().to_string();
-    let run = bench.run(&["run", &path("quarantine.yaml")]).expect(0);
-    assert_eq!(counts(&run), [1500, 1373, 127, 0]);
-    let replayed = bench.run(&["replay", &run_of(&run), "--pipeline", &path("quarantine-amended.yaml")]).expect(0);
-    assert_eq!(counts(&replayed), [127, 55, 72, 0]);
+    let run = bench.run(&["run", &path("quickstart.yaml"), "--table", "customer"]).expect(0);
+    assert_eq!(counts(&run), [15_000, 14_986, 14, 0]);
+    assert_eq!(run.last_line()["tables"][0]["verdict"], "match");
+    let replayed = bench.run(&["replay", &run_of(&run), "--pipeline", &path("quickstart-amended.yaml")]).expect(0);
+    assert_eq!(counts(&replayed), [14, 8, 6, 0]);
     assert_eq!(replayed.last_line()["tables"][0]["verdict"], "match");
-    assert_eq!(rows(&bench.data_files("quickstart-lake/good_customer")).len(), 1373 + 55);
+    assert_eq!(rows(&bench.data_files("quickstart-lake/customer")).len(), 14_986 + 8);
 }

@@ -38,6 +38,20 @@ fn assert_stands_alone(page: &str) {
     }
 }
 
+/// What stands on the page behind one text and before the next one.
+#[track_caller]
+fn between<'p>(page: &'p str, before: &str, after: &str) -> &'p str {
+    let rest = page.split_once(before).unwrap_or_else(|| panic!("`{before}` is not in:\n{page}")).1;
+    rest.split_once(after).unwrap_or_else(|| panic!("`{after}` does not follow `{before}` in:\n{page}")).0
+}
+
+/// The number that a figure begins with, such as 1234.5 of `1,234.5 rows/s read`.
+#[track_caller]
+fn number(figure: &str) -> f64 {
+    let digits = figure.split(' ').next().unwrap().replace(',', "");
+    digits.parse().unwrap_or_else(|e| panic!("{e}: {figure}"))
+}
+
 #[test]
 fn a_run_that_matches_is_told_with_its_figures() {
     let bench = Bench::new();
@@ -176,4 +190,79 @@ fn a_check_is_shown_with_how_it_went_before() {
     let page = report(&bench);
     assert_stands_alone(&page);
     assert_says(&page, &["66.66 % → 100.00 % over 2 runs, lowest 66.66 %", "points=\"3.0,21.0 117.0,3.0\""]);
+}
+
+#[test]
+fn a_real_run_is_told_with_its_speed_its_losses_the_time_of_its_checks_and_its_scores() {
+    let bench = Bench::new();
+    bench.write("in/orders.csv", "id,amount\n1,10\n2,many\n3,-5\n4,7\n");
+    bench.write("in/parts.csv", "id,amount\n1,10\n2,20\n");
+    bench.write(
+        "p.yaml",
+        "version: 1\npipeline: test\nsource: { lake: { url: in, format: csv } }\ntarget: { lake: { url: out } }\n\
+         tables:\n  - from: orders\n    key: [id]\n    \
+         columns: { amount: { cast: int16, on_misfit: null_counted } }\n    \
+         checks: [ { range: { column: amount, min: 0, action: log } }, { row_count: { min: 1 } } ]\n  \
+         - from: parts\n    key: [id]\n    checks: [ { not_null: [id] } ]\n",
+    );
+    bench.run(&["run", "p.yaml"]).expect(0);
+    let page = report(&bench);
+    assert_stands_alone(&page);
+    let fact = |name: &str, of: &'static str| {
+        let told = between(&page, &format!("<dt>{name}</dt><dd>"), "</dd>");
+        assert!(told.ends_with(of), "{name}: {told}");
+        told
+    };
+    assert!(number(fact("Time taken", " s")) > 0.0);
+    // Of the run and, behind its heading, of the table.
+    fact("Took", " s");
+    let part = between(&page, "<h2 id=\"t1\">orders</h2>", "</section>");
+    let of_the_table = |name: &str| between(part, &format!("<dt>{name}</dt><dd>"), "</dd>");
+    // The check comes first, and its time is so short that there are thousandths of it.
+    assert!(of_the_table("Took").ends_with(" ms"), "{part}");
+    assert!(part.contains(" s, first unit to commit</dd>"), "{part}");
+    let throughput = of_the_table("Throughput");
+    assert!(number(throughput) > 0.0, "{throughput}");
+    let (rows, bytes) = throughput.split_once(" rows/s read, ").unwrap();
+    assert!(number(rows) > 0.0 && number(bytes) > 0.0 && bytes.ends_with("B/s written"), "{throughput}");
+
+    let losses = "<td>text → int16</td><td>checked</td><td>NULL, counted</td><td class=\"number\">0</td>\
+                  <td class=\"number\">1</td><td class=\"number\">0</td>";
+    assert_says(part, &["Casts and what they lost", &format!("<tr><td><code>amount</code></td>{losses}</tr>")]);
+    assert_says(&page, &["1 value did not fit and became NULL."]);
+
+    let passed = between(part, "<strong>Q014 row_count</strong>", "</tr>");
+    let took = passed.rsplit_once("<td class=\"number\">").unwrap().1;
+    assert!(took.trim_end().ends_with(" ms</td>"), "{passed}");
+
+    // Three of four rows are not below zero, and four of four are counted; of the other table both are there.
+    assert_says(part, &["2 checks: 1 passed, 1 failed. Score 87.50 %."]);
+    assert_says(&page, &["<dt>Quality score</dt><dd>90.00 %</dd>"]);
+    let all = between(&page, "aria-label=\"All tables\"", "</table>");
+    assert_says(all, &["<td class=\"number\">87.50 %</td>", "<td class=\"number\">100.00 %</td>"]);
+    assert_eq!(all.matches(" s</td>").count(), 2, "{all}");
+}
+
+#[test]
+fn a_run_without_checks_has_no_score_and_one_that_was_stopped_names_the_tables_that_were_not() {
+    let bench = bench("");
+    bench.run(&["run", "p.yaml"]).expect(0);
+    assert!(!report(&bench).contains("Quality score"));
+    let bench = Bench::new();
+    bench.write("in/orders.csv", "id\n1\n2\n");
+    bench.write("in/parts.csv", "id\n1\n");
+    bench.write(
+        "p.yaml",
+        "version: 1\npipeline: test\nsource: { lake: { url: in, format: csv } }\ntarget: { lake: { url: out } }\n\
+         tables:\n  - { from: orders, key: [id], checks: [ { row_count: { max: 1 } } ] }\n  - { from: parts, key: [id] }\n",
+    );
+    bench.run(&["run", "p.yaml"]).expect(4);
+    assert_says(
+        &report(&bench),
+        &[
+            "nothing of orders was published. 1 other table was published.",
+            "<dt>Tables that match</dt><dd>1 of 2</dd>",
+            "<dt>Quality score</dt><dd>0.00 %</dd>",
+        ],
+    );
 }

@@ -1,34 +1,36 @@
 //! Making staged files part of a table: one entry in its log.
 //!
-//! Files are staged where they belong, for nobody sees a file that the log does not name. The entry names them, and the
-//! commit's key as an application's transaction: it is what tells a commit that was made from one that was not.
+//! Files are staged where they belong, for nobody sees a file that the log does not name; in a bucket as uploads, which
+//! are completed before the entry is written. The entry names them, and the commit's key as an application's transaction:
+//! it is what tells a commit that was made from one that was not.
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
 use deltalake_core::kernel::{Action, Add, MetadataExt, Protocol, StructField, StructType, Transaction, new_metadata};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use futures::TryStreamExt;
 use object_store::path::Path;
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use transload_core::connector::{Expected, Sink, TableState, WriteMode, WriteSpec};
-use transload_core::store::Store;
+use transload_core::store::{Address, Store};
 use transload_core::{
-    Clock, CommitKey, Committed, Error, ErrorKind, LogicalType, Pin, PinnedVersion, Resolve, Result, RunId, Staged,
-    TableName, fault,
+    Clock, CommitKey, Committed, Error, ErrorKind, LogicalType, Pin, PinnedVersion, Result, RunId, Staged, TableName,
+    fault,
 };
-use transload_lake::files::FileWriter;
+use transload_lake::files::{self, FileWriter};
 
 use crate::log::{Column, Log, Version, unreadable};
 use crate::options::{SchemaPolicy, Settings};
 use crate::record::{FOLDER, Record};
-use crate::source::below;
 use crate::stats;
 use crate::types::{delta, names_partitions};
 
@@ -47,26 +49,25 @@ const RUN_NAME: usize = "20260101T000000Z-01234567".len();
 /// A staged file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct StagedFile {
-    /// Below the table's folder.
-    path: String,
+    #[serde(flatten)]
+    file: files::StagedFile,
     /// Of the partition columns, outermost first; `None` is NULL.
     values: Vec<(String, Option<String>)>,
-    rows: u64,
-    bytes: u64,
     /// Delta's statistics, as JSON text.
     statistics: String,
 }
 
 /// A Delta table being written.
 pub(crate) struct DeltaSink {
-    pub(crate) url: SecretString,
-    pub(crate) resolver: Arc<dyn Resolve>,
+    pub(crate) address: Address,
     pub(crate) settings: Arc<Settings>,
     pub(crate) opened: OnceLock<Store>,
     pub(crate) root: Path,
     pub(crate) table: TableName,
     pub(crate) schema: SchemaRef,
     pub(crate) spec: WriteSpec,
+    /// Bytes that units of work have written.
+    pub(crate) written: AtomicU64,
 }
 
 /// What is in the way of a commit.
@@ -98,19 +99,18 @@ impl DeltaSink {
         match self.opened.get() {
             Some(store) => Ok(store),
             None => {
-                let store = self.open(true)?;
+                let store = self.address.open(true)?;
                 Ok(self.opened.get_or_init(|| store))
             }
         }
     }
 
     /// The store, if it is there.
-    fn existing(&self) -> Option<Store> {
-        self.opened.get().cloned().or_else(|| self.open(false).ok())
-    }
-
-    fn open(&self, create: bool) -> Result<Store> {
-        Store::open_as(self.url.expose_secret(), self.settings.url.as_written(), create, self.resolver.as_ref())
+    fn existing(&self) -> Result<Option<Store>> {
+        match self.opened.get() {
+            Some(store) => Ok(Some(store.clone())),
+            None => self.address.find(),
+        }
     }
 
     fn named(&self, error: Error) -> Error {
@@ -301,9 +301,9 @@ impl DeltaSink {
             format: 1,
             commit: self.spec.commit.clone(),
             version,
-            files: files.iter().map(|f| f.path.clone()).collect(),
-            rows: files.iter().map(|f| f.rows).sum(),
-            bytes: files.iter().map(|f| f.bytes).sum(),
+            files: files.iter().map(|f| f.file.path.clone()).collect(),
+            rows: files.iter().map(|f| f.file.rows).sum(),
+            bytes: files.iter().map(|f| f.file.bytes).sum(),
             state,
         };
         record.write(store, &self.root).await?;
@@ -393,6 +393,13 @@ impl DeltaSink {
         }
     }
 
+    /// Removes what a commit that is made has noted for itself. If that fails, it stays made.
+    async fn clean_up(&self, store: &Store, written: &[&files::StagedFile]) {
+        if let Err(error) = files::discard(store, &self.root, &self.spec.commit, written).await {
+            tracing::warn!(table = %self.table, %error, "published, and not cleaned up");
+        }
+    }
+
     /// Waits a little, longer from time to time and not as long as others, so that writers get out of each other's way.
     async fn step_aside(&self, attempt: usize) {
         let spread = uuid::Uuid::new_v4().as_u128() as u64 % 50;
@@ -403,8 +410,16 @@ impl DeltaSink {
 
 /// The files of a staged unit.
 fn staged_files(unit: &Staged) -> Result<Vec<StagedFile>> {
-    serde_json::from_value(unit.detail.clone())
-        .map_err(|e| Error::internal("a staged unit cannot be read").because(e))
+    serde_json::from_value(unit.detail.clone()).map_err(|e| Error::internal("a staged unit cannot be read").because(e))
+}
+
+/// The same rows, of which it is taken down in which columns there is a NaN.
+fn noting_nan(rows: SendableRecordBatchStream, with_nan: Arc<Mutex<BTreeSet<String>>>) -> SendableRecordBatchStream {
+    let schema = rows.schema();
+    let noted = rows.inspect_ok(move |batch| {
+        stats::note_nan(batch, &mut with_nan.lock().unwrap_or_else(PoisonError::into_inner));
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, noted))
 }
 
 /// Whether another commit has taken the version.
@@ -466,9 +481,9 @@ fn partitioned_by(
 
 fn add(file: &StagedFile, now: i64) -> Add {
     Add {
-        path: file.path.clone(),
+        path: file.file.path.clone(),
         partition_values: file.values.iter().cloned().collect::<HashMap<_, _>>(),
-        size: i64::try_from(file.bytes).unwrap_or(i64::MAX),
+        size: i64::try_from(file.file.bytes).unwrap_or(i64::MAX),
         modification_time: now,
         data_change: true,
         stats: Some(file.statistics.clone()),
@@ -479,7 +494,7 @@ fn add(file: &StagedFile, now: i64) -> Add {
 #[async_trait]
 impl Sink for DeltaSink {
     async fn state(&self) -> Result<Option<(String, TableState)>> {
-        let Some(store) = self.existing() else { return Ok(None) };
+        let Some(store) = self.existing()? else { return Ok(None) };
         let Some(version) = Log::of(&store, &self.root)?.newest().await.map_err(|e| self.named(e))? else {
             self.is_free(&store).await?;
             return Ok(None);
@@ -494,75 +509,62 @@ impl Sink for DeltaSink {
         let writer = FileWriter {
             store,
             table: &self.root,
-            prefix: format!("{}{unit}", prefix(&self.spec.commit)),
+            commit: &self.spec.commit,
+            unit,
             schema: Arc::clone(&self.schema),
             partition_by: &self.spec.partition_by,
             settings: &self.settings.parquet,
+            written: &self.written,
         };
         let indexed = self.settings.properties.iter().find(|(name, _)| name == INDEXED_COLUMNS);
         let indexed = indexed.and_then(|(_, number)| number.parse().ok());
-        let mut files = Vec::new();
-        for file in writer.write(rows, memory).await.map_err(|e| self.named(e))? {
+        let with_nan = Arc::new(Mutex::new(BTreeSet::new()));
+        let rows = noting_nan(rows, Arc::clone(&with_nan));
+        let written = writer.write(rows, memory).await.map_err(|e| self.named(e))?;
+        let with_nan = std::mem::take(&mut *with_nan.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut files: Vec<StagedFile> = Vec::new();
+        for file in written {
             if let Some((column, _)) = file.values.iter().find(|(_, value)| value.as_deref() == Some("")) {
                 return Err(self
                     .named(Error::config("an empty text cannot name a partition: in a Delta table it would be NULL"))
                     .with("column", column)
                     .hint("partition by another column, or derive one that is never empty"));
             }
-            let statistics = stats::of(&file.metadata, &self.schema, indexed);
-            files.push(StagedFile {
-                path: file.path,
-                values: file.values,
-                rows: file.rows,
-                bytes: file.bytes,
-                statistics,
-            });
+            let statistics = stats::of(&file.metadata, &self.schema, &with_nan, indexed);
+            files.push(StagedFile { file: file.file, values: file.values, statistics });
         }
         let detail = serde_json::to_value(&files)
             .map_err(|e| Error::internal("staged files cannot be written down").because(e))?;
         Ok(Staged {
             unit: unit.to_string(),
-            rows: files.iter().map(|f| f.rows).sum(),
-            bytes: files.iter().map(|f| f.bytes).sum(),
+            rows: files.iter().map(|f| f.file.rows).sum(),
+            bytes: files.iter().map(|f| f.file.bytes).sum(),
             detail,
         })
     }
 
+    fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
     async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed> {
         let store = self.store()?;
-        let mut files = Vec::new();
+        let mut files: Vec<StagedFile> = Vec::new();
         for unit in &staged {
             files.extend(staged_files(unit)?);
         }
         fault::point("commit.begun")?;
-        let log = Log::of(store, &self.root)?;
-        let mut first: Option<u64> = None;
-        for attempt in 0..ATTEMPTS {
-            let base = log.newest().await.map_err(|e| self.named(e))?;
-            if let Some(base) = &base {
-                if let Some(made) = base.transaction(&application(&self.spec.commit)).await? {
-                    return self.done_before(store, made).await.map_err(|e| self.named(e));
-                }
-                base.can_be_written().map_err(|e| self.named(e))?;
-                let seen = *first.get_or_insert(base.number());
-                if self.spec.mode == WriteMode::Replace && log.changed_between(seen, base.number()).await? {
-                    break;
-                }
-            }
-            self.as_expected(base.as_ref()).await?;
-            match self.attempt(store, &log, base.as_ref(), &files, &state).await {
-                Ok(committed) => return Ok(committed),
-                Err(Obstacle::Taken) => self.step_aside(attempt).await,
-                Err(Obstacle::Error(error)) => return Err(self.named(error)),
-            }
-        }
-        Err(self.named(Error::transient("other writers changed the table at the same time; nothing was published")))
+        // Others than transload do not ask for a turn, so an attempt can fail all the same.
+        let turn = store.lock(&self.lock()).await?;
+        let committed = self.commit_in_turn(store, &files, &state).await;
+        turn.release().await;
+        committed
     }
 
     async fn is_staged(&self, staged: &Staged) -> Result<bool> {
-        let Some(store) = self.existing() else { return Ok(false) };
-        for file in staged_files(staged)? {
-            if store.head(&below(&self.root, &file.path)?).await?.is_none_or(|found| found.size != file.bytes) {
+        let Some(store) = self.existing()? else { return Ok(false) };
+        for staged in staged_files(staged)? {
+            if !files::is_there(&store, &self.root, &staged.file).await? {
                 return Ok(false);
             }
         }
@@ -570,7 +572,7 @@ impl Sink for DeltaSink {
     }
 
     async fn is_committed(&self) -> Result<bool> {
-        let Some(store) = self.existing() else { return Ok(false) };
+        let Some(store) = self.existing()? else { return Ok(false) };
         match Log::of(&store, &self.root)?.newest().await? {
             Some(now) => Ok(now.transaction(&application(&self.spec.commit)).await?.is_some()),
             None => Ok(false),
@@ -578,10 +580,11 @@ impl Sink for DeltaSink {
     }
 
     async fn abort(&self) -> Result<()> {
-        let Some(store) = self.existing() else { return Ok(()) };
+        let Some(store) = self.existing()? else { return Ok(()) };
         if self.is_committed().await? {
             return Ok(());
         }
+        files::discard(&store, &self.root, &self.spec.commit, &[]).await?;
         let begins = prefix(&self.spec.commit);
         let records = self.root.clone().join(FOLDER);
         let ends = format!("-{}.json", self.spec.commit);
@@ -592,6 +595,53 @@ impl Sink for DeltaSink {
                 store.remove_and_prune(&object.location).await?;
             }
         }
+        if store.has(&records).await? && !Log::of(&store, &self.root)?.is_there().await? {
+            let turn = store.lock(&self.lock()).await?;
+            store.remove_lock(&self.lock(), &turn).await?;
+            turn.release().await;
+        }
         Ok(())
+    }
+}
+
+impl DeltaSink {
+    /// The name of the lock that commits of this table take.
+    fn lock(&self) -> Path {
+        self.root.clone().join(FOLDER).join("lock")
+    }
+
+    async fn commit_in_turn(&self, store: &Store, files: &[StagedFile], state: &TableState) -> Result<Committed> {
+        let written: Vec<&files::StagedFile> = files.iter().map(|f| &f.file).collect();
+        let log = Log::of(store, &self.root)?;
+        let mut first: Option<u64> = None;
+        let mut is_published = false;
+        for attempt in 0..ATTEMPTS {
+            let base = log.newest().await.map_err(|e| self.named(e))?;
+            if let Some(base) = &base {
+                if let Some(made) = base.transaction(&application(&self.spec.commit)).await? {
+                    self.clean_up(store, &written).await;
+                    return self.done_before(store, made).await.map_err(|e| self.named(e));
+                }
+                base.can_be_written().map_err(|e| self.named(e))?;
+                let seen = *first.get_or_insert(base.number());
+                if self.spec.mode == WriteMode::Replace && log.changed_between(seen, base.number()).await? {
+                    break;
+                }
+            }
+            self.as_expected(base.as_ref()).await?;
+            if !is_published {
+                files::publish(store, &self.root, &written).await.map_err(|e| self.named(e))?;
+                is_published = true;
+            }
+            match self.attempt(store, &log, base.as_ref(), files, state).await {
+                Ok(committed) => {
+                    self.clean_up(store, &written).await;
+                    return Ok(committed);
+                }
+                Err(Obstacle::Taken) => self.step_aside(attempt).await,
+                Err(Obstacle::Error(error)) => return Err(self.named(error)),
+            }
+        }
+        Err(self.named(Error::transient("other writers changed the table at the same time; nothing was published")))
     }
 }

@@ -1,15 +1,16 @@
 //! A folder of Delta tables, and how they are opened.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use chrono::NaiveDateTime;
 use object_store::path::Path;
-use secrecy::ExposeSecret;
-use transload_core::connector::{Endpoint, ReadSpec, Sink, Source, TableInfo, Transform, WriteSpec};
-use transload_core::store::{Store, relative};
+use transload_core::connector::{CleanSpec, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, Transform, WriteSpec};
+use transload_core::store::{Address, Store, relative};
 use transload_core::{Error, Problem, Resolve, Result, TableName};
+use transload_lake::files;
 
 use crate::commit::DeltaSink;
 use crate::options::Settings;
@@ -25,9 +26,16 @@ pub(crate) struct DeltaEndpoint {
 }
 
 impl DeltaEndpoint {
+    fn address(&self) -> Address {
+        Address {
+            url: self.settings.url.clone(),
+            options: self.settings.store.clone(),
+            resolver: Arc::clone(&self.resolver),
+        }
+    }
+
     fn open(&self) -> Result<Store> {
-        let url = self.settings.url.resolve(&self.resolver)?;
-        Store::open_as(url.expose_secret(), self.settings.url.as_written(), false, self.resolver.as_ref())
+        self.address().open(false)
     }
 }
 
@@ -81,6 +89,9 @@ impl Endpoint for DeltaEndpoint {
     }
 
     fn check_write(&self, spec: &WriteSpec) -> Result<(), String> {
+        if self.address().is_read_only() {
+            return Err("http and https urls can only be read; write to a folder or a bucket".to_string());
+        }
         match spec.partition_by.iter().find(|p| p.transform != Transform::Identity) {
             Some(partition) => Err(format!(
                 "a Delta table is partitioned by the values of columns; derive a column from `{}` and use \
@@ -133,18 +144,28 @@ impl Endpoint for DeltaEndpoint {
         if moment != Moment::Now {
             return Err(Error::config("an older version of a table cannot be written").with("table", table.as_str()));
         }
+        let address = self.address();
+        address.check_writable()?;
         let sink = DeltaSink {
-            url: self.settings.url.resolve(&self.resolver)?,
-            resolver: Arc::clone(&self.resolver),
+            address,
             settings: Arc::clone(&self.settings),
             opened: OnceLock::new(),
             root,
             table: table.clone(),
             schema,
             spec: spec.clone(),
+            written: AtomicU64::default(),
         };
         sink.check_columns()?;
         Ok(Arc::new(sink))
+    }
+
+    /// Uploads are found. Files that are complete and that no log names are not: an older version may have them.
+    async fn clean(&self, spec: &CleanSpec) -> Result<Vec<Orphan>> {
+        match self.address().find()? {
+            Some(store) if store.staging().is_ok() => files::clean(&store, spec).await,
+            _ => Ok(Vec::new()),
+        }
     }
 }
 

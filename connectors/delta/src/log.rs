@@ -185,9 +185,13 @@ pub(crate) fn unreadable(error: DeltaTableError) -> Error {
             TransactionError::ObjectStore { source } => Error::from(source),
             other => unsupported(other),
         },
-        other => match store_error(&other) {
-            Some(error) => error,
-            None => broken(),
+        other => match (store_error(&other), other.to_string()) {
+            (Some(error), _) => error,
+            // It speaks of the table's protocol, and not of what is in the table.
+            (None, text) if text.contains("nsupported") && !text.contains('{') => {
+                Error::config("the table needs what cannot be done here yet").because(text)
+            }
+            _ => broken(),
         },
     }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use transload_core::decode::{Entries, decode};
+use transload_core::store::{AzureOptions, GcsOptions, HttpOptions, S3Options, StoreOptions};
 use transload_core::tree::Spanned;
 use transload_core::{Node, Problem, Span, Template};
 use transload_lake::{ParquetOptions, ParquetSettings, files};
@@ -22,8 +23,20 @@ const PROPERTIES: [&str; 7] = [
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Options {
-    /// The folder of the tables: a path from where transload is started, or a file://, s3://, az:// or gs:// url.
+    /// The folder of the tables: a path from where transload is started, or a file, s3, az, gs, http or https url.
     url: Spanned<Template>,
+    /// How a bucket of S3 is reached. What is not said comes from the environment.
+    #[serde(default)]
+    s3: Option<Spanned<S3Options>>,
+    /// How a container of Azure is reached. What is not said comes from the environment.
+    #[serde(default)]
+    azure: Option<Spanned<AzureOptions>>,
+    /// How a bucket of Google is reached. What is not said comes from the environment.
+    #[serde(default)]
+    gcs: Option<Spanned<GcsOptions>>,
+    /// How a web server is reached.
+    #[serde(default)]
+    http: Option<Spanned<HttpOptions>>,
     /// What happens when the columns of a table are not those of the rows that are written. Default: a load that adds
     /// rows stops, and one that replaces them replaces the columns too.
     #[serde(default)]
@@ -50,6 +63,7 @@ pub(crate) enum SchemaPolicy {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) url: Template,
+    pub(crate) store: StoreOptions,
     pub(crate) schema: Option<SchemaPolicy>,
     /// Sorted by name.
     pub(crate) properties: Vec<(String, String)>,
@@ -61,12 +75,8 @@ pub(crate) struct Settings {
 pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     let mut problems = Vec::new();
     let Some(options) = decode::<Options>(node, &mut problems) else { return Err(problems) };
-    if let Some(text) = options.url.literal()
-        && let Err(error) = transload_core::store::check_location(text)
-    {
-        let problem = Problem::new(options.url.span, error.message());
-        problems.push(Problem { hint: error.hint_text().map(str::to_string), ..problem });
-    }
+    let store = StoreOptions { s3: options.s3, azure: options.azure, gcs: options.gcs, http: options.http };
+    store.check(&options.url, &mut problems);
     let writing = [
         ("schema", options.schema.as_ref().map(|s| s.span)),
         ("properties", options.properties.as_ref().map(|p| p.span)),
@@ -86,5 +96,6 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     }
     let mut writing: Vec<_> = writing.into_iter().filter_map(|(name, span)| Some((name, span?))).collect();
     writing.extend_from_slice(parquet.only_for_writing());
-    Ok(Settings { url: options.url.value, schema: options.schema.map(|s| s.value), properties, parquet, writing })
+    let schema = options.schema.map(|s| s.value);
+    Ok(Settings { url: options.url.value, store, schema, properties, parquet, writing })
 }

@@ -56,6 +56,7 @@ pub(crate) async fn open(
     let partitions = version.partition_columns().to_vec();
     let mut found: Vec<TableFile> =
         version.files().await?.iter().map(|file| table_file(table, file, &partitions)).collect::<Result<_>>()?;
+    let is_part = only.is_some();
     if let Some(only) = only {
         let mut by_path: HashMap<Path, TableFile> = found.into_iter().map(|file| (file.path.clone(), file)).collect();
         let own = |path: &String| {
@@ -76,7 +77,8 @@ pub(crate) async fn open(
         column.map(field).ok_or_else(|| Error::config("a partition column is not a column of the table"))
     };
     let beside: Vec<FieldRef> = partitions.iter().map(partition).collect::<Result<_>>()?;
-    files::open(store, found, &in_files, &beside, pin, settings).await
+    // The rows of one commit have the columns that it wrote, whatever others the table has.
+    files::open(store, found, &in_files, &beside, is_part, pin, settings).await
 }
 
 /// The version of a pin, if the table is still the one that was pinned.
@@ -116,7 +118,7 @@ fn table_file(table: &Path, file: &LogicalFileView, partitions: &[String]) -> Re
 }
 
 /// A path below the table's folder as one in the store.
-pub(crate) fn below(table: &Path, path: &str) -> Result<Path> {
+fn below(table: &Path, path: &str) -> Result<Path> {
     let whole = if table.as_ref().is_empty() { path.to_string() } else { format!("{table}/{path}") };
     Path::parse(whole).map_err(|e| Error::config("a path cannot be used").because(e))
 }

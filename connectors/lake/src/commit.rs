@@ -1,43 +1,45 @@
 //! Publishing staged files, all at once.
 //!
-//! A note of the files is written, and they are moved to their places, where readers that go by the manifest do not
-//! see them yet; then the manifest is created, which is the commit; then what it replaced is removed. Only files that
-//! a manifest or a note of this table names are ever removed.
+//! A note of the files is written, and they are put into their places, where readers that go by the manifest do not see
+//! them yet: renamed in a folder, their uploads completed in a bucket. Then the manifest is created, which is the commit;
+//! then what it replaced is removed. Only files that a manifest or a note of this table names are ever removed.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
-use object_store::ObjectMeta;
+use futures::stream::FuturesUnordered;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use secrecy::{ExposeSecret, SecretString};
 use transload_core::connector::{Expected, Sink, TableState, WriteMode, WriteSpec};
-use transload_core::store::{Lock, Store};
+use transload_core::store::{Address, Lock, Store};
 use transload_core::{
-    CommitKey, Committed, Error, ErrorKind, LogicalType, Pin, PinnedFile, Resolve, Result, Staged, TableName, fault,
+    CommitKey, Committed, Error, ErrorKind, LogicalType, Pin, PinnedFile, Result, Staged, TableName, fault,
 };
 
-use crate::listing::{below, is_hidden, lock_of, overlapping, pinned};
+use crate::listing::{LOOKS_AT_ONCE, below, is_hidden, lock_of, overlapping, pinned};
 use crate::manifest::{Column, DataFile, FOLDER, FileFormat, Manifest};
 use crate::moves::{self, Moves};
 use crate::settings::Writing;
-use crate::stage::{Place, StagedFile, Stager, write_empty};
+use crate::stage::{StagedFile, Stager, write_empty};
+use crate::staging;
 
 /// Attempts to add to a table that others add to at the same time.
 const ATTEMPTS: usize = 20;
+
+/// Files that are put into their places at the same time.
+const FILES_AT_ONCE: usize = 8;
 
 /// Versions back from the newest whose replaced files a commit removes.
 const CLEANED_VERSIONS: u64 = 10;
 
 /// A table of files being written.
 pub(crate) struct LakeSink {
-    pub(crate) url: SecretString,
-    /// The url as it was written, for messages.
-    pub(crate) shown: String,
-    pub(crate) resolver: Arc<dyn Resolve>,
+    pub(crate) address: Address,
     /// The store once it is open: connections to a bucket are worth keeping.
     pub(crate) opened: OnceLock<Store>,
     pub(crate) root: Path,
@@ -45,45 +47,46 @@ pub(crate) struct LakeSink {
     pub(crate) schema: SchemaRef,
     pub(crate) spec: WriteSpec,
     pub(crate) writing: Writing,
+    /// Bytes that units of work have written.
+    pub(crate) written: AtomicU64,
 }
 
 impl LakeSink {
     /// The store, made if it is missing.
-    fn store(&self) -> Result<&Store> {
+    pub(crate) fn store(&self) -> Result<&Store> {
         match self.opened.get() {
             Some(store) => Ok(store),
             None => {
-                let store = self.open(true)?;
+                let store = self.address.open(true)?;
                 Ok(self.opened.get_or_init(|| store))
             }
         }
     }
 
     /// The store, if it is there.
-    fn existing(&self) -> Option<Store> {
-        self.opened.get().cloned().or_else(|| self.open(false).ok())
+    pub(crate) fn existing(&self) -> Result<Option<Store>> {
+        match self.opened.get() {
+            Some(store) => Ok(Some(store.clone())),
+            None => self.address.find(),
+        }
     }
 
-    fn open(&self, create: bool) -> Result<Store> {
-        Store::open_as(self.url.expose_secret(), &self.shown, create, self.resolver.as_ref())
-    }
-
-    fn staging(&self) -> Path {
-        self.staging_of(&self.spec.commit)
-    }
-
-    fn staging_of(&self, key: &CommitKey) -> Path {
-        self.root.clone().join(FOLDER).join("staging").join(key.as_str())
+    /// The folder of everything that is staged under this commit's key.
+    pub(crate) fn staging(&self) -> Path {
+        staging::folder_of(&self.root, &self.spec.commit)
     }
 
     fn stager<'a>(&'a self, store: &'a Store, unit: &str) -> Stager<'a> {
         Stager {
             store,
-            place: Place::Aside(self.staging().join(unit)),
+            table: &self.root,
+            folder: self.staging().join(unit),
+            in_place: false,
             prefix: format!("part-{}-{unit}", self.spec.commit),
             schema: Arc::clone(&self.schema),
             partition_by: &self.spec.partition_by,
             writing: &self.writing,
+            written: &self.written,
         }
     }
 
@@ -96,8 +99,9 @@ impl LakeSink {
         self.schema.fields().iter().map(column).collect()
     }
 
-    async fn remove_staged(&self, store: &Store) -> Result<()> {
-        store.remove_all(&self.staging()).await
+    /// Removes what an unfinished attempt has left of a unit.
+    async fn clear_unit(&self, stager: &Stager<'_>) -> Result<()> {
+        staging::discard(stager.store, &self.root, &stager.folder, &|_| false).await
     }
 
     /// Removes what commits that died have moved and not published, by their notes: whatever else is there is not theirs.
@@ -110,10 +114,16 @@ impl LakeSink {
             }
             let published = base.and_then(|m| m.commits.iter().find(|key| moves::path(&self.root, key) == note));
             match (base, published) {
-                (Some(base), Some(key)) => self.leave(key, self.clean(store, base, key).await),
+                (Some(base), Some(key)) => self.leave(key, self.clean(store, base, key, &[]).await),
                 _ => {
                     self.remove_moved(store, &moves, base).await?;
-                    store.remove(&note).await?;
+                    match note.parent() {
+                        // Nobody can ask which uploads are complete by now, and with that removed.
+                        Some(folder) if !store.is_local() => {
+                            staging::discard(store, &self.root, &folder, &|_| false).await?;
+                        }
+                        _ => store.remove(&note).await?,
+                    }
                 }
             }
         }
@@ -132,23 +142,24 @@ impl LakeSink {
     /// Refuses to begin a table in the folder of another one, around another one, or among files that transload did not
     /// write: they could not be replaced or left in place safely.
     async fn is_free(&self, store: &Store) -> Result<()> {
-        let there = store.list(&self.root).await?;
-        self.stands_alone(store, &there).await?;
+        self.stands_alone(store).await?;
         let own = Moves::read(store, &moves::path(&self.root, &self.spec.commit)).await?;
         let own: HashSet<Path> =
             own.iter().flat_map(|moves| &moves.files).map(|path| below(&self.root, path)).collect::<Result<_>>()?;
-        match there.iter().find(|file| !is_hidden(&file.location, &self.root) && !own.contains(&file.location)) {
-            Some(file) => Err(Error::config("the target folder holds files that transload did not write")
-                .with("path", file.location.to_string())
-                .hint("use another `to`, or empty the folder")),
-            None => Ok(()),
+        let mut there = store.walk(&self.root);
+        while let Some(file) = there.try_next().await? {
+            if !is_hidden(&file.location, &self.root) && !own.contains(&file.location) {
+                return Err(Error::config("the target folder holds files that transload did not write")
+                    .with("path", file.location.to_string())
+                    .hint("use another `to`, or empty the folder"));
+            }
         }
+        Ok(())
     }
 
-    /// Refuses a table whose folder would be in that of another table, or the other way round. `there` is everything
-    /// below its folder.
-    async fn stands_alone(&self, store: &Store, there: &[ObjectMeta]) -> Result<()> {
-        let Some(other) = overlapping(store, &self.root, there).await? else { return Ok(()) };
+    /// Refuses a table whose folder would be in that of another table, or the other way round.
+    async fn stands_alone(&self, store: &Store) -> Result<()> {
+        let Some(other) = overlapping(store, &self.root).await? else { return Ok(()) };
         let (inner, outer) = if self.root.prefix_matches(&other) { (&self.root, &other) } else { (&other, &self.root) };
         let place = |path: &Path| if path.is_root() { "the url itself".to_string() } else { format!("`{path}`") };
         Err(Error::config(format!("a table in {} would lie inside a table in {}", place(inner), place(outer)))
@@ -160,11 +171,13 @@ impl LakeSink {
     }
 
     /// The result of this commit when an earlier call did it, whatever was committed since.
-    async fn done_before(&self, store: &Store, newest: &Manifest) -> Result<Committed> {
+    async fn done_before(&self, store: &Store, newest: &Manifest, files: &[StagedFile]) -> Result<Committed> {
+        // The earlier call may have ended before it could do this.
+        Manifest::sync(store, &self.root).map_err(|e| self.unclear(e))?;
         let since = newest.commits.iter().position(|key| *key == self.spec.commit).unwrap_or(0) as u64;
         let own = Manifest::at(store, &self.root, newest.version - since).await.map_err(|e| self.unclear(e))?;
         let own = own.ok_or_else(|| self.unclear(Error::config("the manifest of the commit is gone")))?;
-        self.leave(&self.spec.commit, self.finish(store, newest).await);
+        self.leave(&self.spec.commit, self.finish(store, newest, files).await);
         self.committed(store, &own, newest, true).await
     }
 
@@ -192,22 +205,14 @@ impl LakeSink {
         already_done: bool,
     ) -> Result<Committed> {
         let still: HashSet<&str> = newest.files.iter().map(|f| f.path.as_str()).collect();
-        let mut files = Vec::new();
+        let mut looks = Vec::new();
         let (mut rows, mut bytes) = (0, 0);
         for file in own.files_of(&self.spec.commit) {
-            let path = below(&self.root, &file.path)?;
-            files.push(match store.head(&path).await.map_err(|e| self.unclear(e))? {
-                Some(meta) => pinned(&meta),
-                None if still.contains(file.path.as_str()) => {
-                    let gone = Error::config("there is no such object").with("path", path.to_string());
-                    return Err(self.unclear(gone).hint("something else removes files in the folder of the table"));
-                }
-                // A later commit has replaced it: there is nothing to read any more, and readers will say so.
-                None => PinnedFile { path: path.to_string(), size: file.size, modified: String::new(), etag: None },
-            });
+            looks.push(self.pin_of(store, file, still.contains(file.path.as_str())));
             rows += file.rows;
             bytes += file.size;
         }
+        let mut files: Vec<PinnedFile> = futures::stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Committed {
             key: self.spec.commit.clone(),
@@ -218,6 +223,20 @@ impl LakeSink {
             parts: files.len() as u64,
             pin: Pin::Files(files),
         })
+    }
+
+    /// A file of this commit as it is now; `is_listed` if the newest version of the table has it.
+    async fn pin_of(&self, store: &Store, file: &DataFile, is_listed: bool) -> Result<PinnedFile> {
+        let path = below(&self.root, &file.path)?;
+        match store.head(&path).await.map_err(|e| self.unclear(e))? {
+            Some(meta) => Ok(pinned(&meta)),
+            None if is_listed => {
+                let gone = Error::config("there is no such object").with("path", path.to_string());
+                Err(self.unclear(gone).hint("something else removes files in the folder of the table"))
+            }
+            // A later commit has replaced it: there is nothing to read any more, and readers will say so.
+            None => Ok(PinnedFile { path: path.to_string(), size: file.size, modified: String::new(), etag: None }),
+        }
     }
 
     /// The table is published, but not everything about it can be told now.
@@ -231,10 +250,10 @@ impl LakeSink {
 #[async_trait]
 impl Sink for LakeSink {
     async fn state(&self) -> Result<Option<(String, TableState)>> {
-        let Some(store) = self.existing() else { return Ok(None) };
+        let Some(store) = self.existing()? else { return Ok(None) };
         let newest = Manifest::newest(&store, &self.root).await?;
         if newest.is_none() {
-            self.stands_alone(&store, &store.list(&self.root).await?).await?;
+            self.stands_alone(&store).await?;
         }
         Ok(newest.map(|m| (m.version.to_string(), m.state)))
     }
@@ -242,9 +261,7 @@ impl Sink for LakeSink {
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged> {
         let store = self.store()?;
         let stager = self.stager(store, unit);
-        for left in store.list(&self.staging().join(unit)).await? {
-            store.remove(&left.location).await?;
-        }
+        self.clear_unit(&stager).await?;
         let files = stager.write(rows, memory).await.map_err(|e| e.with("table", self.table.as_str()))?;
         let files: Vec<StagedFile> = files.into_iter().map(|(file, _)| file).collect();
         let detail = serde_json::to_value(&files)
@@ -255,6 +272,10 @@ impl Sink for LakeSink {
             bytes: files.iter().map(|f| f.bytes).sum(),
             detail,
         })
+    }
+
+    fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed> {
@@ -272,14 +293,9 @@ impl Sink for LakeSink {
     }
 
     async fn is_staged(&self, staged: &Staged) -> Result<bool> {
-        let Some(store) = self.existing() else { return Ok(false) };
+        let Some(store) = self.existing()? else { return Ok(false) };
         for file in staged_files(staged.clone())? {
-            let found = match store.head(&staged_path(&file)?).await? {
-                Some(found) => Some(found),
-                // A commit that died may have moved it already.
-                None => store.head(&below(&self.root, &file.path)?).await?,
-            };
-            if found.is_none_or(|found| found.size != file.bytes) {
+            if !staging::is_there(&store, &self.root, &file).await? {
                 return Ok(false);
             }
         }
@@ -287,13 +303,13 @@ impl Sink for LakeSink {
     }
 
     async fn is_committed(&self) -> Result<bool> {
-        let Some(store) = self.existing() else { return Ok(false) };
+        let Some(store) = self.existing()? else { return Ok(false) };
         let newest = Manifest::newest(&store, &self.root).await?;
         Ok(newest.is_some_and(|m| m.commits.contains(&self.spec.commit)))
     }
 
     async fn abort(&self) -> Result<()> {
-        let Some(store) = self.existing() else { return Ok(()) };
+        let Some(store) = self.existing()? else { return Ok(()) };
         if !store.has(&self.root.clone().join(FOLDER)).await? {
             return Ok(());
         }
@@ -315,7 +331,7 @@ impl LakeSink {
         for _ in 0..ATTEMPTS {
             let base = Manifest::newest(store, &self.root).await?;
             if let Some(done) = base.as_ref().filter(|m| m.commits.contains(&self.spec.commit)) {
-                return self.done_before(store, done).await;
+                return self.done_before(store, done, &files).await;
             }
             self.as_expected(base.as_ref())?;
             self.clear_the_way(store, base.as_ref()).await?;
@@ -324,17 +340,14 @@ impl LakeSink {
             }
             let mut manifest = self.next(base.as_ref(), state.clone())?;
             if files.is_empty() && manifest.files.is_empty() {
-                files.push(write_empty(&self.stager(store, "empty")).await?);
+                let stager = self.stager(store, "empty");
+                self.clear_unit(&stager).await?;
+                files.push(write_empty(&stager).await?);
             }
             let moves = Moves::of(files.iter().map(|f| f.path.clone()).collect());
             moves.write(store, &self.root, &self.spec.commit).await?;
-            // Whoever has the turn by now takes the moved files for those of a dead commit.
-            let in_turn = || turn.check().map_err(|e| e.with("table", self.table.as_str()));
-            for file in &files {
-                in_turn()?;
-                store.rename(&staged_path(file)?, &below(&self.root, &file.path)?).await?;
-                fault::point("commit.renamed")?;
-            }
+            fault::point("commit.noted")?;
+            self.put_in_place(store, turn, &files).await?;
             manifest.files.extend(files.iter().map(|f| DataFile {
                 path: f.path.clone(),
                 size: f.bytes,
@@ -342,9 +355,9 @@ impl LakeSink {
                 commit: self.spec.commit.clone(),
             }));
             fault::point("commit.manifest")?;
-            in_turn()?;
+            self.in_turn(turn)?;
             if self.publish(store, &mut manifest).await? {
-                self.leave(&self.spec.commit, self.finish(store, &manifest).await);
+                self.leave(&self.spec.commit, self.finish(store, &manifest, &files).await);
                 return self.committed(store, &manifest, &manifest, false).await;
             }
             if self.spec.mode == WriteMode::Replace {
@@ -366,7 +379,10 @@ impl LakeSink {
             Err(error) => error,
         };
         match Manifest::at(store, &self.root, manifest.version).await {
-            Ok(Some(there)) => Ok(there.commits.first() == Some(&self.spec.commit)),
+            Ok(Some(there)) if there.commits.first() == Some(&self.spec.commit) => {
+                Manifest::sync(store, &self.root).map(|()| true).map_err(|e| self.unclear(e))
+            }
+            Ok(Some(_)) => Ok(false),
             // What a folder did not do, or a server has refused, does not happen later.
             Ok(None) if store.is_local() || !error.is_transient() => Err(error),
             _ => Err(Error::new(ErrorKind::CommitUnknown, "whether the table was published is not known")
@@ -383,11 +399,42 @@ impl LakeSink {
         {
             self.remove_moved(store, &moves, manifest.as_ref()).await?;
         }
-        self.remove_staged(store).await?;
+        staging::discard_all(store, &self.root, &self.spec.commit, &[]).await?;
         match manifest {
             Some(_) => Ok(()),
             None => store.remove_lock(&lock_of(&self.root), turn).await,
         }
+    }
+
+    /// Makes sure that no other commit has the turn: it would take the moved files for those of a dead one.
+    fn in_turn(&self, turn: &Lock) -> Result<()> {
+        turn.check().map_err(|e| e.with("table", self.table.as_str()))
+    }
+
+    /// Puts all files into their places. After a failure no more are begun, and those that are under way are waited for:
+    /// none appears when somebody has already given up.
+    async fn put_in_place(&self, store: &Store, turn: &Lock, files: &[StagedFile]) -> Result<()> {
+        let mut waiting = files.iter();
+        let mut under_way = FuturesUnordered::new();
+        for file in waiting.by_ref().take(FILES_AT_ONCE) {
+            under_way.push(self.put_one_in_place(store, turn, file));
+        }
+        let mut failed = None;
+        while let Some(done) = under_way.next().await {
+            failed = failed.or(done.err());
+            if failed.is_none()
+                && let Some(file) = waiting.next()
+            {
+                under_way.push(self.put_one_in_place(store, turn, file));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn put_one_in_place(&self, store: &Store, turn: &Lock, file: &StagedFile) -> Result<()> {
+        self.in_turn(turn)?;
+        staging::publish(store, &self.root, file).await?;
+        fault::point("commit.renamed")
     }
 
     /// The manifest after `base`, without the new files.
@@ -433,14 +480,15 @@ impl LakeSink {
     }
 
     /// Does what is left to do once this commit is published.
-    async fn finish(&self, store: &Store, newest: &Manifest) -> Result<()> {
+    async fn finish(&self, store: &Store, newest: &Manifest, files: &[StagedFile]) -> Result<()> {
         fault::point("commit.published")?;
-        self.clean(store, newest, &self.spec.commit).await?;
+        self.clean(store, newest, &self.spec.commit, files).await?;
         fault::point("commit.cleaned")
     }
 
-    /// Removes what a published commit replaced and what is left of its staging, its note last. Safe to repeat.
-    async fn clean(&self, store: &Store, newest: &Manifest, key: &CommitKey) -> Result<()> {
+    /// Removes what a published commit replaced and what is left of its staging, its note last. Of its `files` it is known
+    /// that they are complete. Safe to repeat.
+    async fn clean(&self, store: &Store, newest: &Manifest, key: &CommitKey, files: &[StagedFile]) -> Result<()> {
         // Adding replaces nothing; of another commit it is not known whether it did.
         if self.spec.mode == WriteMode::Replace || *key != self.spec.commit {
             let kept: HashSet<&str> = newest.files.iter().map(|f| f.path.as_str()).collect();
@@ -452,7 +500,8 @@ impl LakeSink {
                 }
             }
         }
-        store.remove_all(&self.staging_of(key)).await
+        fault::point("commit.replaced")?;
+        staging::discard_all(store, &self.root, key, &files.iter().collect::<Vec<_>>()).await
     }
 
     /// A commit that is published stays so, however it went to clean up after it: its note is there, and the next commit
@@ -470,33 +519,36 @@ fn staged_files(unit: Staged) -> Result<Vec<StagedFile>> {
     serde_json::from_value(unit.detail).map_err(|e| Error::internal("a staged unit cannot be read").because(e))
 }
 
-fn staged_path(file: &StagedFile) -> Result<Path> {
-    Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fmt;
     use std::sync::Mutex;
 
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema};
     use bytes::Bytes;
+    use datafusion::execution::memory_pool::UnboundedMemoryPool;
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use futures::stream::BoxStream;
-    use object_store::memory::InMemory;
+    use object_store::multipart::{MultipartStore, PartId};
     use object_store::{
-        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectStore, PutMultipartOptions, PutOptions,
-        PutPayload, PutResult,
+        CopyOptions, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta, ObjectStore,
+        PutMultipartOptions, PutOptions, PutPayload, PutResult,
     };
     use parquet::basic::Compression;
     use transload_core::secret::NoReferences;
-    use transload_core::{Clock, RunId};
+    use transload_core::store::StoreOptions;
+    use transload_core::{Clock, RunId, Template};
+    use transload_testkit::bucket::{Broken, Bucket, Request};
 
     use super::*;
-    use crate::settings::{ParquetWriting, WriteFormat};
+    use crate::compress::Compression as Packing;
+    use crate::options::AvroCompression;
+    use crate::settings::{CsvDialect, ParquetWriting, WriteFormat};
 
     /// A bucket.
     fn bucket() -> Store {
-        Store::over(Arc::new(InMemory::new()), "memory", Clock::system())
+        Store::over(Arc::new(Bucket::default()), "memory", Clock::system())
     }
 
     /// What goes wrong in a bucket.
@@ -516,15 +568,14 @@ mod tests {
     /// A bucket with trouble.
     #[derive(Debug)]
     struct Troubled {
-        inner: InMemory,
+        inner: Bucket,
         trouble: Mutex<Trouble>,
     }
 
     impl Troubled {
         fn bucket() -> (Arc<Self>, Store) {
-            let troubled = Arc::new(Self { inner: InMemory::new(), trouble: Mutex::new(Trouble::Nothing) });
-            let objects: Arc<dyn ObjectStore> = troubled.clone();
-            (troubled, Store::over(objects, "memory", Clock::system()))
+            let troubled = Arc::new(Self { inner: Bucket::default(), trouble: Mutex::new(Trouble::Nothing) });
+            (Arc::clone(&troubled), Store::over(troubled, "memory", Clock::system()))
         }
 
         fn has(&self, trouble: Trouble) -> bool {
@@ -597,14 +648,46 @@ mod tests {
         }
     }
 
+    #[async_trait]
+    impl MultipartStore for Troubled {
+        async fn create_multipart(&self, at: &Path) -> object_store::Result<MultipartId> {
+            self.inner.create_multipart(at).await
+        }
+
+        async fn put_part(
+            &self,
+            at: &Path,
+            id: &MultipartId,
+            number: usize,
+            content: PutPayload,
+        ) -> object_store::Result<PartId> {
+            self.inner.put_part(at, id, number, content).await
+        }
+
+        async fn complete_multipart(
+            &self,
+            at: &Path,
+            id: &MultipartId,
+            parts: Vec<PartId>,
+        ) -> object_store::Result<PutResult> {
+            self.inner.complete_multipart(at, id, parts).await
+        }
+
+        async fn abort_multipart(&self, at: &Path, id: &MultipartId) -> object_store::Result<()> {
+            self.inner.abort_multipart(at, id).await
+        }
+    }
+
     /// A load into a table of it.
     fn load(store: &Store, to: &str, mode: WriteMode) -> LakeSink {
         let table = TableName::new(to);
         let commit = CommitKey::new(&RunId::new(&Clock::system()), &table);
         LakeSink {
-            url: SecretString::from("memory"),
-            shown: "memory".to_string(),
-            resolver: Arc::new(NoReferences),
+            address: Address {
+                url: Template::parse("memory").unwrap(),
+                options: StoreOptions::default(),
+                resolver: Arc::new(NoReferences),
+            },
             opened: OnceLock::from(store.clone()),
             root: Path::from(to),
             table,
@@ -617,6 +700,7 @@ mod tests {
                 }),
                 file_bytes: 1 << 20,
             },
+            written: AtomicU64::default(),
         }
     }
 
@@ -721,6 +805,146 @@ mod tests {
         }
     }
 
+    /// Stages so many units of one row.
+    async fn stage(sink: &LakeSink, units: i64) -> Vec<Staged> {
+        let memory: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
+        let mut staged = Vec::new();
+        for unit in 0..units {
+            let ids: ArrayRef = Arc::new(Int64Array::from(vec![unit]));
+            let batch = RecordBatch::try_new(Arc::clone(&sink.schema), vec![ids]).unwrap();
+            let rows = futures::stream::iter([Ok(batch)]);
+            let rows = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&sink.schema), rows));
+            staged.push(sink.stage(&format!("{unit:06}"), rows, &memory).await.unwrap());
+        }
+        staged
+    }
+
+    /// A bucket that can be broken, and the same as a store.
+    fn breakable() -> (Bucket, Store) {
+        let bucket = Bucket::default();
+        (bucket.clone(), Store::over(Arc::new(bucket), "bucket", Clock::system()))
+    }
+
+    /// Another process that goes on with the same commit.
+    fn resumed(sink: &LakeSink, store: &Store) -> LakeSink {
+        LakeSink { spec: sink.spec.clone(), ..load(store, sink.table.as_str(), sink.spec.mode) }
+    }
+
+    async fn left_of_staging(store: &Store) -> usize {
+        store.list(&staging::folder(&Path::from("t"))).await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn in_a_bucket_nothing_is_seen_before_the_commit_and_nothing_left_behind_it() {
+        let (bucket, store) = breakable();
+        let sink = load(&store, "t", WriteMode::Append);
+        stage(&sink, 1).await;
+        // An attempt that was not finished is given up by the next one.
+        let staged = stage(&sink, 3).await;
+        assert!(files(&store).await.is_empty());
+        assert_eq!(bucket.open_uploads().len(), 3);
+        let done = sink.commit(staged, TableState::default()).await.unwrap();
+        assert_eq!((done.rows, done.parts, files(&store).await.len()), (3, 3, 3));
+        assert!(bucket.open_uploads().is_empty());
+        assert_eq!(left_of_staging(&store).await, 0);
+    }
+
+    #[tokio::test]
+    async fn files_of_every_format_are_staged_as_uploads() {
+        let dialect = CsvDialect { delimiter: b',', quote: b'"', header: true };
+        for (format, ending) in [
+            (WriteFormat::Csv(dialect, Packing::None), ".csv"),
+            (WriteFormat::Csv(dialect, Packing::Gzip), ".csv.gz"),
+            (WriteFormat::Json(Packing::Zstd), ".json.zst"),
+            (WriteFormat::Avro(AvroCompression::Deflate), ".avro"),
+        ] {
+            let (bucket, store) = breakable();
+            let mut sink = load(&store, "t", WriteMode::Append);
+            sink.writing.format = format;
+            let staged = stage(&sink, 2).await;
+            assert!(files(&store).await.is_empty());
+            assert_eq!(bucket.open_uploads().len(), 2, "{ending}");
+            assert_eq!(sink.written(), staged.iter().map(|unit| unit.bytes).sum::<u64>(), "{ending}");
+            let done = sink.commit(staged, TableState::default()).await.unwrap();
+            assert_eq!((done.rows, done.parts), (2, 2));
+            let there = files(&store).await;
+            assert!(there.len() == 2 && there.iter().all(|file| file.ends_with(ending)), "{there:?}");
+            assert!(bucket.open_uploads().is_empty());
+            // A table without rows has a file, too, however small it is.
+            let mut empty = load(&store, "u", WriteMode::Append);
+            empty.writing.format = sink.writing.format.clone();
+            assert_eq!(commit(&empty).await.unwrap().parts, 1, "{ending}");
+            assert!(files(&store).await.iter().any(|file| file.starts_with("u/") && file.ends_with(ending)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_breaks_among_its_files_is_gone_on_with_by_another_process() {
+        for (broken, ends_well) in [(Broken::Undone, false), (Broken::Unheard, true)] {
+            let (bucket, store) = breakable();
+            let sink = load(&store, "t", WriteMode::Append);
+            let staged = stage(&sink, 3).await;
+            bucket.break_one(Request::Complete, 1, broken);
+            let first = sink.commit(staged.clone(), TableState::default()).await;
+            assert_eq!(first.is_ok(), ends_well, "{first:?}");
+            if let Err(error) = first {
+                assert!(error.is_transient(), "{error:?}");
+                assert!(Manifest::newest(&store, &sink.root).await.unwrap().is_none());
+            }
+            let done = resumed(&sink, &store).commit(staged, TableState::default()).await.unwrap();
+            assert_eq!((done.rows, done.parts, done.already_done), (3, 3, ends_well));
+            assert_eq!(files(&store).await.len(), 3);
+            assert!(bucket.open_uploads().is_empty());
+            assert_eq!(left_of_staging(&store).await, 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_put_into_place_and_removed_by_another_commit_is_not_staged_any_more() {
+        let (bucket, store) = breakable();
+        let died = load(&store, "t", WriteMode::Append);
+        let staged = stage(&died, 2).await;
+        bucket.break_one(Request::Complete, 1, Broken::Undone);
+        died.commit(staged.clone(), TableState::default()).await.unwrap_err();
+        let next = load(&store, "t", WriteMode::Append);
+        next.commit(stage(&next, 1).await, TableState::default()).await.unwrap();
+        assert!(bucket.open_uploads().is_empty());
+        for unit in &staged {
+            assert!(!died.is_staged(unit).await.unwrap());
+        }
+        let done = died.commit(stage(&died, 2).await, TableState::default()).await.unwrap();
+        assert_eq!((done.rows, files(&store).await.len(), left_of_staging(&store).await), (2, 3, 0));
+    }
+
+    #[tokio::test]
+    async fn giving_up_leaves_no_upload_and_no_file_however_far_a_commit_has_come() {
+        for complete in [0, 1] {
+            let (bucket, store) = breakable();
+            let sink = load(&store, "t", WriteMode::Append);
+            let staged = stage(&sink, 2).await;
+            bucket.break_one(Request::Complete, complete, Broken::Undone);
+            sink.commit(staged, TableState::default()).await.unwrap_err();
+            // Another process, and one that is interrupted.
+            bucket.break_one(Request::Abort, 0, Broken::Unheard);
+            let other = resumed(&sink, &store);
+            assert!(other.abort().await.unwrap_err().is_transient());
+            other.abort().await.unwrap();
+            assert!(files(&store).await.is_empty() && bucket.open_uploads().is_empty(), "{complete}");
+            assert_eq!(left_of_staging(&store).await, 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_staged_and_is_gone_is_not_published() {
+        let (_, store) = breakable();
+        let late = load(&store, "t", WriteMode::Append);
+        let staged = stage(&late, 1).await;
+        late.abort().await.unwrap();
+        let error = resumed(&late, &store).commit(staged, TableState::default()).await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Config, "what was staged is gone"));
+        assert!(Manifest::newest(&store, &late.root).await.unwrap().is_none());
+    }
+
     #[tokio::test]
     async fn a_commit_whose_answer_is_lost_is_looked_for() {
         for mode in [WriteMode::Replace, WriteMode::Append] {
@@ -788,25 +1012,23 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_staged_is_there_until_somebody_removes_it() {
-        let store = bucket();
-        let sink = load(&store, "t", WriteMode::Append);
-        let staged = sink.staging().join("u").join("0-0.staged");
-        let file = StagedFile { staged: staged.to_string(), path: "x=1/f.parquet".to_string(), rows: 1, bytes: 1 };
-        let moved = below(&sink.root, &file.path).unwrap();
-        let unit = |bytes: u64| Staged {
-            unit: "u".to_string(),
-            rows: 1,
-            bytes,
-            detail: serde_json::to_value([StagedFile { bytes, ..file.clone() }]).unwrap(),
-        };
-        assert!(!sink.is_staged(&unit(1)).await.unwrap());
-        put(&store, staged.as_ref()).await;
-        assert!(sink.is_staged(&unit(1)).await.unwrap());
-        assert!(!sink.is_staged(&unit(2)).await.unwrap(), "a file of another size is another file");
-        store.rename(&staged, &moved).await.unwrap();
-        assert!(sink.is_staged(&unit(1)).await.unwrap());
-        store.remove(&moved).await.unwrap();
-        assert!(!sink.is_staged(&unit(1)).await.unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let local = Store::open(dir.path().to_str().unwrap(), true, &NoReferences).unwrap();
+        for store in [local, bucket()] {
+            let sink = load(&store, "t", WriteMode::Append);
+            let unit = stage(&sink, 1).await.remove(0);
+            assert!(sink.is_staged(&unit).await.unwrap(), "{store:?}");
+            // A commit that died may have put it into its place.
+            let mut file = staged_files(unit.clone()).unwrap().remove(0);
+            staging::publish(&store, &sink.root, &file).await.unwrap();
+            store.remove_all(&sink.staging()).await.unwrap();
+            assert!(sink.is_staged(&unit).await.unwrap(), "{store:?}");
+            file.bytes += 1;
+            let other = Staged { detail: serde_json::to_value([&file]).unwrap(), ..unit.clone() };
+            assert!(!sink.is_staged(&other).await.unwrap(), "a file of another size is another file");
+            store.remove(&below(&sink.root, &file.path).unwrap()).await.unwrap();
+            assert!(!sink.is_staged(&unit).await.unwrap(), "{store:?}");
+        }
     }
 
     #[tokio::test]

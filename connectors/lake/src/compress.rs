@@ -141,6 +141,15 @@ impl<W: Write> Compressor<W> {
         }
     }
 
+    /// The same, for who waits for it. Nothing must be written to it past the compressor.
+    pub(crate) fn get_mut(&mut self) -> &mut W {
+        match self {
+            Self::None(writer) => writer,
+            Self::Gzip(encoder) => encoder.get_mut(),
+            Self::Zstd(encoder) => encoder.get_mut(),
+        }
+    }
+
     /// Writes what is still held back.
     pub(crate) fn finish(self) -> std::io::Result<W> {
         match self {

@@ -1,18 +1,20 @@
 //! A configured lake: its tables, and how they are opened.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use secrecy::ExposeSecret;
-use transload_core::connector::{Endpoint, ReadSpec, Sink, Source, TableInfo, WriteSpec};
-use transload_core::store::{Store, relative};
+use transload_core::connector::{CleanSpec, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, WriteSpec};
+use transload_core::store::{Address, Store, relative};
 use transload_core::{Error, Pin, Problem, Resolve, Result, Span, TableName};
 
+use crate::clean::clean;
 use crate::commit::LakeSink;
 use crate::format::format_of_name;
 use crate::settings::{Settings, Writing};
 use crate::source::LakeSource;
+use crate::whole::WholeSink;
 use crate::{limits, listing};
 
 /// A folder of tables.
@@ -22,9 +24,35 @@ pub(crate) struct LakeEndpoint {
 }
 
 impl LakeEndpoint {
-    fn open(&self, create: bool) -> Result<Store> {
-        let url = self.settings.url.resolve(&self.resolver)?;
-        Store::open_as(url.expose_secret(), self.settings.url.as_written(), create, self.resolver.as_ref())
+    fn address(&self) -> Address {
+        Address {
+            url: self.settings.url.clone(),
+            options: self.settings.store.clone(),
+            resolver: Arc::clone(&self.resolver),
+        }
+    }
+
+    fn open(&self) -> Result<Store> {
+        self.address().open(false)
+    }
+
+    fn lake_sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<LakeSink> {
+        self.check_write(spec).map_err(Error::config)?;
+        let root = relative(table.as_str()).map_err(Error::config)?;
+        let address = self.address();
+        address.check_writable()?;
+        let writing = self.writing().map_err(Error::config)?;
+        limits::check(&schema, &spec.partition_by, &writing.format)?;
+        Ok(LakeSink {
+            address,
+            opened: OnceLock::new(),
+            root,
+            table: table.clone(),
+            schema,
+            spec: spec.clone(),
+            writing: writing.clone(),
+            written: AtomicU64::default(),
+        })
     }
 
     fn writing(&self) -> Result<&Writing, String> {
@@ -41,6 +69,9 @@ impl Endpoint for LakeEndpoint {
     }
 
     fn check_write(&self, _: &WriteSpec) -> Result<(), String> {
+        if self.address().is_read_only() {
+            return Err("http and https urls can only be read; write to a folder or a bucket".to_string());
+        }
         self.writing().map(drop)
     }
 
@@ -63,11 +94,11 @@ impl Endpoint for LakeEndpoint {
     }
 
     async fn list(&self) -> Result<Vec<TableName>> {
-        listing::tables(&self.open(false)?, self.settings.format).await
+        listing::tables(&self.open()?, self.settings.format).await
     }
 
     async fn discover(&self) -> Result<Vec<TableInfo>> {
-        let store = self.open(false)?;
+        let store = self.open()?;
         let mut tables = Vec::new();
         for name in listing::tables(&store, self.settings.format).await? {
             let source = self.source(&name, &ReadSpec::default()).await?;
@@ -82,25 +113,23 @@ impl Endpoint for LakeEndpoint {
     }
 
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {
-        let store = self.open(false)?;
+        let store = self.open()?;
         let source = LakeSource::open(store, &self.settings, table, spec.pin.as_ref()).await;
         Ok(Arc::new(source.map_err(|e| e.with("table", table.as_str()))?))
     }
 
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
-        let writing = self.writing().map_err(Error::config)?;
-        let root = relative(table.as_str()).map_err(Error::config)?;
-        limits::check(&schema, &spec.partition_by, &writing.format)?;
-        Ok(Arc::new(LakeSink {
-            url: self.settings.url.resolve(&self.resolver)?,
-            shown: self.settings.url.as_written().to_string(),
-            resolver: Arc::clone(&self.resolver),
-            opened: OnceLock::new(),
-            root,
-            table: table.clone(),
-            schema,
-            spec: spec.clone(),
-            writing: writing.clone(),
-        }))
+        Ok(Arc::new(self.lake_sink(table, schema, spec)?))
+    }
+
+    async fn sink_whole(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
+        Ok(Arc::new(WholeSink::new(self.lake_sink(table, schema, spec)?)))
+    }
+
+    async fn clean(&self, spec: &CleanSpec) -> Result<Vec<Orphan>> {
+        match self.address().find()? {
+            Some(store) if store.staging().is_ok() => clean(&store, spec).await,
+            _ => Ok(Vec::new()),
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod avro;
 mod calendar;
 mod cells;
+mod clean;
 mod columns;
 mod commit;
 mod compress;
@@ -23,16 +24,19 @@ mod manifest;
 mod moves;
 mod options;
 mod orc;
+mod outgoing;
 mod parquet;
 mod rows;
 mod scan;
 mod settings;
 mod source;
 mod stage;
+mod staging;
 mod text;
 mod twins;
 mod typed;
 mod union;
+mod whole;
 mod writer;
 
 use std::sync::Arc;

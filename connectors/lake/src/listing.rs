@@ -1,7 +1,8 @@
 //! From a table's name to the files that are the table.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
+use futures::{StreamExt, TryStreamExt};
 use globset::GlobBuilder;
 use object_store::ObjectMeta;
 use object_store::path::Path;
@@ -14,6 +15,9 @@ use crate::moves::Moves;
 
 /// Attempts to read a table that is replaced again and again while it is read.
 const ATTEMPTS: usize = 10;
+
+/// Files that are looked at at the same time.
+pub(crate) const LOOKS_AT_ONCE: usize = 16;
 
 /// Which paths are asked for.
 type Fits<'a> = &'a (dyn Fn(&Path) -> bool + Sync);
@@ -67,8 +71,11 @@ pub(crate) fn check_name(name: &TableName) -> Result<Path, String> {
 pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Result<Found> {
     let root = check_name(name).map_err(Error::config)?;
     let missing = || {
-        Error::config(format!("there is no table `{name}` under {}", store.url()))
-            .hint("`transload discover` lists what is there")
+        let hint = match store.is_listed() {
+            true => "`transload discover` lists what is there",
+            false => "check the name of the file",
+        };
+        Error::config(format!("there is no table `{name}` under {}", store.url())).hint(hint)
     };
     if is_glob(name.as_str()) {
         let matcher = GlobBuilder::new(name.as_str())
@@ -78,17 +85,25 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
             .compile_matcher();
         let fits = |path: &Path| matcher.is_match(path.as_ref());
         refuse_broken_links(store, &root, &fits).await?;
-        let there = store.list(&root).await?;
+        let there = There::look(store, &root, &fits).await?;
         let (files, versions) = visible(store, &root, there, &fits).await?;
         return if files.is_empty() { Err(missing()) } else { Ok(Found { root, files, manifest: None, versions }) };
+    }
+    if !store.is_listed() {
+        match named(store, name, &root, format).await? {
+            Some(found) => return Ok(found),
+            // It was asked for by its whole name.
+            None if format.fits(root.as_ref()) => return Err(missing()),
+            None => {}
+        }
     }
     if let Some((manifest, files)) = published(store, &root, &|_| true).await? {
         let versions = vec![(root.clone(), manifest.version)];
         return Ok(Found { root, files, manifest: Some(manifest), versions });
     }
     refuse_broken_links(store, &root, &|_| true).await?;
-    let there = store.list(&root).await?;
     let fits = |path: &Path| format.fits(path.as_ref());
+    let there = There::look(store, &root, &fits).await?;
     let (files, versions) = visible(store, &root, there, &fits).await?;
     if !files.is_empty() {
         return Ok(Found { root, files, manifest: None, versions });
@@ -98,7 +113,8 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
     for candidate in whole.chain(format.candidates(root.as_ref())) {
         let path = Path::parse(&candidate).map_err(|e| Error::config(e.to_string()))?;
         let Some(meta) = store.head(&path).await? else { continue };
-        let (files, versions) = visible(store, &path, vec![meta], &|_| true).await?;
+        let there = There { files: vec![meta], tables: BTreeSet::new() };
+        let (files, versions) = visible(store, &path, there, &|_| true).await?;
         if files.is_empty() {
             continue;
         }
@@ -108,12 +124,60 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
         }
         found.push(found_here);
     }
+    only(name, found)?.ok_or_else(missing)
+}
+
+/// The one file that a name without its ending stands for.
+fn only(name: &TableName, mut found: Vec<Found>) -> Result<Option<Found>> {
     if let [one, other, ..] = found.as_slice() {
         let paths = [one, other].map(|found| found.files.first().map_or("", |file| file.location.as_ref()));
         return Err(Error::config(format!("`{name}` can be `{}` or `{}`", paths[0], paths[1]))
             .hint("write the name of the file with its ending"));
     }
-    found.pop().ok_or_else(missing)
+    Ok(found.pop())
+}
+
+/// The file that a name names, by itself or with an ending, where files are not listed. What has no ending is not asked
+/// for without one: a server may have a page there.
+async fn named(store: &Store, name: &TableName, path: &Path, format: Format) -> Result<Option<Found>> {
+    let is_whole = path.extension().is_some();
+    let whole = is_whole.then(|| path.to_string());
+    let mut found = Vec::new();
+    for candidate in whole.into_iter().chain(format.candidates(path.as_ref())) {
+        let at = Path::parse(&candidate).map_err(|e| Error::config(e.to_string()))?;
+        let Some(meta) = store.head(&at).await? else { continue };
+        let root = at.parent().unwrap_or_default();
+        let found_here = Found { root, files: vec![meta], manifest: None, versions: Vec::new() };
+        if at == *path {
+            return Ok(Some(found_here));
+        }
+        found.push(found_here);
+    }
+    only(name, found)
+}
+
+/// What lies below a folder.
+struct There {
+    /// The files that are asked for. Hidden ones are left out.
+    files: Vec<ObjectMeta>,
+    /// The tables that transload writes or has written.
+    tables: BTreeSet<Path>,
+}
+
+impl There {
+    /// Looks at everything below a folder, and keeps what is asked for.
+    async fn look(store: &Store, root: &Path, fits: Fits<'_>) -> Result<Self> {
+        let mut there = Self { files: Vec::new(), tables: BTreeSet::new() };
+        let mut all = store.walk(root);
+        while let Some(file) = all.try_next().await? {
+            if let Some(table) = table_of(&file.location) {
+                there.tables.insert(table);
+            } else if !is_hidden(&file.location, root) && fits(&file.location) {
+                there.files.push(file);
+            }
+        }
+        Ok(there)
+    }
 }
 
 /// Refuses a table some of whose files may be behind symbolic links that lead nowhere: its other files are not all of it.
@@ -127,22 +191,20 @@ async fn refuse_broken_links(store: &Store, root: &Path, fits: Fits<'_>) -> Resu
     }
 }
 
-/// Of the files that are `there`, at or below `root`, those that fit and that readers may see, sorted by path: of a table
-/// that transload writes exactly the files that its newest manifest names. With them the versions of such tables.
+/// Of the files that are `there`, at or below `root`, those that readers may see, sorted by path: of a table that
+/// transload writes exactly the files that its newest manifest names. With them the versions of such tables.
 async fn visible(
     store: &Store,
     root: &Path,
-    there: Vec<ObjectMeta>,
+    there: There,
     fits: Fits<'_>,
 ) -> Result<(Vec<ObjectMeta>, Vec<(Path, u64)>)> {
-    let mut tables: BTreeSet<Path> = there.iter().filter_map(|file| table_of(&file.location)).collect();
+    let There { mut files, mut tables } = there;
     for above in folders_above(root) {
         if store.has(&above.clone().join(FOLDER)).await? {
             tables.insert(above);
         }
     }
-    let mut files = there;
-    files.retain(|file| !is_hidden(&file.location, root) && fits(&file.location));
     let mut named: Vec<ObjectMeta> = Vec::new();
     let mut versions = Vec::new();
     for table in tables {
@@ -168,13 +230,13 @@ async fn visible(
 }
 
 /// A path as the notes and manifests of a table name it, if it is in the table's folder.
-fn inside<'a>(table: &Path, path: &'a Path) -> Option<&'a str> {
+pub(crate) fn inside<'a>(table: &Path, path: &'a Path) -> Option<&'a str> {
     let path: &str = path.as_ref();
     if table.is_root() { Some(path) } else { path.strip_prefix(table.as_ref())?.strip_prefix('/') }
 }
 
 /// The table whose `_transload` folder a path is in.
-fn table_of(path: &Path) -> Option<Path> {
+pub(crate) fn table_of(path: &Path) -> Option<Path> {
     let parts: Vec<_> = path.parts().collect();
     let at = parts.iter().position(|part| part.as_ref() == FOLDER)?;
     (at + 1 < parts.len()).then(|| parts.into_iter().take(at).collect())
@@ -186,9 +248,8 @@ fn folders_above(path: &Path) -> Vec<Path> {
     (0..parts.len()).map(|depth| parts.iter().take(depth).cloned().collect()).collect()
 }
 
-/// Another table whose folder `root` is in, or which is in the folder `root`: a load that has begun is one too. `there`
-/// is everything below `root`.
-pub(crate) async fn overlapping(store: &Store, root: &Path, there: &[ObjectMeta]) -> Result<Option<Path>> {
+/// Another table whose folder `root` is in, or which is in the folder `root`: a load that has begun is one too.
+pub(crate) async fn overlapping(store: &Store, root: &Path) -> Result<Option<Path>> {
     // A lock alone is left of a load into a bucket that was given up.
     let table = |file: &ObjectMeta| table_of(&file.location).filter(|t| file.location != lock_of(t));
     for above in folders_above(root) {
@@ -197,7 +258,13 @@ pub(crate) async fn overlapping(store: &Store, root: &Path, there: &[ObjectMeta]
             return Ok(Some(above));
         }
     }
-    Ok(there.iter().filter_map(table).find(|other| other != root && !is_hidden(other, root)))
+    let mut below = store.walk(root);
+    while let Some(file) = below.try_next().await? {
+        if let Some(other) = table(&file).filter(|other| other != root && !is_hidden(other, root)) {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
 }
 
 /// Where the lock of a table's commits lies.
@@ -225,35 +292,40 @@ async fn published(store: &Store, table: &Path, fits: Fits<'_>) -> Result<Option
 
 /// The files of a manifest that fit, as they are now.
 async fn listed(store: &Store, root: &Path, manifest: &Manifest, fits: Fits<'_>) -> Result<Vec<ObjectMeta>> {
-    let mut files = Vec::with_capacity(manifest.files.len());
+    let mut looks = Vec::new();
     for file in &manifest.files {
         let path = below(root, &file.path)?;
-        if !fits(&path) {
-            continue;
+        if fits(&path) {
+            looks.push(committed(store, root, path, file.size));
         }
-        let meta = store.head(&path).await?.ok_or_else(|| {
-            Error::config("there is no such object")
-                .with("path", path.to_string())
-                .with("table", root.to_string())
-                .hint("a file of the table is gone: someone changed the folder by hand")
-        })?;
-        if meta.size != file.size {
-            return Err(Error::config("a file is not the one that was committed").with("path", path.to_string()));
-        }
-        files.push(meta);
     }
+    let mut files: Vec<ObjectMeta> = futures::stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
     files.sort_by(|a, b| a.location.cmp(&b.location));
     Ok(files)
+}
+
+/// A file that a manifest names, if it is still the one that was committed.
+async fn committed(store: &Store, root: &Path, path: Path, size: u64) -> Result<ObjectMeta> {
+    let meta = store.head(&path).await?.ok_or_else(|| {
+        Error::config("there is no such object")
+            .with("path", path.to_string())
+            .with("table", root.to_string())
+            .hint("a file of the table is gone: someone changed the folder by hand")
+    })?;
+    match meta.size == size {
+        true => Ok(meta),
+        false => Err(Error::config("a file is not the one that was committed").with("path", path.to_string())),
+    }
 }
 
 /// The table's files restricted to a pin, each checked to be what it was.
 pub(crate) fn restrict(found: &mut Found, pin: &Pin) -> Result<()> {
     let Pin::Files(wanted) = pin else { return Err(Error::config("the plan's pin is not a list of files")) };
+    let now: HashMap<&str, &ObjectMeta> = found.files.iter().map(|meta| (meta.location.as_ref(), meta)).collect();
     let mut kept = Vec::with_capacity(wanted.len());
     for file in wanted {
-        let now = found.files.iter().find(|f| f.location.as_ref() == file.path);
-        match now {
-            Some(meta) if pinned(meta) == *file => kept.push(meta.clone()),
+        match now.get(file.path.as_str()) {
+            Some(meta) if pinned(meta) == *file => kept.push(ObjectMeta::clone(meta)),
             Some(_) => {
                 return Err(Error::config("the file changed after it was pinned")
                     .with("path", &file.path)
@@ -295,51 +367,110 @@ pub(crate) fn is_hidden(path: &Path, root: &Path) -> bool {
 /// The names of the tables under a url: files of the format, and folders that hold some.
 pub(crate) async fn tables(store: &Store, format: Format) -> Result<Vec<TableName>> {
     let root = Path::default();
+    let mut seen = Seen::new(format);
     // What a link leads nowhere from is listed too, so that whoever opens it is told.
-    let mut paths = store.broken_links(&root).await?;
-    paths.extend(store.list(&root).await?.into_iter().map(|file| file.location));
-    let begun: BTreeSet<Path> = paths.iter().filter_map(table_of).collect();
-    let manifests = format!("{FOLDER}/manifest/");
-    let mut published: BTreeSet<String> = BTreeSet::new();
-    for path in &paths {
-        let text: &str = path.as_ref();
-        if text.contains(&manifests)
-            && text.ends_with(".json")
-            && let Some(table) = table_of(path)
-        {
-            published.insert(table.to_string());
-        }
+    for path in store.broken_links(&root).await? {
+        seen.look(&path);
     }
-    let mut unpublished: HashSet<String> = HashSet::new();
-    for table in begun.iter().filter(|table| !published.contains(&table.to_string())) {
-        for path in Moves::unpublished(store, table).await? {
-            unpublished.insert(below(table, &path)?.to_string());
-        }
+    let mut all = store.walk(&root);
+    while let Some(file) = all.try_next().await? {
+        seen.look(&file.location);
     }
-    // The files of a table in the url's own folder are tables like any other file there.
-    let mut own: HashSet<String> = HashSet::new();
-    if published.contains("") {
+    if seen.published.contains(&root) {
+        // The files of a table in the url's own folder are tables like any other file there.
         let newest = Manifest::newest(store, &root).await?;
-        own.extend(newest.into_iter().flat_map(|manifest| manifest.files).map(|file| file.path));
+        let own = newest.into_iter().flat_map(|manifest| manifest.files);
+        seen.names = own.filter_map(|file| seen.name_of(&Path::parse(file.path).ok()?)).collect();
     }
-    let mut names: BTreeSet<String> = published
-        .iter()
-        .filter(|name| !name.is_empty() && !is_hidden(&Path::from(name.as_str()), &root))
-        .cloned()
-        .collect();
-    for location in paths {
-        let path: &str = location.as_ref();
-        let elsewhere = path.match_indices('/').any(|(at, _)| published.contains(&path[..at]));
-        let not_own = published.contains("") && !own.contains(path);
-        if elsewhere || not_own || unpublished.contains(path) || is_hidden(&location, &root) || !format.fits(path) {
-            continue;
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    for name in &seen.names {
+        if seen.shows(store, name).await? {
+            names.insert(name.clone());
         }
-        // A folder of partitions is one table, and so is the folder of a file.
-        let parts: Vec<&str> = path.split('/').collect();
-        let data = parts[..parts.len() - 1].iter().position(|p| p.contains('=')).unwrap_or(parts.len() - 1);
-        names.insert(if data == 0 { path.to_string() } else { parts[..data].join("/") });
     }
+    let shown = seen.published.iter().filter(|table| !table.is_root() && !is_hidden(table, &root));
+    names.extend(shown.map(Path::to_string));
     Ok(names.into_iter().map(TableName::new).collect())
+}
+
+/// What was seen under a url: names, however many files they are of.
+struct Seen {
+    format: Format,
+    /// Of files that readers may see, as far as their paths tell.
+    names: BTreeSet<String>,
+    /// Tables that transload writes, and those of them that have a manifest.
+    begun: BTreeSet<Path>,
+    published: BTreeSet<Path>,
+}
+
+impl Seen {
+    fn new(format: Format) -> Self {
+        Self { format, names: BTreeSet::new(), begun: BTreeSet::new(), published: BTreeSet::new() }
+    }
+
+    fn look(&mut self, path: &Path) {
+        match table_of(path) {
+            Some(table) => {
+                let text: &str = path.as_ref();
+                if text.ends_with(".json") && text.contains(&format!("{FOLDER}/manifest/")) {
+                    self.published.insert(table.clone());
+                }
+                self.begun.insert(table);
+            }
+            None => {
+                let name = self.name_of(path);
+                self.names.extend(name);
+            }
+        }
+    }
+
+    /// The table that a file is of. A folder of partitions is one table, and so is the folder of a file.
+    fn name_of(&self, path: &Path) -> Option<String> {
+        let text: &str = path.as_ref();
+        if is_hidden(path, &Path::default()) || !self.format.fits(text) {
+            return None;
+        }
+        let parts: Vec<&str> = text.split('/').collect();
+        let data = parts[..parts.len() - 1].iter().position(|p| p.contains('=')).unwrap_or(parts.len() - 1);
+        Some(if data == 0 { text.to_string() } else { parts[..data].join("/") })
+    }
+
+    /// Whether a table has a file that readers may see: one that is not in a table that transload has written, where the
+    /// manifest counts, and not in its place before it is published.
+    async fn shows(&self, store: &Store, name: &str) -> Result<bool> {
+        let folder = Path::parse(name).map_err(|e| Error::config(e.to_string()))?;
+        let is_written =
+            |path: &Path| self.published.iter().any(|table| !table.is_root() && path.prefix_matches(table));
+        if is_written(&folder) {
+            return Ok(false);
+        }
+        let is_near = |table: &&Path| table.prefix_matches(&folder) || folder.prefix_matches(table);
+        let is_own = |table: &&Path| table.is_root() && self.published.contains(*table);
+        let near: Vec<&Path> = self.begun.iter().filter(is_near).filter(|table| !is_own(table)).collect();
+        if near.is_empty() {
+            return Ok(true);
+        }
+        let mut moved: HashSet<String> = HashSet::new();
+        for table in near.iter().filter(|table| !self.published.contains(**table)) {
+            for path in Moves::unpublished(store, table).await? {
+                moved.insert(below(table, &path)?.to_string());
+            }
+        }
+        let is_seen = |path: &Path| {
+            let text: &str = path.as_ref();
+            self.name_of(path).as_deref() == Some(name) && !is_written(path) && !moved.contains(text)
+        };
+        if is_seen(&folder) {
+            return Ok(true);
+        }
+        let mut files = store.walk(&folder);
+        while let Some(file) = files.try_next().await? {
+            if is_seen(&file.location) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 #[cfg(test)]
@@ -352,9 +483,10 @@ mod tests {
     use bytes::Bytes;
     use futures::stream::BoxStream;
     use object_store::memory::InMemory;
+    use object_store::multipart::{MultipartStore, PartId};
     use object_store::{
-        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectStore, PutMultipartOptions, PutOptions,
-        PutPayload, PutResult,
+        CopyOptions, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectStore, PutMultipartOptions,
+        PutOptions, PutPayload, PutResult,
     };
     use transload_core::connector::TableState;
     use transload_core::{Clock, CommitKey, ErrorKind, RunId};
@@ -362,7 +494,7 @@ mod tests {
     use super::*;
     use crate::manifest::{DataFile, FileFormat};
 
-    fn store(objects: Arc<dyn ObjectStore>) -> Store {
+    fn store<T: ObjectStore + MultipartStore>(objects: Arc<T>) -> Store {
         Store::over(objects, "memory", Clock::system())
     }
 
@@ -464,21 +596,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn tables_beside_those_that_are_written_are_found() {
+        let store = memory();
+        for path in ["a/b/old.parquet", "a/c.parquet", "a/d/x=1/e.parquet", "f.parquet", "g/h/i.csv", "_j/k.parquet"] {
+            put(&store, path).await;
+        }
+        publish(&store, "a/b", 1, &["old.parquet"]).await;
+        // A first load into `a/d` has put the only file there into its place; one into `l` has only begun.
+        Moves::of(vec!["x=1/e.parquet".to_string()]).write(&store, &Path::from("a/d"), &key()).await.unwrap();
+        put(&store, "l/_transload/staging/k/u/0.staged").await;
+        put(&store, "l/m.parquet").await;
+        let names = async |store: &Store| -> Vec<String> {
+            let found = tables(store, Format::Parquet).await.unwrap();
+            found.iter().map(|name| name.as_str().to_string()).collect()
+        };
+        assert_eq!(names(&store).await, ["a", "a/b", "f.parquet", "l"]);
+        // A table in the url's own folder leaves files beside it alone.
+        publish(&store, "", 1, &["f.parquet"]).await;
+        assert_eq!(names(&store).await, ["a/b", "f.parquet"]);
+    }
+
+    #[tokio::test]
     async fn a_lock_alone_is_no_table() {
         let store = memory();
         put(&store, "a/b/_transload/lock").await;
         put(&store, "a/b/f.parquet").await;
         assert_eq!(found(&store, "a/b").await.unwrap(), ["a/b/f.parquet"]);
         for root in ["a", "a/b", "a/b/c"] {
-            let root = Path::from(root);
-            let there = store.list(&root).await.unwrap();
-            assert_eq!(overlapping(&store, &root, &there).await.unwrap(), None);
+            assert_eq!(overlapping(&store, &Path::from(root)).await.unwrap(), None);
         }
         put(&store, "a/b/_transload/staging/k/u/0-0.staged").await;
         for (root, other) in [("a", Some("a/b")), ("a/b", None), ("a/b/c/d", Some("a/b"))] {
-            let root = Path::from(root);
-            let there = store.list(&root).await.unwrap();
-            assert_eq!(overlapping(&store, &root, &there).await.unwrap(), other.map(Path::from));
+            assert_eq!(overlapping(&store, &Path::from(root)).await.unwrap(), other.map(Path::from));
         }
     }
 
@@ -541,6 +690,37 @@ mod tests {
 
         async fn copy_opts(&self, from: &Path, to: &Path, o: CopyOptions) -> object_store::Result<()> {
             self.inner.copy_opts(from, to, o).await
+        }
+    }
+
+    /// Nothing is uploaded to it.
+    #[async_trait]
+    impl MultipartStore for Replacing {
+        async fn create_multipart(&self, at: &Path) -> object_store::Result<MultipartId> {
+            self.inner.create_multipart(at).await
+        }
+
+        async fn put_part(
+            &self,
+            at: &Path,
+            id: &MultipartId,
+            number: usize,
+            content: PutPayload,
+        ) -> object_store::Result<PartId> {
+            self.inner.put_part(at, id, number, content).await
+        }
+
+        async fn complete_multipart(
+            &self,
+            at: &Path,
+            id: &MultipartId,
+            parts: Vec<PartId>,
+        ) -> object_store::Result<PutResult> {
+            self.inner.complete_multipart(at, id, parts).await
+        }
+
+        async fn abort_multipart(&self, at: &Path, id: &MultipartId) -> object_store::Result<()> {
+            self.inner.abort_multipart(at, id).await
         }
     }
 

@@ -108,15 +108,24 @@ pub(crate) struct DataFile {
     pub(crate) commit: CommitKey,
 }
 
+/// Where the manifests of a table are.
+pub(crate) fn folder(table: &Path) -> Path {
+    table.clone().join(FOLDER).join("manifest")
+}
+
+/// What a manifest is called.
+pub(crate) fn name(version: u64) -> String {
+    format!("{version:020}.json")
+}
+
 fn path(table: &Path, version: u64) -> Path {
-    table.clone().join(FOLDER).join("manifest").join(format!("{version:020}.json"))
+    folder(table).join(name(version))
 }
 
 impl Manifest {
     /// The newest manifest of a table, if it has one.
     pub(crate) async fn newest(store: &Store, table: &Path) -> Result<Option<Self>> {
-        let folder = table.clone().join(FOLDER).join("manifest");
-        let found = store.list(&folder).await?;
+        let found = store.list(&folder(table)).await?;
         match found.iter().rfind(|m| m.location.as_ref().ends_with(".json")) {
             Some(newest) => Self::read(store, table, &newest.location).await,
             None => Ok(None),
@@ -145,12 +154,22 @@ impl Manifest {
         Ok(Some(manifest))
     }
 
+    /// Makes a manifest that is there survive a power cut.
+    pub(crate) fn sync(store: &Store, table: &Path) -> Result<()> {
+        store.sync(&folder(table))
+    }
+
     /// Publishes this manifest; `false` if another commit took its number.
     pub(crate) async fn publish(&mut self, store: &Store, table: &Path) -> Result<bool> {
         self.commits.truncate(REMEMBERED);
         let text =
             serde_json::to_vec_pretty(self).map_err(|e| Error::internal("a manifest cannot be written").because(e))?;
         store.create(&path(table, self.version), Bytes::from(text)).await
+    }
+
+    /// Takes this manifest away, so that its commit is as if it had never been.
+    pub(crate) async fn remove(&self, store: &Store, table: &Path) -> Result<()> {
+        store.remove_and_prune(&path(table, self.version)).await
     }
 
     /// The files that a commit added and that are still there.

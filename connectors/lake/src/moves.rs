@@ -1,8 +1,8 @@
-//! Notes of the files that commits are about to move to their places.
+//! Notes of the files that commits are about to put into their places.
 //!
-//! A file that a commit has moved is in a folder where other programs look, and not in a manifest yet. If the commit dies
-//! there, only its note tells this file from those of others. The note is written before the first file is moved,
-//! and removed after they are all published, or gone.
+//! A file that a commit has renamed, or whose upload it has completed, is in a folder where other programs look, and not
+//! in a manifest yet. If the commit dies there, only its note tells this file from those of others. The note is written
+//! before the first file is moved, and removed after they are all published, or gone.
 
 use std::collections::HashSet;
 
@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use transload_core::store::Store;
 use transload_core::{CommitKey, Error, Result};
 
-use crate::manifest::FOLDER;
+use crate::staging;
 
 /// The note's name in the folder of what its commit has staged.
-const NAME: &str = "moves.json";
+pub(crate) const NAME: &str = "moves.json";
 
 /// What a commit is about to move.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,13 +26,9 @@ pub(crate) struct Moves {
     pub(crate) files: Vec<String>,
 }
 
-fn staging(table: &Path) -> Path {
-    table.clone().join(FOLDER).join("staging")
-}
-
 /// Where the note of a commit lies.
 pub(crate) fn path(table: &Path, key: &CommitKey) -> Path {
-    staging(table).join(key.as_str()).join(NAME)
+    staging::folder_of(table, key).join(NAME)
 }
 
 impl Moves {
@@ -69,7 +65,7 @@ impl Moves {
     /// The notes of a table's commits, each with its path.
     pub(crate) async fn all(store: &Store, table: &Path) -> Result<Vec<(Path, Self)>> {
         let mut found = Vec::new();
-        for file in store.list(&staging(table)).await? {
+        for file in store.list(&staging::folder(table)).await? {
             if file.location.filename() == Some(NAME)
                 && let Some(moves) = Self::read(store, &file.location).await?
             {

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use transload_core::decode::Entries;
+use transload_core::store::{AzureOptions, GcsOptions, HttpOptions, S3Options};
 use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Template};
 
@@ -13,8 +14,20 @@ use crate::format::Format;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Options {
-    /// The folder of the tables: a path from where transload is started, or a file://, s3://, az:// or gs:// url.
+    /// The folder of the tables: a path from where transload is started, or a file, s3, az, gs, http or https url.
     pub(crate) url: Spanned<Template>,
+    /// How a bucket of S3 is reached. What is not said comes from the environment.
+    #[serde(default)]
+    pub(crate) s3: Option<Spanned<S3Options>>,
+    /// How a container of Azure is reached. What is not said comes from the environment.
+    #[serde(default)]
+    pub(crate) azure: Option<Spanned<AzureOptions>>,
+    /// How a bucket of Google is reached. What is not said comes from the environment.
+    #[serde(default)]
+    pub(crate) gcs: Option<Spanned<GcsOptions>>,
+    /// How a web server is reached.
+    #[serde(default)]
+    pub(crate) http: Option<Spanned<HttpOptions>>,
     /// Format of the files. Default: parquet.
     #[serde(default)]
     pub(crate) format: Option<Spanned<Format>>,

@@ -41,11 +41,25 @@ pub(crate) fn column(name: &str, stored: &LogicalType, ty: &LogicalType) -> Fiel
     Arc::new(field.with_metadata(metadata))
 }
 
-/// The columns of a table: those of its rows, those of its folders, which are text, and the two that mark bad lines.
-pub(crate) fn schema(mut own: Vec<FieldRef>, folders: &[FieldRef], marks_faults: bool) -> SchemaRef {
+/// What is said about the lines that rows stand in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Marks {
+    /// Nothing.
+    None,
+    /// The lines themselves, where the rows do not tell all that stands in them.
+    Lines,
+    /// The lines themselves, and what is wrong with bad ones.
+    Faults,
+}
+
+/// The columns of a table: those of its rows, those of its folders, which are text, and those that say something about
+/// lines.
+pub(crate) fn schema(mut own: Vec<FieldRef>, folders: &[FieldRef], marks: Marks) -> SchemaRef {
     own.extend(folders.iter().cloned());
-    if marks_faults {
+    if marks != Marks::None {
         own.push(Arc::new(hidden(Field::new(RAW_COLUMN, DataType::Utf8, true))));
+    }
+    if marks == Marks::Faults {
         own.push(Arc::new(hidden(Field::new(FAULT_COLUMN, DataType::Utf8, true))));
     }
     Arc::new(Schema::new(own))

@@ -4,6 +4,7 @@ use arrow::array::timezone::Tz;
 use parquet::basic::{Compression as ParquetCompression, ZstdLevel};
 use serde::{Deserialize, Serialize};
 use transload_core::decode::{Entries, decode};
+use transload_core::store::StoreOptions;
 use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Node, Problem, Span, Template};
 
@@ -18,6 +19,8 @@ use crate::options::{
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) url: Template,
+    /// How it is reached.
+    pub(crate) store: StoreOptions,
     pub(crate) format: Format,
     pub(crate) csv: CsvReading,
     pub(crate) json: JsonReading,
@@ -71,6 +74,11 @@ pub(crate) struct CsvReading {
 }
 
 impl CsvReading {
+    /// Whether a text that says something may be read as NULL, so that the file can no longer be told from the row.
+    pub(crate) fn hides_texts(&self) -> bool {
+        self.null_values.iter().any(|text| !text.is_empty())
+    }
+
     /// How that is read which transload has written.
     pub(crate) fn of_written(dialect: CsvDialect) -> Self {
         Self {
@@ -175,8 +183,9 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     let mut problems = Vec::new();
     let Some(options) = decode::<Options>(node, &mut problems) else { return Err(problems) };
     let format = options.format.as_ref().map_or(Format::Parquet, |f| f.value);
-    check_url(&options.url, &mut problems);
     refuse_idle_sections(&options, format, &mut problems);
+    let store = StoreOptions { s3: options.s3, azure: options.azure, gcs: options.gcs, http: options.http };
+    store.check(&options.url, &mut problems);
     let csv = options.csv.map(|c| c.value).unwrap_or_default();
     let json = options.json.map(|j| j.value).unwrap_or_default();
     let avro = options.avro.map(|a| a.value).unwrap_or_default();
@@ -210,6 +219,7 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     }
     Ok(Settings {
         url: options.url.value,
+        store,
         format,
         csv: CsvReading {
             dialect,
@@ -262,17 +272,6 @@ fn at<T>(option: &Option<Spanned<T>>) -> Option<Span> {
 /// The options that are there.
 fn spans<const N: usize>(options: [(&'static str, Option<Span>); N]) -> Vec<(&'static str, Span)> {
     options.into_iter().filter_map(|(name, span)| Some((name, span?))).collect()
-}
-
-fn check_url(url: &Spanned<Template>, problems: &mut Vec<Problem>) {
-    let Some(text) = url.literal() else { return };
-    if let Err(error) = transload_core::store::check_location(text) {
-        let problem = Problem::new(url.span, error.message());
-        problems.push(Problem { hint: error.hint_text().map(str::to_string), ..problem });
-    } else if text.starts_with('~') || text.starts_with('$') {
-        let message = "a shell would replace this, and nothing does here";
-        problems.push(Problem::new(url.span, message).hint("write the path out, or use ${env:HOME}"));
-    }
 }
 
 /// Refuses options of a format that is not that of the files.

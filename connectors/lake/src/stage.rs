@@ -1,10 +1,10 @@
 //! Writing files where no reader looks.
 //!
-//! A file is written on this machine. In a local lake that is its place already; for a bucket it is a temporary file,
-//! which is sent when it is whole.
+//! Where the bytes of a file go until it is published, `outgoing.rs` knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
@@ -12,18 +12,20 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::file::metadata::ParquetMetaData;
 use serde::{Deserialize, Serialize};
 use transload_core::connector::{Partition, Transform};
-use transload_core::store::Store;
+use transload_core::store::{Store, Upload};
 use transload_core::{Error, Result, fault};
 
 use crate::layout::Router;
 use crate::listing::below;
+use crate::outgoing::{Outgoing, Whole};
 use crate::settings::{WriteFormat, Writing};
+use crate::staging;
 use crate::writer::OpenFile;
 
 /// Rows that are sorted into folders at a time.
@@ -32,38 +34,69 @@ const ROUTED_ROWS: usize = 1 << 16;
 const ROUTED_BYTES: usize = 64 << 20;
 /// Files one unit of work keeps open.
 const OPEN_FILES: usize = 128;
+/// Files that are waited for at the same time in the end.
+const FILES_AT_ONCE: usize = 8;
 
-/// A staged file.
+/// A file that was written and is not part of its table yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StagedFile {
-    /// Where it is, below the url.
+pub struct StagedFile {
+    /// Where it is, or the note about its upload, below the url.
     pub(crate) staged: String,
     /// Where it belongs, below the table's folder.
-    pub(crate) path: String,
-    pub(crate) rows: u64,
-    pub(crate) bytes: u64,
+    pub path: String,
+    /// Number of rows.
+    pub rows: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// What completes it, if it is an upload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) upload: Option<Upload>,
 }
 
 /// A staged file, with its footer if it is Parquet.
-pub(crate) type WrittenFile = (StagedFile, Option<ParquetMetaData>);
-
-/// Where a unit's files are written.
-pub(crate) enum Place {
-    /// In a folder of their own, to be moved.
-    Aside(Path),
-    /// Where they belong, below the table's folder: readers go by a list and do not look for files.
-    Final(Path),
-}
+pub(crate) type Written = (StagedFile, Option<ParquetMetaData>);
 
 /// Writes the files of one unit of work.
 pub(crate) struct Stager<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) place: Place,
+    /// The table's folder.
+    pub(crate) table: &'a Path,
+    /// The folder for what this unit has staged.
+    pub(crate) folder: Path,
+    /// Whether files of a folder are written where they belong: readers go by a list and do not look for files.
+    pub(crate) in_place: bool,
     /// Beginning of the files' names.
     pub(crate) prefix: String,
     pub(crate) schema: SchemaRef,
     pub(crate) partition_by: &'a [Partition],
     pub(crate) writing: &'a Writing,
+    /// Counts bytes that are written.
+    pub(crate) written: &'a AtomicU64,
+}
+
+/// Bytes that one unit of work has written, as far as a watcher is told. What is not kept is taken back.
+struct Growth<'a> {
+    written: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl Growth<'_> {
+    /// A file had this size and now has that one. It may be smaller, as pages are compressed late.
+    fn grown(&mut self, from: u64, to: u64) {
+        let more = to.wrapping_sub(from);
+        self.bytes = self.bytes.wrapping_add(more);
+        self.written.fetch_add(more, Ordering::Relaxed);
+    }
+
+    fn keep(&mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Growth<'_> {
+    fn drop(&mut self) {
+        self.written.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// The columns that go into files: all but those whose value is the name of a folder. Columns get field ids
@@ -105,11 +138,10 @@ impl Stager<'_> {
         &self,
         mut rows: SendableRecordBatchStream,
         memory: &Arc<dyn MemoryPool>,
-    ) -> Result<Vec<WrittenFile>> {
+    ) -> Result<Vec<Written>> {
         let (file_schema, kept) = file_schema(&self.schema, self.partition_by);
         let reservation = MemoryConsumer::new("file writers").register(memory);
-        let mut writers =
-            Writers { stager: self, schema: file_schema, reservation, open: BTreeMap::new(), done: Vec::new() };
+        let mut writers = Writers::new(self, file_schema, reservation);
         fault::point("stage.opened")?;
         if self.partition_by.is_empty() {
             while let Some(batch) = rows.next().await {
@@ -175,7 +207,8 @@ struct Writers<'a> {
     reservation: MemoryReservation,
     /// By folder.
     open: BTreeMap<String, Writer>,
-    done: Vec<WrittenFile>,
+    done: Vec<Written>,
+    growth: Growth<'a>,
 }
 
 struct Writer {
@@ -184,9 +217,46 @@ struct Writer {
     /// Where it belongs, below the table's folder.
     path: String,
     rows: u64,
+    /// Its size when somebody was told of it last.
+    bytes: u64,
 }
 
-impl Writers<'_> {
+/// A file to which nothing is added any more.
+struct Ended {
+    out: Outgoing,
+    metadata: Option<ParquetMetaData>,
+    staged: Path,
+    path: String,
+    rows: u64,
+    /// Its size when somebody was told of it last.
+    told: u64,
+}
+
+impl Writer {
+    /// Writes what stands at the end of a file.
+    fn end(self) -> Result<Ended> {
+        let Self { file, staged, path, rows, bytes } = self;
+        let (out, metadata) = file.finish()?;
+        Ok(Ended { out, metadata, staged, path, rows, told: bytes })
+    }
+}
+
+impl Ended {
+    /// Waits until everything of it has arrived. Returns the size too that somebody was told of.
+    async fn arrive(mut self) -> Result<(Written, u64)> {
+        let Whole { bytes, upload } = self.out.finish().await?;
+        let Self { metadata, staged, path, rows, told, .. } = self;
+        tracing::debug!(file = %staged, rows, bytes, "staged a file");
+        Ok(((StagedFile { staged: staged.to_string(), path, rows, bytes, upload }, metadata), told))
+    }
+}
+
+impl<'a> Writers<'a> {
+    fn new(stager: &'a Stager<'a>, schema: SchemaRef, reservation: MemoryReservation) -> Self {
+        let growth = Growth { written: stager.written, bytes: 0 };
+        Self { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new(), growth }
+    }
+
     async fn write(&mut self, folder: &str, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
@@ -202,7 +272,10 @@ impl Writers<'_> {
         // The writer goes by its own fields, which differ from the batch's in ids and text layout only.
         writer.file.write(batch)?;
         writer.rows += batch.num_rows() as u64;
-        if writer.file.size() >= self.stager.writing.file_bytes {
+        writer.file.settle().await?;
+        let size = writer.file.size();
+        self.growth.grown(std::mem::replace(&mut writer.bytes, size), size);
+        if size >= self.stager.writing.file_bytes {
             self.close(folder).await?;
         }
         while self.reservation.try_resize(self.memory()).is_err() {
@@ -224,13 +297,13 @@ impl Writers<'_> {
         let number = self.done.len() + self.open.len();
         let name = format!("{}-{number}.{}", self.stager.prefix, self.stager.writing.ending());
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        let staged = match &self.stager.place {
-            Place::Aside(aside) => aside.clone().join(format!("{number}.staged")),
-            Place::Final(table) => below(table, &path)?,
+        let staged = match self.stager.in_place && self.stager.store.is_local() {
+            true => below(self.stager.table, &path)?,
+            false => staging::place(self.stager.store, &self.stager.folder, number),
         };
-        let file = self.stager.store.begin_file(&staged)?;
-        let file = OpenFile::new(file, &path, &self.schema, &self.stager.writing.format)?;
-        Ok(Writer { file, staged, path, rows: 0 })
+        let out = Outgoing::begin(self.stager.store, &staged, self.stager.table, &path)?;
+        let file = OpenFile::new(out, &path, &self.schema, &self.stager.writing.format)?;
+        Ok(Writer { file, staged, path, rows: 0, bytes: 0 })
     }
 
     async fn close_largest(&mut self) -> Result<()> {
@@ -242,37 +315,37 @@ impl Writers<'_> {
     }
 
     async fn close(&mut self, folder: &str) -> Result<()> {
-        let Some(Writer { file, staged, path, rows }) = self.open.remove(folder) else { return Ok(()) };
-        let (file, metadata) = file.finish()?;
-        let bytes = self.stager.store.finish_file(&staged, file).await?;
-        tracing::debug!(file = %staged, rows, bytes, "staged a file");
-        self.done.push((StagedFile { staged: staged.to_string(), path, rows, bytes }, metadata));
+        let Some(writer) = self.open.remove(folder) else { return Ok(()) };
+        let (written, told) = writer.end()?.arrive().await?;
+        self.arrived(written, told);
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<Vec<WrittenFile>> {
-        let folders: Vec<String> = self.open.keys().cloned().collect();
-        for folder in folders {
-            self.close(&folder).await?;
+    fn arrived(&mut self, written: Written, told: u64) {
+        self.growth.grown(told, written.0.bytes);
+        self.done.push(written);
+    }
+
+    async fn finish(mut self) -> Result<Vec<Written>> {
+        let ended: Vec<Ended> = std::mem::take(&mut self.open).into_values().map(Writer::end).collect::<Result<_>>()?;
+        let mut arriving = futures::stream::iter(ended.into_iter().map(Ended::arrive)).buffered(FILES_AT_ONCE);
+        while let Some((written, told)) = arriving.try_next().await? {
+            self.arrived(written, told);
         }
         self.sync()?;
         fault::point("stage.written")?;
+        self.growth.keep();
         Ok(self.done)
     }
-}
 
-impl Writers<'_> {
     /// Makes the names of the files survive a power cut.
     fn sync(&self) -> Result<()> {
-        match &self.stager.place {
-            Place::Aside(folder) if !self.done.is_empty() => self.stager.store.sync(folder),
-            Place::Aside(_) => Ok(()),
-            Place::Final(table) => {
-                let folder = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_string();
-                let folders: BTreeSet<String> = self.done.iter().map(|(file, _)| folder(&file.path)).collect();
-                folders.iter().try_for_each(|folder| self.stager.store.sync(&below(table, folder)?))
-            }
-        }
+        let folder = |file: &StagedFile| file.staged.rsplit_once('/').map_or("", |(folder, _)| folder).to_string();
+        let folders: BTreeSet<String> = self.done.iter().map(|(file, _)| folder(file)).collect();
+        folders.into_iter().try_for_each(|folder| {
+            let folder = Path::parse(folder).map_err(|e| Error::internal("a staged path is broken").because(e))?;
+            self.stager.store.sync(&folder)
+        })
     }
 }
 
@@ -287,7 +360,7 @@ pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
     let reservation = MemoryConsumer::new("empty file").register(
         &(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()) as Arc<dyn MemoryPool>),
     );
-    let mut writers = Writers { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new() };
+    let mut writers = Writers::new(stager, schema, reservation);
     let writer = writers.create("")?;
     writers.open.insert(String::new(), writer);
     let mut files = writers.finish().await?;
@@ -302,6 +375,22 @@ mod tests {
 
     fn batch(column: ArrayRef) -> RecordBatch {
         RecordBatch::try_from_iter([("c", column)]).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_kept_is_taken_back() {
+        let written = AtomicU64::new(7);
+        let growth = || Growth { written: &written, bytes: 0 };
+        let (mut kept, mut lost) = (growth(), growth());
+        kept.grown(0, 100);
+        lost.grown(0, 1000);
+        assert_eq!(written.load(Ordering::Relaxed), 1107);
+        kept.grown(100, 60);
+        lost.grown(1000, 20);
+        assert_eq!(written.load(Ordering::Relaxed), 87);
+        kept.keep();
+        drop((kept, lost));
+        assert_eq!(written.load(Ordering::Relaxed), 67);
     }
 
     #[test]

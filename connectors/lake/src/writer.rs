@@ -1,7 +1,6 @@
-//! A file of rows in any format that is written, on this machine.
+//! A file of rows in any format that is written, on its way to where `outgoing.rs` puts it.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -16,23 +15,22 @@ use crate::avro::AvroRows;
 use crate::compress::{Compression, Compressor};
 use crate::csv::CsvRows;
 use crate::json::JsonRows;
+use crate::outgoing::Outgoing;
 use crate::settings::{ParquetWriting, WriteFormat};
 
-/// Bytes that are kept before they are written to the disk.
-const BUFFER: usize = 1 << 18;
 /// Memory that a compressor takes, more or less.
 const COMPRESSOR: usize = 1 << 20;
 
 /// A file that is being written.
 pub(crate) enum OpenFile {
-    Parquet(Box<ArrowWriter<BufWriter<File>>>),
+    Parquet(Box<ArrowWriter<Outgoing>>),
     Rows(Box<RowWriter>),
 }
 
 /// Writes a file whose rows come one after the other.
 pub(crate) struct RowWriter {
     rows: Rows,
-    out: Compressor<Counted>,
+    out: Compressor<Outgoing>,
     /// What is written next, and room for it.
     buffer: Vec<u8>,
 }
@@ -43,34 +41,15 @@ enum Rows {
     Avro(AvroRows),
 }
 
-/// A file that knows how much has been written to it.
-struct Counted {
-    file: BufWriter<File>,
-    bytes: u64,
-}
-
-impl Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
-    }
-}
-
 impl OpenFile {
     /// Begins a file. `name` is one that no other file of the table has.
     ///
     /// # Errors
     /// As the disk fails.
-    pub(crate) fn new(file: File, name: &str, schema: &SchemaRef, format: &WriteFormat) -> Result<Self> {
-        let file = BufWriter::with_capacity(BUFFER, file);
+    pub(crate) fn new(out: Outgoing, name: &str, schema: &SchemaRef, format: &WriteFormat) -> Result<Self> {
         let (rows, compression) = match format {
             WriteFormat::Parquet(parquet) => {
-                let writer = ArrowWriter::try_new(file, Arc::clone(schema), Some(properties(parquet)));
+                let writer = ArrowWriter::try_new(out, Arc::clone(schema), Some(properties(parquet)));
                 return Ok(Self::Parquet(Box::new(writer.map_err(unwritable)?)));
             }
             WriteFormat::Csv(dialect, packed) => (Rows::Csv(CsvRows::new(Arc::clone(schema), *dialect)), *packed),
@@ -80,7 +59,7 @@ impl OpenFile {
                 (Rows::Avro(AvroRows::new(Arc::clone(schema), (*codec).into(), name)), Compression::None)
             }
         };
-        let out = Compressor::new(Counted { file, bytes: 0 }, compression)?;
+        let out = Compressor::new(out, compression)?;
         let mut writer = RowWriter { rows, out, buffer: Vec::new() };
         match &writer.rows {
             Rows::Csv(csv) => csv.begin(&mut writer.buffer),
@@ -114,33 +93,44 @@ impl OpenFile {
     pub(crate) fn size(&self) -> u64 {
         match self {
             Self::Parquet(writer) => (writer.bytes_written() + writer.in_progress_size()) as u64,
-            Self::Rows(writer) => writer.out.get_ref().bytes,
+            Self::Rows(writer) => writer.out.get_ref().bytes(),
         }
     }
 
-    /// Memory that it holds.
+    /// Memory that it holds, with what is on its way.
     pub(crate) fn memory(&self) -> usize {
         match self {
-            Self::Parquet(writer) => writer.memory_size(),
-            Self::Rows(writer) => writer.buffer.capacity() + BUFFER + COMPRESSOR,
+            Self::Parquet(writer) => writer.memory_size() + writer.inner().memory(),
+            Self::Rows(writer) => writer.buffer.capacity() + COMPRESSOR + writer.out.get_ref().memory(),
         }
     }
 
-    /// Ends the file. With it comes its footer if it is Parquet.
+    /// Waits until so little is on its way that more may be written.
+    ///
+    /// # Errors
+    /// As sending it fails.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        let out = match self {
+            Self::Parquet(writer) => writer.inner_mut(),
+            Self::Rows(writer) => writer.out.get_mut(),
+        };
+        out.settle().await
+    }
+
+    /// Writes what stands at the end of the file, which has not arrived with that. With it comes its footer if it is
+    /// Parquet.
     ///
     /// # Errors
     /// As the disk fails.
-    pub(crate) fn finish(self) -> Result<(File, Option<ParquetMetaData>)> {
+    pub(crate) fn finish(self) -> Result<(Outgoing, Option<ParquetMetaData>)> {
         match self {
             Self::Parquet(mut writer) => {
                 let metadata = writer.finish().map_err(unwritable)?;
-                writer.inner_mut().flush()?;
-                Ok((writer.inner().get_ref().try_clone()?, Some(metadata)))
+                Ok((writer.inner_mut().release(), Some(metadata)))
             }
             Self::Rows(writer) => {
                 let RowWriter { out, .. } = *writer;
-                let file = out.finish()?.file.into_inner().map_err(|e| Error::from(e.into_error()))?;
-                Ok((file, None))
+                Ok((out.finish()?, None))
             }
         }
     }
@@ -163,7 +153,8 @@ fn properties(parquet: &ParquetWriting) -> WriterProperties {
         .build()
 }
 
-fn unwritable(error: ParquetError) -> Error {
+/// What it means that the Parquet writer failed.
+pub(crate) fn unwritable(error: ParquetError) -> Error {
     if let ParquetError::External(inner) = error {
         return match inner.downcast::<std::io::Error>() {
             Ok(io) => Error::from(*io),
@@ -179,54 +170,63 @@ mod tests {
 
     use arrow::array::{ArrayRef, Int64Array};
     use flate2::read::GzDecoder;
+    use object_store::path::Path;
+    use transload_core::secret::NoReferences;
+    use transload_core::store::Store;
 
     use super::*;
+    use crate::outgoing::Whole;
     use crate::settings::CsvDialect;
 
     const COMMA: CsvDialect = CsvDialect { delimiter: b',', quote: b'"', header: true };
 
     /// What is in a file of two batches, and the size that the writer says it has before it is ended.
-    fn written(format: &WriteFormat) -> (Vec<u8>, u64) {
+    async fn written(format: &WriteFormat) -> (Vec<u8>, u64) {
         let batch = |from: i64| {
             let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + 1000));
             RecordBatch::try_from_iter([("id", ids)]).unwrap()
         };
-        let mut writer = OpenFile::new(tempfile::tempfile().unwrap(), "t", &batch(0).schema(), format).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().to_str().unwrap(), true, &NoReferences).unwrap();
+        let staged = Path::from("t.staged");
+        let out = Outgoing::begin(&store, &staged, &Path::default(), "t").unwrap();
+        let mut writer = OpenFile::new(out, "t", &batch(0).schema(), format).unwrap();
         writer.write(&batch(0)).unwrap();
+        writer.settle().await.unwrap();
         writer.write(&batch(1000)).unwrap();
         assert!(writer.memory() > 0);
         let size = writer.size();
-        let (mut file, metadata) = writer.finish().unwrap();
+        let (mut out, metadata) = writer.finish().unwrap();
         assert!(metadata.is_none());
-        std::io::Seek::rewind(&mut file).unwrap();
-        let mut content = Vec::new();
-        file.read_to_end(&mut content).unwrap();
+        let Whole { bytes, .. } = out.finish().await.unwrap();
+        let content = store.read(&staged).await.unwrap().unwrap().to_vec();
+        assert_eq!(content.len() as u64, bytes);
         (content, size)
     }
 
-    #[test]
-    fn a_file_holds_all_rows_compressed_or_not() {
+    #[tokio::test]
+    async fn a_file_holds_all_rows_compressed_or_not() {
         let mut lines = "id\n".to_string();
         (0..2000).for_each(|i| lines.push_str(&format!("{i}\n")));
-        let (plain, size) = written(&WriteFormat::Csv(COMMA, Compression::None));
+        let (plain, size) = written(&WriteFormat::Csv(COMMA, Compression::None)).await;
         assert_eq!((plain.len() as u64, String::from_utf8(plain).unwrap()), (size, lines.clone()));
-        let (packed, _) = written(&WriteFormat::Csv(COMMA, Compression::Gzip));
+        let (packed, _) = written(&WriteFormat::Csv(COMMA, Compression::Gzip)).await;
         let mut unpacked = String::new();
         GzDecoder::new(packed.as_slice()).read_to_string(&mut unpacked).unwrap();
         assert_eq!(unpacked, lines);
-        let (packed, _) = written(&WriteFormat::Json(Compression::Zstd));
+        let (packed, _) = written(&WriteFormat::Json(Compression::Zstd)).await;
         let unpacked = String::from_utf8(zstd::decode_all(packed.as_slice()).unwrap()).unwrap();
         assert_eq!((unpacked.lines().count(), unpacked.lines().last()), (2000, Some(r#"{"id":1999}"#)));
     }
 
-    #[test]
-    fn the_same_rows_make_the_same_file() {
+    #[tokio::test]
+    async fn the_same_rows_make_the_same_file() {
         for format in [
             WriteFormat::Csv(COMMA, Compression::Gzip),
             WriteFormat::Json(Compression::Zstd),
             WriteFormat::Avro(crate::options::AvroCompression::Deflate),
         ] {
-            assert!(written(&format) == written(&format), "{format:?}");
+            assert!(written(&format).await == written(&format).await, "{format:?}");
         }
     }
 }

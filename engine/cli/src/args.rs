@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -105,6 +106,11 @@ pub(crate) enum Command {
     Contract(Contract),
     /// Check the audit chain
     Audit(Audit),
+    /// Remove what loads have left that died and do not come back
+    #[command(
+        after_help = "Examples:\n  transload clean flights.yaml --dry-run                    what would be removed from the target\n  transload clean flights.yaml\n  transload clean s3://lake/bronze --older-than 30d --format json\n\nOnly what transload wrote and no table shows: rows that were staged, files that were never published, files that a\ncommit has replaced. Nothing of a run that can be resumed, unless it began earlier than that."
+    )]
+    Clean(Clean),
     /// Print a JSON Schema for editors
     Schema(Schema),
     /// Print a completion script
@@ -375,6 +381,20 @@ pub(crate) enum AuditCommand {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Clean {
+    /// A pipeline, whose target and quarantine are cleaned, or the folder or bucket that holds tables
+    pub(crate) location: String,
+    /// Only what is older than this, such as 12h, 7d or 4w
+    #[arg(long, value_name = "AGE", default_value = "7d", value_parser = parse_age)]
+    pub(crate) older_than: Duration,
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Schema {
     /// Which schema
     #[arg(value_enum, default_value_t = SchemaKind::Pipeline)]
@@ -394,6 +414,28 @@ pub(crate) struct Completions {
     /// The shell
     #[arg(value_enum)]
     pub(crate) shell: Shell,
+}
+
+/// Reads `90s`, `30m`, `12h`, `7d`, `4w`.
+fn parse_age(text: &str) -> Result<Duration, String> {
+    let wrong = || "an age is written 12h, 7d or 4w".to_string();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let unit: u64 = match &text[digits..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        "w" => 7 * 24 * 3600,
+        other => return Err(format!("`{other}` is not a unit; the units are s, m, h, d and w")),
+    };
+    // A hundred years, which is older than any table.
+    let oldest = 100 * 365 * 24 * 3600;
+    number
+        .checked_mul(unit)
+        .filter(|secs| *secs <= oldest)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "nothing is that old".to_string())
 }
 
 /// Reads `512MiB`, `2GB`, `1073741824`.
@@ -427,6 +469,17 @@ mod tests {
         assert_eq!(parse_size("2gb"), Ok(2_000_000_000));
         for bad in ["", "x", "1TiB!", "1", "99999999999999999999", "99999999999GiB"] {
             assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ages_are_read() {
+        for (text, secs) in [("0s", 0), ("90s", 90), ("30m", 1800), ("12h", 43_200), ("7d", 604_800), ("4w", 2_419_200)]
+        {
+            assert_eq!(parse_age(text), Ok(Duration::from_secs(secs)));
+        }
+        for bad in ["", "7", "d", "7 d", "-7d", "1.5h", "7y", "99999999999999999999d", "9999999w"] {
+            assert!(parse_age(bad).is_err(), "{bad}");
         }
     }
 

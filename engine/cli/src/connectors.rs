@@ -80,7 +80,7 @@ pub(crate) async fn rows_of(
     Ok(Arc::new(ReplayEndpoint { tables, rulebook: Arc::clone(rulebook) }))
 }
 
-/// Where rows are put aside: in a place of its own, or beside the ledger.
+/// Where rows are put aside: where the pipeline says, or beside the ledger.
 pub(crate) fn quarantine(
     stated: Option<&transload_plan::Connection>,
     ledger: &Ledger,
@@ -103,8 +103,12 @@ pub(crate) fn quarantine_url(stated: Option<&transload_plan::Connection>, ledger
 
 /// A lake in a folder of the ledger, for rows and evidence that are put aside.
 pub(crate) fn beside(ledger: &str, folder: &str, resolver: &Arc<dyn Resolve>) -> Result<Arc<dyn Endpoint>> {
-    let url = format!("{}/{folder}", ledger.trim_end_matches('/')).replace("${", "$${");
-    let options = serde_json::json!({ "url": url });
+    lake(&format!("{}/{folder}", ledger.trim_end_matches('/')), resolver)
+}
+
+/// A lake at a url that a person has typed; how it is reached says the environment.
+pub(crate) fn lake(url: &str, resolver: &Arc<dyn Resolve>) -> Result<Arc<dyn Endpoint>> {
+    let options = serde_json::json!({ "url": url.replace("${", "$${") });
     let options: Node =
         serde_json::from_value(options).map_err(|e| Error::internal("options cannot be made").because(e))?;
     planned(&transload_plan::Connection { kind: "lake".to_string(), options }, resolver)

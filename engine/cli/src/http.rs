@@ -5,9 +5,13 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use reqwest::header::HeaderMap;
+use chrono::{DateTime, Utc};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Method, StatusCode, Url, redirect};
-use transload_core::{Error, Result};
+use transload_core::{Clock, Error, Result};
+
+/// The longest that a busy server is waited for before it is asked again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Something to be sent.
 pub(crate) struct Message {
@@ -38,7 +42,20 @@ pub(crate) fn place(url: &Url) -> String {
 ///
 /// # Errors
 /// The last one.
-pub(crate) async fn tried<F>(most: u32, tries: &Cell<u32>, mut once: impl FnMut() -> F) -> Result<()>
+pub(crate) async fn tried<F>(most: u32, tries: &Cell<u32>, once: impl FnMut() -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    tried_as_asked(most, tries, &Cell::new(None), once).await
+}
+
+/// The same, with a pause that is at least as long as whoever refuses has `asked` for.
+async fn tried_as_asked<F>(
+    most: u32,
+    tries: &Cell<u32>,
+    asked: &Cell<Option<Duration>>,
+    mut once: impl FnMut() -> F,
+) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {
@@ -50,15 +67,28 @@ where
         .with_min_delay(Duration::from_millis(500))
         .with_max_delay(Duration::from_secs(10))
         .with_max_times(most.saturating_sub(1) as usize);
-    counted.retry(pauses).when(Error::is_transient).await
+    let longer = |pause: Duration| asked.take().map_or(pause, |asked| asked.max(pause));
+    counted.retry(pauses).when(Error::is_transient).adjust(|_, pause| pause.map(longer)).await
 }
 
 impl Message {
+    /// Sends it, at most so often, until it arrives or will not; `tries` counts along. A server that is busy is left
+    /// alone for as long as it asks for.
+    ///
+    /// # Errors
+    /// [`Transient`](transload_core::ErrorKind::Transient) or [`Config`](transload_core::ErrorKind::Config) if it has not
+    /// arrived, also if the server wants to be left alone for longer than a minute.
+    pub(crate) async fn deliver(&self, most: u32, tries: &Cell<u32>) -> Result<()> {
+        let client = self.client()?;
+        let asked = Cell::new(None);
+        tried_as_asked(most, tries, &asked, || self.send(&client, &asked)).await
+    }
+
     /// What sends it: certificates are checked, and nobody is followed elsewhere.
     ///
     /// # Errors
     /// [`Config`](transload_core::ErrorKind::Config) if this machine cannot make secure connections.
-    pub(crate) fn client(&self) -> Result<Client> {
+    fn client(&self) -> Result<Client> {
         Client::builder()
             .redirect(redirect::Policy::none())
             .timeout(self.timeout)
@@ -67,19 +97,42 @@ impl Message {
             .map_err(|e| Error::config("nothing can be sent from here").because(cause(&e)))
     }
 
-    /// Sends it once. The text of the answer is not read: it can repeat parts of the request.
+    /// Sends it once, and keeps how long the server wants to be left alone. The text of the answer is not read: it can
+    /// repeat parts of the request.
     ///
     /// # Errors
     /// [`Transient`](transload_core::ErrorKind::Transient) if it may arrive the next time.
-    pub(crate) async fn send(&self, client: &Client) -> Result<()> {
+    async fn send(&self, client: &Client, asked: &Cell<Option<Duration>>) -> Result<()> {
         let request = client.request(self.method.clone(), self.url.clone());
         let sent = request.headers(self.headers.clone()).body(self.body.clone()).send().await;
-        let status = sent.map_err(|e| unsent(&e))?.status();
-        match status {
-            status if status.is_success() => Ok(()),
-            status if may_pass(status) => Err(Error::transient(format!("the server answered {status}"))),
-            status => Err(Error::config(format!("the server answered {status}"))),
+        let answer = sent.map_err(|e| unsent(&e))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
         }
+        if !may_pass(status) {
+            return Err(Error::config(format!("the server answered {status}")));
+        }
+        match retry_after(answer.headers(), Clock::system().now()) {
+            Some(pause) if pause > PATIENCE => {
+                let said = format!("the server answered {status} and wants to be left alone for {} s", pause.as_secs());
+                Err(Error::config(said))
+            }
+            pause => {
+                asked.set(pause);
+                Err(Error::transient(format!("the server answered {status}")))
+            }
+        }
+    }
+}
+
+/// How long a server wants to be left alone, which it says in seconds or as a date: RFC 9110, section 10.2.3. None if it
+/// says nothing that can be read, or the date is over.
+fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let said = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match said.parse() {
+        Ok(secs) => Some(Duration::from_secs(secs)),
+        Err(_) => (DateTime::parse_from_rfc2822(said).ok()?.to_utc() - now).to_std().ok(),
     }
 }
 
@@ -145,6 +198,42 @@ mod tests {
         };
         assert!(runtime.block_on(tried(3, &tries, second)).is_ok());
         assert_eq!(tries.get(), 2);
+    }
+
+    #[test]
+    fn a_pause_is_as_long_as_was_asked_for_but_never_shorter() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let took = |pause: Option<Duration>| {
+            let (tries, asked) = (Cell::new(0), Cell::new(None));
+            let once = || {
+                let works = tries.get() == 2;
+                asked.set(pause);
+                async move { if works { Ok(()) } else { Err(Error::transient("no")) } }
+            };
+            let begun = std::time::Instant::now();
+            runtime.block_on(tried_as_asked(2, &tries, &asked, once)).unwrap();
+            begun.elapsed()
+        };
+        for pause in [None, Some(Duration::ZERO)] {
+            assert!(took(pause) >= Duration::from_millis(500), "{pause:?}");
+        }
+        assert!(took(Some(Duration::from_millis(900))) >= Duration::from_millis(900));
+    }
+
+    #[test]
+    fn a_server_says_in_seconds_or_as_a_date_when_it_is_free() {
+        let now = DateTime::parse_from_rfc3339("2026-11-21T05:15:00Z").unwrap().to_utc();
+        let after = |said: &'static str| {
+            let value = reqwest::header::HeaderValue::from_static(said);
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value)]), now).map(|pause| pause.as_secs())
+        };
+        assert_eq!(after("0"), Some(0));
+        assert_eq!(after(" 120 "), Some(120));
+        assert_eq!(after("Sat, 21 Nov 2026 05:15:30 GMT"), Some(30));
+        for unread in ["Sat, 21 Nov 2026 05:14:30 GMT", "soon", "-1", "1.5", ""] {
+            assert_eq!(after(unread), None, "{unread}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A run as numbers for Prometheus, in its text format, version 0.0.4:
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 //!
-//! Labels say what the numbers are about and never which run they are of: a series goes on from run to run.
+//! Labels say what the numbers are about and never which run they are of: a series goes on from run to run. What a replay
+//! finds in rows that were put aside goes into series of its own.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,12 +15,47 @@ use transload_quality::Score;
 /// A run that has ended.
 pub(crate) struct Measured<'a> {
     pub(crate) pipeline: &'a str,
+    pub(crate) kind: RunKind,
     pub(crate) exit_code: u8,
     /// When it began, in µs since 1970 UTC; for a resumed run, when the first process did.
     pub(crate) started_micros: i64,
     /// When it ended, in µs since 1970 UTC.
     pub(crate) ended_micros: i64,
     pub(crate) tables: &'a [MeasuredTable],
+}
+
+/// What sort of run it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunKind {
+    /// It loads from the source, or only checks what is there.
+    Load,
+    /// It reads again what a load has put aside.
+    Replay,
+}
+
+impl RunKind {
+    /// By the command that the ledger names.
+    pub(crate) fn of(command: &str) -> Self {
+        if command == "replay" { Self::Replay } else { Self::Load }
+    }
+
+    /// The label that tells its series from those of loads, which have none.
+    pub(crate) fn label(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Load => None,
+            Self::Replay => Some(("kind", "replay")),
+        }
+    }
+}
+
+impl<'a> Measured<'a> {
+    /// The labels of every series, followed by these.
+    fn labels<'l>(&self, more: &[(&'l str, &'l str)]) -> Vec<(&'l str, &'l str)>
+    where
+        'a: 'l,
+    {
+        std::iter::once(("pipeline", self.pipeline)).chain(self.kind.label()).chain(more.iter().copied()).collect()
+    }
 }
 
 /// One of its tables.
@@ -65,7 +101,7 @@ pub(crate) fn write(path: &Path, run: &RunId, text: &str) -> Result<()> {
 }
 
 fn of_run(run: &Measured<'_>) -> Vec<Family> {
-    let pipeline = [("pipeline", run.pipeline)];
+    let pipeline = run.labels(&[]);
     let mut exit_code = Family::new("run_exit_code", "Exit code of the last run.");
     exit_code.add(&pipeline, f64::from(run.exit_code));
     let mut duration = Family::new("run_duration_seconds", "Time from the start of the last run to its end.");
@@ -88,15 +124,15 @@ fn of_tables(run: &Measured<'_>) -> Vec<Family> {
     let mut verdict = Family::new("verdict", "1 for how the comparison of the table ended; all 0 if there was none.");
     let mut score = Family::new("quality_score", "Rows that break no rule per rows looked at.");
     for table in run.tables {
-        let labels = [("pipeline", run.pipeline), ("table", table.table.as_str())];
+        let labels = run.labels(&[("table", table.table.as_str())]);
         read.add(&labels, table.counts.read as f64);
         written.add(&labels, table.counts.written as f64);
         quarantined.add(&labels, table.counts.quarantined as f64);
         filtered.add(&labels, table.counts.filtered as f64);
         for outcome in [Outcome::Match, Outcome::Mismatch, Outcome::NotCompared] {
             let name = outcome.to_string();
-            let [pipeline, of] = labels;
-            verdict.add(&[pipeline, of, ("outcome", name.as_str())], truth(table.verdict == Some(outcome)));
+            let labels = run.labels(&[("table", table.table.as_str()), ("outcome", name.as_str())]);
+            verdict.add(&labels, truth(table.verdict == Some(outcome)));
         }
         if let Some(share) = Score::of(&table.findings).share() {
             score.add(&labels, share);
@@ -110,17 +146,17 @@ fn of_checks(run: &Measured<'_>) -> Vec<Family> {
     let mut evaluated = Family::new("check_rows_evaluated", "Rows the check looked at.");
     let mut broken = Family::new("check_rows_failed", "Rows that break the rule, for rules that count rows.");
     let mut duration = Family::new("check_duration_seconds", "Time spent on the check, added up over parallel work.");
-    for (table, finding) in run.tables.iter().flat_map(|t| t.findings.iter().map(move |f| (t.table.as_str(), f))) {
+    let found = run.tables.iter().flat_map(|t| t.findings.iter().map(move |f| (t.table.as_str(), f)));
+    for (table, finding) in found.filter(|(_, finding)| finding.is_judged()) {
         let (columns, severity) = (finding.columns.join(","), finding.severity.to_string());
-        let labels = [
-            ("pipeline", run.pipeline),
+        let labels = run.labels(&[
             ("table", table),
             ("code", finding.code.as_str()),
             ("check", finding.check.as_str()),
             ("columns", columns.as_str()),
             ("severity", severity.as_str()),
             ("fingerprint", finding.fingerprint.as_str()),
-        ];
+        ]);
         failed.add(&labels, truth(finding.is_failed()));
         evaluated.add(&labels, finding.evaluated as f64);
         if let Some(rows) = finding.failed {
@@ -192,8 +228,10 @@ mod tests {
             fingerprint: "0f".to_string(),
             table: TableName::new("orders"),
             columns: vec!["a".to_string(), "b".to_string()],
+            filter: None,
             severity: Severity::Warn,
             action: Action::Log,
+            threshold: serde_json::Value::Null,
             outcome,
             stops: false,
             expected: String::new(),
@@ -215,7 +253,8 @@ mod tests {
 
     fn text(pipeline: &str, tables: &[MeasuredTable]) -> String {
         let (started_micros, ended_micros) = (1_700_000_000_000_000, 1_700_000_002_500_000);
-        exposition(&Measured { pipeline, exit_code: 5, started_micros, ended_micros, tables })
+        let kind = RunKind::Load;
+        exposition(&Measured { pipeline, kind, exit_code: 5, started_micros, ended_micros, tables })
     }
 
     #[test]
@@ -253,6 +292,32 @@ mod tests {
     }
 
     #[test]
+    fn every_series_of_a_replay_says_so_and_none_of_a_load_does() {
+        let tables = [table(vec![finding(Some(2), CheckOutcome::Failed)], Some(Outcome::Match))];
+        let of = |command: &str| {
+            let kind = RunKind::of(command);
+            exposition(&Measured {
+                pipeline: "p",
+                kind,
+                exit_code: 0,
+                started_micros: 0,
+                ended_micros: 1,
+                tables: &tables,
+            })
+        };
+        let (load, replay) = (of("run"), of("replay"));
+        assert_eq!((load.clone(), of("check")), (text_of_load(&replay), load));
+        let samples: Vec<&str> = replay.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(samples.len(), 4 + 4 + 3 + 1 + 4);
+        assert!(samples.iter().all(|line| line.contains("{pipeline=\"p\",kind=\"replay\"")), "{replay}");
+    }
+
+    /// The metrics of a replay as they would be of a load.
+    fn text_of_load(replay: &str) -> String {
+        replay.replace(",kind=\"replay\"", "")
+    }
+
+    #[test]
     fn without_checks_there_is_no_score_and_without_a_verdict_no_outcome() {
         let text = text("p", &[table(Vec::new(), None)]);
         assert!(!text.contains("score") && !text.contains("check"), "{text}");
@@ -278,6 +343,12 @@ mod tests {
     fn a_rule_that_counts_no_rows_says_only_whether_it_failed() {
         let text = text("p", &[table(vec![finding(None, CheckOutcome::Passed)], None)]);
         assert!(text.contains("transload_check_failed{") && !text.contains("transload_check_rows_failed{"), "{text}");
+    }
+
+    #[test]
+    fn a_rule_that_was_not_judged_has_no_series() {
+        let text = text("p", &[table(vec![finding(None, CheckOutcome::NotJudged)], None)]);
+        assert!(!text.contains("transload_check_"), "{text}");
     }
 
     #[test]

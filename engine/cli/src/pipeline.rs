@@ -272,7 +272,7 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
         inputs.push(input(checked, spec, purpose).await?);
     }
     let rulebook = (&checked.rulebook, &checked.rulebook_node);
-    let plan = build(Build { spec: &checked.spec, rulebook, tables: inputs, others })?;
+    let plan = build(Build { spec: &checked.spec, rulebook, tables: inputs, others: Some(others) })?;
     if purpose == Purpose::Load {
         for table in &plan.tables {
             can_be_written(table, &checked.target).await.map_err(|e| e.with("table", table.to.as_str()))?;

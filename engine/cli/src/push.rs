@@ -8,7 +8,8 @@ use reqwest::{Method, Url};
 use transload_core::{Error, ErrorKind, Result};
 
 use crate::args::Quality;
-use crate::http::{Message, address, place, tried};
+use crate::http::{Message, address, place};
+use crate::metrics::RunKind;
 
 /// How often it is tried.
 const TRIES: u32 = 3;
@@ -35,24 +36,25 @@ impl Quality {
 }
 
 impl Gateway {
-    /// Replaces the metrics of a pipeline by those of its last run. It is tried once if there is `no_time`.
+    /// Replaces the metrics of a pipeline by those of its last run; those of its loads and of its replays, each for
+    /// themselves. It is tried once if there is `no_time`.
     ///
     /// # Errors
     /// [`Transient`](ErrorKind::Transient) or [`Config`](ErrorKind::Config) if the gateway has not got them.
-    pub(crate) async fn push(self, pipeline: &str, text: String, no_time: bool) -> Result<()> {
+    pub(crate) async fn push(self, pipeline: &str, kind: RunKind, text: String, no_time: bool) -> Result<()> {
         let Self(mut url) = self;
         let to = place(&url);
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["metrics", "job", "transload", "pipeline", pipeline]);
+            if let Some((label, value)) = kind.label() {
+                path.extend([label, value]);
+            }
         }
-        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
+        let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, media)]);
         let message = Message { method: Method::PUT, url, headers, body: text, timeout: TIMEOUT };
-        let sent = async {
-            let client = message.client()?;
-            tried(if no_time { 1 } else { TRIES }, &Cell::new(0), || message.send(&client)).await
-        };
-        sent.await.map_err(|e| {
+        let tries = if no_time { 1 } else { TRIES };
+        message.deliver(tries, &Cell::new(0)).await.map_err(|e| {
             Error::new(e.kind(), "the metrics were not pushed")
                 .with("gateway", to)
                 .because(e.chain().join(": "))

@@ -123,7 +123,8 @@ fn check_json(finding: &Finding) -> Json {
 /// How many checks passed, and which did not.
 fn checks(findings: &[&Finding]) -> String {
     let failed: Vec<&Finding> = findings.iter().copied().filter(|f| f.is_failed()).collect();
-    let passed = format!("{} of {} checks passed", findings.len() - failed.len(), findings.len());
+    let passed = findings.iter().filter(|f| f.is_passed()).count();
+    let passed = format!("{passed} of {} checks passed", findings.len());
     if failed.is_empty() {
         return passed;
     }
@@ -169,8 +170,10 @@ mod tests {
             fingerprint: "0f".to_string(),
             table: TableName::new(table),
             columns: vec!["amount".to_string()],
+            filter: None,
             severity: Severity::Error,
             action: Action::Stop,
+            threshold: Json::Null,
             outcome,
             stops: false,
             expected: String::new(),

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::name::{CommitKey, TableName};
+use crate::name::{CommitKey, RunId, TableName};
 use crate::secret::Resolve;
 use crate::tree::{Node, Problem};
 use crate::types::LogicalType;
@@ -23,7 +24,8 @@ pub const DECLARED_TYPE: &str = "transload:declared";
 /// Name of a hidden text column with which a source marks a row it could not read, and why. NULL for good rows.
 pub const FAULT_COLUMN: &str = "_transload_fault";
 
-/// Name of the hidden text column that holds such a row as it was found.
+/// Name of the hidden text column that holds such a row as it was found, and other rows whose columns do not tell all that
+/// was written. NULL for those that do.
 pub const RAW_COLUMN: &str = "_transload_raw";
 
 /// Name of the hidden column of a row that is read from quarantine: the run that put it aside first, its split and its
@@ -138,6 +140,98 @@ pub trait Endpoint: Send + Sync {
 
     /// Prepares a table for writing. Nothing is changed until the first stage.
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>>;
+
+    /// The same for a table that programs shall find whole or not at all, also those that know nothing of commits and only
+    /// list files. It may be dearer, so it is for tables that are small.
+    ///
+    /// # Errors
+    /// Those of [`sink`](Self::sink).
+    async fn sink_whole(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
+        self.sink(table, schema, spec).await
+    }
+
+    /// Finds, and removes, what writers have left that died and will not come back.
+    ///
+    /// # Behavior
+    /// - Only what transload wrote, what no table shows, and what was last changed before [`CleanSpec::before`]: rows that
+    ///   were staged, files that were put in their places and never published, files that a commit has replaced.
+    /// - Nothing of a run in [`CleanSpec::keep`], which may go on; nothing while a commit of the same table is under way.
+    /// - Returns what was removed, sorted by table and path; with [`CleanSpec::dry_run`] what would be.
+    ///
+    /// # Errors
+    /// As the system fails. What was removed until then stays removed.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves a part of it for the next time, and every table as it is.
+    ///
+    /// # Idempotency
+    /// A second call finds nothing of what the first one has removed.
+    async fn clean(&self, _: &CleanSpec) -> Result<Vec<Orphan>> {
+        Ok(Vec::new())
+    }
+}
+
+/// What may be removed of what writers have left.
+#[derive(Debug, Clone)]
+pub struct CleanSpec {
+    /// Only what was last changed before.
+    pub before: DateTime<Utc>,
+    /// Runs that may go on.
+    pub keep: Vec<RunId>,
+    /// Look, and leave everything where it is.
+    pub dry_run: bool,
+}
+
+impl CleanSpec {
+    /// Whether something of a run that was last changed then is to be removed.
+    pub fn takes(&self, run: Option<&RunId>, modified: DateTime<Utc>) -> bool {
+        modified < self.before && run.is_none_or(|run| !self.keep.contains(run))
+    }
+}
+
+/// Something that a writer has left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Orphan {
+    /// The table it was meant for.
+    pub table: TableName,
+    /// Where it is, below the table.
+    pub path: String,
+    /// What it is.
+    pub what: OrphanKind,
+    /// The run that has left it, if that is known.
+    pub run: Option<RunId>,
+    /// Its size in bytes, if that is known.
+    pub bytes: Option<u64>,
+    /// When it was last changed.
+    pub modified: DateTime<Utc>,
+}
+
+/// What a writer has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrphanKind {
+    /// Rows that were staged.
+    Staged,
+    /// An upload that was not completed.
+    Upload,
+    /// A file in its place that was never published.
+    Unpublished,
+    /// A file that a commit has replaced.
+    Replaced,
+    /// What a writer has noted for itself.
+    Note,
+}
+
+impl std::fmt::Display for OrphanKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Staged => "staged",
+            Self::Upload => "upload",
+            Self::Unpublished => "unpublished",
+            Self::Replaced => "replaced",
+            Self::Note => "note",
+        })
+    }
 }
 
 /// A table that was found.
@@ -319,6 +413,12 @@ pub trait Sink: Send + Sync {
     /// Dropping the future leaves only staged data, which [`abort`](Sink::abort) or the next attempt removes.
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged>;
 
+    /// Bytes that calls of [`stage`](Sink::stage) have written so far, those that are still running included and those that
+    /// failed left out: for a watcher, who wants to see a long unit grow. 0 if the sink cannot tell.
+    fn written(&self) -> u64 {
+        0
+    }
+
     /// Publishes everything in `staged`, exactly once.
     ///
     /// # Behavior
@@ -346,6 +446,25 @@ pub trait Sink: Send + Sync {
 
     /// Removes everything that was staged under this sink's key and not committed. Idempotent.
     async fn abort(&self) -> Result<()>;
+
+    /// Takes back what this sink has committed, as if it had never been, and removes what it has staged: for rows that
+    /// belong to others which did not arrive.
+    ///
+    /// # Behavior
+    /// Programs find the rows whole or not at all, whenever they look.
+    ///
+    /// # Errors
+    /// [`Internal`](crate::ErrorKind::Internal) if others have committed to the table too, or there is no way back: nothing
+    /// was changed.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the table as it was, or empty. Call it again.
+    ///
+    /// # Idempotency
+    /// A second call changes nothing.
+    async fn withdraw(&self) -> Result<()> {
+        Err(crate::Error::internal("what is published here cannot be taken back"))
+    }
 }
 
 /// What a target remembers about a table beside its rows.

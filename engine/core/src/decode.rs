@@ -274,7 +274,7 @@ struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     fn report(self, span: Span, fault: Fault) -> Fault {
         if let Fault::Message(message, hint) = fault {
-            self.found.borrow_mut().push(Problem { span, message, hint });
+            self.found.borrow_mut().push(Problem { hint, ..Problem::new(span, message) });
         }
         Fault::Reported
     }

@@ -286,71 +286,10 @@ impl From<object_store::Error> for Error {
 impl Error {
     /// What a store's error means, for one that is only the cause of another.
     pub fn of_store(error: &object_store::Error) -> Self {
-        use object_store::Error as S;
-        let told = told(error);
-        match error {
-            S::NotFound { path, .. } => {
-                Self::config("there is no such object").with("path", path.clone()).because(told)
-            }
-            S::PermissionDenied { path, .. } | S::Unauthenticated { path, .. } => {
-                Self::config("access was refused").with("path", path.clone()).hint(CREDENTIALS).because(told)
-            }
-            S::Precondition { path, .. } | S::NotModified { path, .. } => {
-                Self::config("the object changed after it was pinned")
-                    .with("path", path.clone())
-                    .hint("make a new plan: what was read so far belongs to another version of the source")
-                    .because(told)
-            }
-            S::Generic { store: "LocalFileSystem", .. } => match io_kind(error) {
-                Some(kind) => Self::from_io_kind(kind).because(told),
-                None => Self::transient("the file system failed").because(told),
-            },
-            S::Generic { .. } if refused(&told) => {
-                Self::config("the object store refused the request").hint(CREDENTIALS).because(told)
-            }
-            S::Generic { .. } => Self::transient("the object store failed or cannot be reached")
-                .hint("check the network and the endpoint; the same command can be tried again")
-                .because(told),
-            _ => Self::config("the object store refused the request").because(told),
-        }
+        crate::store::explain(error)
     }
-}
 
-const CREDENTIALS: &str = "check the credentials, what they allow, and the region; docs/ledger.md lists the variables";
-
-/// What a store says about an error, without the body of a server's answer: bodies repeat parts of the request,
-/// session tokens among them. Of the body only its code is kept, such as `NoSuchBucket`.
-fn told(error: &object_store::Error) -> String {
-    let text = error.to_string();
-    let Some((head, body)) = text.split_once('<').filter(|(head, _)| head.contains("Server returned")) else {
-        return text;
-    };
-    let head = head.trim_end_matches([' ', ':', '\n', '\u{feff}']);
-    match body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")) {
-        Some((code, _)) => format!("{head}: {code}"),
-        None => head.to_string(),
-    }
-}
-
-/// Whether a server has understood a request and does not want it: the same request will fare no better.
-fn refused(told: &str) -> bool {
-    let status = told.split_once("status code: ").and_then(|(_, rest)| rest.get(..3)?.parse::<u16>().ok());
-    status.is_some_and(|s| (300..500).contains(&s) && s != 408 && s != 429) || told.contains("Received redirect")
-}
-
-fn io_kind(error: &object_store::Error) -> Option<std::io::ErrorKind> {
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            return Some(io.kind());
-        }
-        next = cause.source();
-    }
-    None
-}
-
-impl Error {
-    fn from_io_kind(kind: std::io::ErrorKind) -> Self {
+    pub(crate) fn from_io_kind(kind: std::io::ErrorKind) -> Self {
         use std::io::ErrorKind as K;
         match kind {
             K::StorageFull | K::QuotaExceeded | K::FileTooLarge => {
@@ -423,34 +362,5 @@ mod tests {
         assert_eq!(full.kind().exit_code(), 75);
         let closed = Error::from(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
         assert_eq!(closed.kind().exit_code(), 3);
-    }
-
-    fn answered(text: &str) -> Error {
-        object_store::Error::Generic { store: "S3", source: text.into() }.into()
-    }
-
-    #[test]
-    fn of_a_server_s_answer_only_the_code_is_kept() {
-        let error = answered(
-            "Error performing GET http://h/b in 1ms - Server returned non-2xx status code: 400 Bad Request: \
-             <?xml version=\"1.0\"?><Error><Code>ExpiredToken</Code><Token-0>s3cr3t</Token-0></Error>",
-        );
-        assert_eq!(error.kind(), ErrorKind::Config);
-        let chain = error.chain().join("\n");
-        assert!(chain.ends_with("400 Bad Request: ExpiredToken"), "{chain}");
-        assert!(!format!("{error:?}").contains("s3cr3t"));
-    }
-
-    #[test]
-    fn a_busy_server_can_be_asked_again_and_one_that_refuses_cannot() {
-        for (text, code) in [
-            ("Server returned non-2xx status code: 503 Service Unavailable: ", 75),
-            ("Server returned non-2xx status code: 429 Too Many Requests: ", 75),
-            ("HTTP error: error sending request", 75),
-            ("Server returned non-2xx status code: 404 Not Found: ", 3),
-            ("Received redirect without LOCATION, this normally indicates an incorrectly configured region", 3),
-        ] {
-            assert_eq!(answered(text).kind().exit_code(), code, "{text}");
-        }
     }
 }

@@ -8,7 +8,7 @@
 use crate::error::Result;
 
 /// Every point, in the order a run passes them. A test holds this list against the code.
-pub const POINTS: [&str; 15] = [
+pub const POINTS: [&str; 17] = [
     "run.begun",
     "unit.begun",
     "stage.opened",
@@ -17,9 +17,11 @@ pub const POINTS: [&str; 15] = [
     "unit.journaled",
     "run.aside",
     "commit.begun",
+    "commit.noted",
     "commit.renamed",
     "commit.manifest",
     "commit.published",
+    "commit.replaced",
     "commit.cleaned",
     "run.receipt",
     "reconcile.begun",
@@ -29,14 +31,20 @@ pub const POINTS: [&str; 15] = [
 /// The points that only a replay passes, before it begins as any run does.
 pub const REPLAY_POINTS: [&str; 2] = ["replay.begun", "replay.claimed"];
 
-/// Passes the point `name`, which is one of [`POINTS`] or [`REPLAY_POINTS`].
+/// The points that a file passes on its way into a bucket, between `stage.opened` and `stage.written`.
+pub const UPLOAD_POINTS: [&str; 4] = ["upload.begun", "upload.noted", "upload.sent", "upload.whole"];
+
+/// The points that only `clean` passes.
+pub const CLEAN_POINTS: [&str; 1] = ["clean.removed"];
+
+/// Passes the point `name`, which is one of the lists above.
 #[cfg(feature = "faults")]
 pub fn point(name: &'static str) -> Result<()> {
     fail::fail_point!(name, |action| act(name, action.as_deref().unwrap_or("permanent")));
     Ok(())
 }
 
-/// Passes the point `name`, which is one of [`POINTS`] or [`REPLAY_POINTS`].
+/// Passes the point `name`, which is one of the lists above.
 #[cfg(not(feature = "faults"))]
 #[inline(always)]
 pub fn point(_name: &'static str) -> Result<()> {

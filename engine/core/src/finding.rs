@@ -81,6 +81,8 @@ pub enum CheckOutcome {
     Passed,
     /// The rule is broken.
     Failed,
+    /// Nobody can tell: what was read says nothing about the rule.
+    NotJudged,
 }
 
 /// What one check found in one table.
@@ -96,17 +98,23 @@ pub struct Finding {
     pub table: TableName,
     /// The columns it is about; none for rules about the table.
     pub columns: Vec<String>,
+    /// The SQL condition of the rows that it is about; none if it is about all.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
     /// How bad it is.
     pub severity: Severity,
     /// What the pipeline wants to happen.
     pub action: Action,
+    /// How many rows may break it, as a pipeline says it: a number, or a share such as `"0.5%"`. Null if nothing is said.
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub threshold: Json,
     /// How it ended.
     pub outcome: CheckOutcome,
     /// Whether nothing of the table may be published because of it.
     pub stops: bool,
     /// What was expected.
     pub expected: String,
-    /// What was found, as counts.
+    /// What was found, as counts; why it was not judged, if it was not.
     pub found: String,
     /// Rows that were looked at.
     pub evaluated: u64,
@@ -129,9 +137,34 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Whether the rule holds.
+    pub fn is_passed(&self) -> bool {
+        self.outcome == CheckOutcome::Passed
+    }
+
     /// Whether the rule is broken.
     pub fn is_failed(&self) -> bool {
         self.outcome == CheckOutcome::Failed
+    }
+
+    /// Whether it is known if the rule holds.
+    pub fn is_judged(&self) -> bool {
+        self.outcome != CheckOutcome::NotJudged
+    }
+
+    /// The condition of the rows that it is about, on one line.
+    pub fn condition(&self) -> Option<String> {
+        self.filter.as_ref().map(|sql| sql.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    /// How many rows may break it, in words.
+    pub fn allowance(&self) -> Option<String> {
+        match &self.threshold {
+            Json::Null => None,
+            Json::String(share) => Some(share.clone()),
+            rows if rows.as_u64() == Some(1) => Some("1 row".to_string()),
+            rows => Some(format!("{rows} rows")),
+        }
     }
 
     /// The rule in a few words: `Q005 range (distance)`.

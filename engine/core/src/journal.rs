@@ -53,14 +53,14 @@ pub trait Journal: Send + Sync {
     async fn findings(&self, table: &TableName) -> Result<Vec<Finding>>;
 }
 
-/// A rule that rows of a unit break. Whether there are too many of them is judged when all units are staged.
+/// A rule that some rows break. Whether there are too many of them is judged when all units are staged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BrokenRule {
     /// The number of the check in the plan of its table.
     pub number: usize,
     /// The rule in a few words: `Q005 range (distance)`.
     pub check: String,
-    /// Rows that break it.
+    /// How many rows break it.
     pub rows: u64,
 }
 
@@ -72,7 +72,7 @@ pub enum Event {
     TableBegun {
         /// The target table.
         table: TableName,
-        /// Expected rows, if known.
+        /// Rows that are expected to be read, if known; without those of units that an earlier process staged.
         rows: Option<u64>,
         /// Units of work.
         units: usize,
@@ -83,6 +83,19 @@ pub enum Event {
         table: TableName,
         /// How many more.
         rows: u64,
+        /// Bytes that this process has staged of the table so far, as far as its sink can tell.
+        bytes: u64,
+        /// The rules about single rows that some of them break.
+        broken: Vec<BrokenRule>,
+    },
+    /// A unit of work failed: what was told of its rows does not count.
+    UnitFailed {
+        /// The target table.
+        table: TableName,
+        /// How many rows that are.
+        rows: u64,
+        /// The rules that some of them break.
+        broken: Vec<BrokenRule>,
     },
     /// A transient error is about to be tried again.
     Retrying {
@@ -95,10 +108,24 @@ pub enum Event {
     UnitStaged {
         /// The target table.
         table: TableName,
-        /// Size of what was staged, in bytes.
+        /// Bytes that this process has staged of the table so far.
         bytes: u64,
-        /// The rules about single rows that rows of it break.
-        broken: Vec<BrokenRule>,
+    },
+    /// A check begins to look at rows a second time, or at another table.
+    LookBegun {
+        /// The target table.
+        table: TableName,
+        /// The rule in a few words: `Q003 unique (id)`.
+        check: String,
+        /// Rows that it will look at, if known.
+        rows: Option<u64>,
+    },
+    /// Rows were looked at for the check that did so last.
+    RowsLookedAt {
+        /// The target table.
+        table: TableName,
+        /// How many more.
+        rows: u64,
     },
     /// A check was judged and failed.
     CheckFailed {

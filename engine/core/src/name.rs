@@ -83,6 +83,13 @@ impl CommitKey {
         Self(format!("{run}-{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3]))
     }
 
+    /// The run that a key is of, if this is the text of a key.
+    pub fn run_of(text: &str) -> Option<RunId> {
+        let (run, table) = text.rsplit_once('-')?;
+        let is_hash = table.len() == 8 && table.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
+        RunId::parse(run).filter(|_| is_hash)
+    }
+
     /// The key as text: letters, digits and `-` only, so it can be part of an object's name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -112,6 +119,16 @@ mod tests {
         assert_eq!(RunId::parse(id.as_str()), Some(id));
         for bad in ["", "../../etc", "20261121T051500Z", "20261121T051500Z-7F3A9C12", "20261121T051500Z-../../../"] {
             assert_eq!(RunId::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_tells_its_run_and_another_text_does_not() {
+        let run = RunId::new(&crate::Clock::system());
+        let key = CommitKey::new(&run, &TableName::new("t"));
+        assert_eq!(CommitKey::run_of(key.as_str()), Some(run.clone()));
+        for other in [run.as_str(), "staging", "", "20261121T051500Z-7f3a9c12-xyz", "a-b-01234567"] {
+            assert_eq!(CommitKey::run_of(other), None, "{other}");
         }
     }
 }

@@ -4,7 +4,6 @@
 //! [`Template::resolve`] turns it into a value, inside a [`SecretString`] that does not print.
 
 use std::fmt;
-use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -103,11 +102,24 @@ impl Template {
         }
     }
 
+    /// The text before the first reference: all of it, if there is none.
+    pub fn beginning(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Literal(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// Whether it is made of references alone, so that nothing of its value stands in the file.
+    pub fn is_reference(&self) -> bool {
+        self.parts.iter().all(|part| !matches!(part, Part::Literal(_)))
+    }
+
     /// The text with every reference replaced by its value.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) that names the reference which has no value.
-    pub fn resolve(&self, resolver: &Arc<dyn Resolve>) -> Result<SecretString> {
+    pub fn resolve(&self, resolver: &dyn Resolve) -> Result<SecretString> {
         let mut out = String::new();
         for part in &self.parts {
             match part {
@@ -187,18 +199,32 @@ mod tests {
 
     #[test]
     fn references_resolve_and_never_print() {
-        let resolver: Arc<dyn Resolve> = Arc::new(Fixed);
         let template = Template::parse("a-${env:PW}-${file:/run/x}-$${b}").unwrap();
-        assert_eq!(template.resolve(&resolver).unwrap().expose_secret(), "a-s3cr3t-from-file-${b}");
+        assert_eq!(template.resolve(&Fixed).unwrap().expose_secret(), "a-s3cr3t-from-file-${b}");
         assert!(!format!("{template:?}").contains("s3cr3t"));
         assert!(!serde_json::to_string(&template).unwrap().contains("s3cr3t"));
     }
 
     #[test]
     fn a_missing_variable_is_named() {
-        let resolver: Arc<dyn Resolve> = Arc::new(NoReferences);
-        let error = Template::parse("${env:GONE}").unwrap().resolve(&resolver).unwrap_err();
+        let error = Template::parse("${env:GONE}").unwrap().resolve(&NoReferences).unwrap_err();
         assert!(error.to_string().contains("GONE"));
+    }
+
+    #[test]
+    fn what_stands_in_the_file_is_told_from_what_does_not() {
+        for (text, beginning, is_reference) in [
+            ("", "", false),
+            ("s3://lake", "s3://lake", false),
+            ("s3://${env:BUCKET}/x", "s3://", false),
+            ("${env:PW}", "", true),
+            ("${env:A}${file:/run/b}", "", true),
+            ("${env:PW}x", "", false),
+            ("$${env:PW}", "${env:PW}", false),
+        ] {
+            let template = Template::parse(text).unwrap();
+            assert_eq!((template.beginning(), template.is_reference()), (beginning, is_reference), "{text}");
+        }
     }
 
     #[test]

@@ -33,18 +33,27 @@ pub struct Problem {
     pub message: String,
     /// What a person can do about it.
     pub hint: Option<String>,
+    /// Whether a secret stands at its place, which is not shown then.
+    pub is_secret: bool,
 }
 
 impl Problem {
     /// A problem without a hint.
     pub fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), hint: None }
+        Self { span, message: message.into(), hint: None, is_secret: false }
     }
 
     /// Says what a person can do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says that a secret stands at its place.
+    #[must_use]
+    pub fn secret(mut self) -> Self {
+        self.is_secret = true;
         self
     }
 }

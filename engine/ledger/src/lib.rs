@@ -40,6 +40,14 @@ impl Ledger {
         Ok(Self::over(store))
     }
 
+    /// Opens a ledger, or `None` if it is a folder that is not there.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn find(location: &str, resolver: &dyn Resolve) -> Result<Option<Self>> {
+        Ok(Store::find(location, resolver)?.map(Self::over))
+    }
+
     /// A ledger in a store that is open already.
     pub fn over(store: Store) -> Self {
         Self { store }

@@ -222,6 +222,18 @@ impl Ledger {
         }
     }
 
+    /// How a load began that has not ended for good, so that it may still go on. `None` for all others, and for a run
+    /// that is not in this ledger.
+    ///
+    /// # Errors
+    /// As the store fails, or if a fact cannot be read.
+    pub async fn open_load(&self, run: &RunId) -> Result<Option<RunStart>> {
+        let start: Option<RunStart> = self.read_fact(run, "start").await?;
+        let Some(start) = start.filter(RunStart::is_load) else { return Ok(None) };
+        let end: Option<RunEnd> = self.facts(run, "end-").await?.pop();
+        Ok(end.is_none_or(|end| end.resumable).then_some(start))
+    }
+
     /// Everything about a run.
     ///
     /// # Errors
@@ -399,10 +411,13 @@ mod tests {
                 show_values: false,
             };
             ledger.begin(&start).await.unwrap();
-            for status in ["interrupted", "succeeded"] {
-                let end = RunEnd { status: status.into(), exit_code: 0, resumable: false, error: None, at: "t".into() };
+            assert_eq!(ledger.open_load(&run).await.unwrap(), Some(start.clone()));
+            for (status, resumable) in [("interrupted", true), ("succeeded", false)] {
+                let end = RunEnd { status: status.into(), exit_code: 0, resumable, error: None, at: "t".into() };
                 ledger.end(&run, &end).await.unwrap();
+                assert_eq!(ledger.open_load(&run).await.unwrap(), resumable.then(|| start.clone()));
             }
+            assert_eq!(ledger.open_load(&RunId::new(&Clock::system())).await.unwrap(), None);
             let table = TableName::new("t");
             let others = [1, 1, 2].map(|attempt| (attempt, RunId::new(&Clock::system())));
             let mut first = Vec::new();

@@ -33,8 +33,9 @@ pub struct Build<'a> {
     pub rulebook: (&'a Rulebook, &'a Node),
     /// The tables, wildcards expanded.
     pub tables: Vec<TableInput>,
-    /// Tables that checks of those look at and that are not loaded themselves.
-    pub others: Vec<OtherInput>,
+    /// Tables that checks of those look at and that are not loaded themselves. `None` if somebody else sees to what checks
+    /// look at.
+    pub others: Option<Vec<OtherInput>>,
 }
 
 /// One table with what its source says about it.
@@ -72,7 +73,10 @@ pub fn build(input: Build<'_>) -> Result<Plan, Problems> {
             planned.push((table, plan));
         }
     }
-    let references = Others::new(&input.tables, &planned, &input.others, input.rulebook.0, &mut problems).plan();
+    let references = match &input.others {
+        Some(others) => Others::new(&input.tables, &planned, others, input.rulebook.0, &mut problems).plan(),
+        None => Vec::new(),
+    };
     if !problems.is_empty() {
         return Err(Problems::new(input.spec.files.clone(), problems));
     }

@@ -79,6 +79,17 @@ impl View {
         expressions.logical(sql).and_then(|expr| expressions.physical(&expr)).map(drop)
     }
 
+    /// The names of the columns that an SQL expression reads, sorted.
+    ///
+    /// # Errors
+    /// A sentence, if it cannot be read.
+    pub(crate) fn read_by(&self, sql: &str) -> Result<Vec<String>, String> {
+        let expr = Expressions::new(&self.schema)?.logical(sql)?;
+        let mut names: Vec<String> = expr.column_refs().into_iter().map(|column| column.name.clone()).collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// Makes checks executable for what is seen.
     ///
     /// # Errors

@@ -20,9 +20,9 @@ mod transform;
 pub use build::{Build, TableInput, build, idle_misfit};
 pub use others::{Comparable, OtherInput};
 pub use plan::{
-    CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, Reference, Replay,
+    CastPlan, ColumnPlan, Connection, Incremental, Limit, OnMisfit, Origin, Plan, ReconcilePlan, Reference, Replay,
     SourceColumn, TablePlan,
 };
-pub use quarantine::{AsideNames, LINE_CODE, MISFIT_CODE};
+pub use quarantine::{AsideNames, FILTER_CODE, LINE_CODE, MISFIT_CODE};
 pub use sql::check_expression;
 pub use transform::{Place, Quarantined, RunFacts, Transform, Transformed};

@@ -30,76 +30,113 @@ impl OtherInput {
     }
 }
 
-/// What makes the keys of a table and those of another one comparable.
+/// What makes the keys of a table and those of others comparable.
 #[derive(Debug, Clone)]
 pub struct Comparable {
-    /// Keys of both: the names of the one table, and types in which every value of both is exactly itself.
+    /// Keys of all: the names of the one table, and types in which every value of each is exactly itself.
     pub schema: SchemaRef,
     /// For each column of the one table its cast to that type, if it needs one.
     pub own: Vec<Option<Cast>>,
-    /// The same for the other table.
-    pub other: Vec<Option<Cast>>,
+    /// The same for each of the others.
+    pub others: Vec<Vec<Option<Cast>>>,
 }
 
 impl Comparable {
-    /// Compares columns pair by pair.
+    /// Compares columns one by one, the first of a table with the first of each other one.
     ///
     /// # Errors
-    /// A sentence, if the values of a pair cannot be compared exactly under the rulebook.
-    pub fn new(own: &Schema, other: &Schema, rulebook: &Rulebook) -> Result<Self, String> {
-        if own.fields().len() != other.fields().len() {
+    /// A sentence, if the values of such columns cannot be compared exactly under the rulebook.
+    pub fn new(own: &Schema, others: &[SchemaRef], rulebook: &Rulebook) -> Result<Self, String> {
+        if others.iter().any(|other| other.fields().len() != own.fields().len()) {
             return Err("not as many columns on both sides".to_string());
         }
-        let mut comparable = Self { schema: Arc::new(Schema::empty()), own: Vec::new(), other: Vec::new() };
+        let mut comparable =
+            Self { schema: Arc::new(Schema::empty()), own: Vec::new(), others: vec![Vec::new(); others.len()] };
         let mut fields = Vec::with_capacity(own.fields().len());
-        for (a, b) in own.fields().iter().zip(other.fields()) {
-            let (ty, casts) = pair(a, b, rulebook)?;
-            let layout = if casts[0].is_none() { a.data_type().clone() } else { ty.to_arrow() };
-            fields.push(Field::new(a.name(), layout, true));
-            let [cast_own, cast_other] = casts;
-            comparable.own.push(cast_own);
-            comparable.other.push(cast_other);
+        for (at, first) in own.fields().iter().enumerate() {
+            let mut alike: Vec<&Field> = vec![first.as_ref()];
+            alike.extend(others.iter().map(|other| other.field(at)));
+            let (ty, mut casts) = common(&alike, rulebook)?;
+            let layout = if casts.iter().all(Option::is_none) { first.data_type().clone() } else { ty.to_arrow() };
+            fields.push(Field::new(first.name(), layout, true));
+            for (of_other, cast) in comparable.others.iter_mut().zip(casts.split_off(1)) {
+                of_other.push(cast);
+            }
+            comparable.own.append(&mut casts);
         }
         comparable.schema = Arc::new(Schema::new(fields));
         Ok(comparable)
     }
 }
 
-/// The type in which two columns are compared, and the cast of each to it. They need none if they are alike already.
-fn pair(a: &Field, b: &Field, rulebook: &Rulebook) -> Result<(LogicalType, [Option<Cast>; 2]), String> {
-    let unknown = |field: &Field| format!("`{}` is of a type that cannot be compared", field.name());
-    let from = LogicalType::of(a).ok_or_else(|| unknown(a))?;
-    let to = LogicalType::of(b).ok_or_else(|| unknown(b))?;
-    if from == to && a.data_type() == b.data_type() {
-        return Ok((from, [None, None]));
+/// The type in which columns are compared, and the cast of each to it. They need none if they are alike already.
+fn common(fields: &[&Field], rulebook: &Rulebook) -> Result<(LogicalType, Vec<Option<Cast>>), String> {
+    let logical = |field: &&Field| {
+        LogicalType::of(field).ok_or_else(|| format!("`{}` is of a type that cannot be compared", field.name()))
+    };
+    let types: Vec<LogicalType> = fields.iter().map(logical).collect::<Result<_, _>>()?;
+    let ([first, rest @ ..], [own, others @ ..]) = (types.as_slice(), fields) else {
+        return Err("there is nothing to compare".to_string());
+    };
+    if rest.iter().all(|ty| ty == first) && others.iter().all(|field| field.data_type() == own.data_type()) {
+        return Ok((first.clone(), vec![None; fields.len()]));
     }
     let exact = |ty: &LogicalType, common: &LogicalType| match ty == common {
         true => Some(Cast::layout(ty)),
         false => Cast::new(rulebook, ty, common).filter(|cast| cast.loss() == Loss::Exact),
     };
-    let common = from.supertype(&to);
-    match common.and_then(|ty| Some(([Some(exact(&from, &ty)?), Some(exact(&to, &ty)?)], ty))) {
+    let common = rest.iter().try_fold(first.clone(), |common, ty| common.supertype(ty));
+    let casts = |common: &LogicalType| -> Option<Vec<Option<Cast>>> {
+        types.iter().map(|ty| exact(ty, common).map(Some)).collect()
+    };
+    match common.and_then(|common| Some((casts(&common)?, common))) {
         Some((casts, ty)) => Ok((ty, casts)),
-        None => Err(format!(
-            "`{}` is {from} and `{}` is {to}, and values of these types cannot be compared exactly",
-            a.name(),
-            b.name()
-        )),
+        None => {
+            let said: Vec<String> =
+                fields.iter().zip(&types).map(|(field, ty)| format!("`{}` is {ty}", field.name())).collect();
+            Err(format!("{}, and values of these types cannot be compared exactly", said.join(" and ")))
+        }
     }
 }
 
 impl Plan {
-    /// How the other table is read that a check looks at.
-    pub fn other(&self, other: &Other<'_>) -> Option<&TablePlan> {
+    /// How the other table is read that a check looks at, in all its parts, each with where it is. In a replay a table of
+    /// the pipeline is what is in the target, and what the same replay adds to it.
+    pub fn others(&self, other: &Other<'_>) -> Vec<(Place, &TablePlan)> {
         let name = other.table.value.as_str();
+        let is_replay = self.tables.iter().any(|table| table.replay.is_some());
+        let place = if is_replay { by_now(other.place) } else { other.place };
         let loaded = self.tables.iter().find(|t| other.place == Place::Pipeline && t.to.as_str() == name);
-        loaded.or_else(|| self.references.iter().find(|r| r.is(other)).map(|r| &r.read))
+        let loaded = loaded.map(|table| (Place::Pipeline, table));
+        let looked_at = self.references.iter().find(|r| r.stands_for(place, name)).map(|r| (r.place, &r.read));
+        match is_replay {
+            true => looked_at.into_iter().chain(loaded).collect(),
+            false => loaded.or(looked_at).into_iter().collect(),
+        }
+    }
+
+    /// How the rows are read that were in the target's table when a replay was planned, if it looks at them.
+    pub fn in_target(&self, table: &TablePlan) -> Option<&TablePlan> {
+        let found = self.references.iter().find(|r| r.stands_for(Place::Target, table.to.as_str()));
+        found.map(|reference| &reference.read)
+    }
+}
+
+/// Where a replay finds a table: what a pipeline has loaded is in the target by then.
+pub(crate) fn by_now(place: Place) -> Place {
+    match place {
+        Place::Pipeline | Place::Target => Place::Target,
+        Place::Source => Place::Source,
     }
 }
 
 impl Reference {
+    pub(crate) fn stands_for(&self, place: Place, table: &str) -> bool {
+        self.place == place && self.read.to.as_str() == table
+    }
+
     fn is(&self, other: &Other<'_>) -> bool {
-        self.place == other.place && self.read.to.as_str() == other.table.value
+        self.stands_for(other.place, &other.table.value)
     }
 }
 
@@ -213,7 +250,7 @@ impl<'a> Others<'a> {
         let span = other.check.columns().first().map_or(other.table.span, |column| column.span);
         let compared = named_columns(&own, check).and_then(|own| {
             let theirs = named_columns(&theirs, &other.check).map_err(|reason| format!("{reason} in `{table}`"))?;
-            Comparable::new(&own, &theirs, self.rulebook)
+            Comparable::new(&own, &[Arc::new(theirs)], self.rulebook)
         });
         if let Err(reason) = compared {
             let hint = "give both columns the same type, for example with `cast`";
@@ -223,14 +260,17 @@ impl<'a> Others<'a> {
 }
 
 /// What checks see of a table.
-fn view(plan: &TablePlan, source: &SchemaRef) -> Option<View> {
+pub(crate) fn view(plan: &TablePlan, source: &SchemaRef) -> Option<View> {
     let cast = cast_schema(source, &plan.columns)?;
     let expressions = Expressions::new(&cast).ok()?;
     View::new(&cast, &expressions, &plan.columns).ok()
 }
 
 /// The columns that a check names, as checks see them.
-fn named_columns(view: &View, check: &Check) -> Result<Schema, String> {
+///
+/// # Errors
+/// A sentence, if the check does not fit them.
+pub(crate) fn named_columns(view: &View, check: &Check) -> Result<Schema, String> {
     let pass = view.pass(std::slice::from_ref(check), 0).map_err(|wrong| {
         let reasons: Vec<String> = wrong.into_iter().map(|(_, reason)| reason).collect();
         reasons.join("; ")
@@ -264,13 +304,13 @@ mod tests {
     }
 
     fn compared(own: &[DataType], other: &[DataType]) -> Result<Comparable, String> {
-        Comparable::new(&schema(own), &schema(other), &rulebook())
+        Comparable::new(&schema(own), &[Arc::new(schema(other))], &rulebook())
     }
 
     #[test]
     fn equal_types_are_compared_as_they_are() {
         let found = compared(&[DataType::Utf8View, DataType::Int64], &[DataType::Utf8View, DataType::Int64]).unwrap();
-        assert!(found.own.iter().chain(&found.other).all(Option::is_none));
+        assert!(found.own.iter().chain(&found.others[0]).all(Option::is_none));
         assert_eq!(*found.schema.field(0).data_type(), DataType::Utf8View);
     }
 
@@ -286,8 +326,21 @@ mod tests {
         ] {
             let found = compared(std::slice::from_ref(&own), std::slice::from_ref(&other)).unwrap();
             assert_eq!(*found.schema.field(0).data_type(), common, "{own} {other}");
-            assert!(found.own[0].is_some() && found.other[0].is_some());
+            assert!(found.own[0].is_some() && found.others[0][0].is_some());
         }
+    }
+
+    #[test]
+    fn one_type_holds_the_values_of_several_others() {
+        let all = [DataType::Int32, DataType::Decimal128(9, 2), DataType::Int64].map(|ty| Arc::new(schema(&[ty])));
+        let found = Comparable::new(&all[0], &all[1..], &rulebook()).unwrap();
+        assert_eq!(*found.schema.field(0).data_type(), DataType::Decimal128(21, 2));
+        assert!(found.others.len() == 2 && found.own.iter().chain(found.others.iter().flatten()).all(Option::is_some));
+        let texts = [DataType::Utf8View, DataType::Utf8View, DataType::Utf8].map(|ty| Arc::new(schema(&[ty])));
+        let found = Comparable::new(&texts[0], &texts[1..], &rulebook()).unwrap();
+        assert_eq!(*found.schema.field(0).data_type(), DataType::Utf8);
+        assert!(found.own[0].is_some() && found.others.iter().all(|casts| casts[0].is_some()));
+        assert!(Comparable::new(&texts[0], &[Arc::clone(&texts[1]), Arc::clone(&all[0])], &rulebook()).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use transload_core::connector::{Expected, Partition, WriteMode};
 use transload_core::decode::Kinded;
 use transload_core::{Error, LogicalType, Node, Pin, Result, RunId, Split, TableName};
 use transload_digest::Algorithm;
-use transload_quality::{Before, Check, Place};
+use transload_quality::{Before, Check, Look, Place};
 use transload_spec::file::MetadataColumn;
 use transload_spec::{Alert, ReconcileLevel};
 
@@ -134,6 +134,21 @@ pub struct Replay {
     /// The artifact with the values that are put in before anything else happens, if there is a patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patch: Option<String>,
+    /// The rules that are not judged as a load judges them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
+}
+
+/// A rule that a replay cannot judge as a load does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// The rule.
+    pub check: Check,
+    /// Whether it is judged among the rows that are read again, only not against those in the target.
+    pub in_part: bool,
+    /// Why, in words.
+    pub why: String,
 }
 
 /// A column of the source.
@@ -322,11 +337,25 @@ impl TablePlan {
         plan
     }
 
+    /// Whether a rule about keys is held against the rows that are in the target already, too. In a load they are none of
+    /// its business; in a replay they are, unless they say nothing about it.
+    pub fn looks_into_target(&self, check: &Check) -> bool {
+        let is_free = |limit: &Limit| limit.check.fingerprint != check.fingerprint;
+        check.look() == Some(Look::Repeats) && self.replay.as_ref().is_some_and(|r| r.limits.iter().all(is_free))
+    }
+
+    /// Whether rows that the filter leaves out are put aside again: they come from a quarantine, and would be nowhere.
+    pub(crate) fn keeps_filtered(&self) -> bool {
+        self.replay.is_some() && self.filter.is_some()
+    }
+
     /// Whether a row can end up in quarantine.
     pub fn can_quarantine(&self) -> bool {
-        self.columns
-            .iter()
-            .any(|c| c.cast.as_ref().is_some_and(|c| c.on_misfit == OnMisfit::Quarantine && c.loss != Loss::Exact))
+        self.keeps_filtered()
+            || self
+                .columns
+                .iter()
+                .any(|c| c.cast.as_ref().is_some_and(|c| c.on_misfit == OnMisfit::Quarantine && c.loss != Loss::Exact))
             || self.source_columns.iter().any(|c| c.name == transload_core::connector::FAULT_COLUMN)
             || self.checks.iter().any(Check::quarantines)
     }

@@ -17,6 +17,9 @@ pub const MISFIT_CODE: &str = "C001";
 /// Code of the reason that a line could not be read.
 pub const LINE_CODE: &str = "L001";
 
+/// Code of the reason that the filter of a replay leaves a row out.
+pub const FILTER_CODE: &str = "F001";
+
 /// The names of the columns that quarantine adds to those of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AsideNames {

@@ -27,7 +27,7 @@ use crate::build::cast_schema;
 use crate::checks::{Checks, Found, View, bits_of};
 use crate::expr::Expressions;
 use crate::plan::{OnMisfit, Origin, TablePlan};
-use crate::quarantine::{self, LINE_CODE, MISFIT_CODE};
+use crate::quarantine::{self, FILTER_CODE, LINE_CODE, MISFIT_CODE};
 
 /// What the metadata columns of a run say.
 #[derive(Debug, Clone, Default)]
@@ -92,6 +92,8 @@ struct Filter {
     columns: Vec<usize>,
     /// The parts that `and` joins, each with the columns it reads.
     parts: Vec<(Arc<dyn PhysicalExpr>, Vec<usize>)>,
+    /// Identifies it in quarantine, if rows that it leaves out are put aside again.
+    keeps: Option<String>,
 }
 
 enum Output {
@@ -105,6 +107,8 @@ type Marks = Vec<(usize, BooleanBuffer)>;
 
 /// Why rows of a batch are put aside.
 struct Reasons<'a> {
+    /// The rows that the filter lets through.
+    passed: &'a BooleanBuffer,
     misfits: &'a [(usize, BooleanBuffer)],
     fault: Option<&'a ArrayRef>,
     found: Option<&'a Found>,
@@ -123,7 +127,7 @@ pub struct Quarantined {
 pub struct Transformed {
     /// Rows for the target.
     pub rows: RecordBatch,
-    /// How many rows the filter left out.
+    /// How many rows the filter left out; in a replay they are put aside.
     pub filtered: u64,
     /// How many rows were put aside.
     pub aside: u64,
@@ -280,7 +284,9 @@ impl Transform {
                     .is_ok_and(|i| casts[i].cast.is_none() && !cast_schema.field(i).data_type().is_floating())
             })
         };
-        let pushdown: Vec<Expr> = conjuncts.iter().filter(|e| untouched(e)).cloned().collect();
+        // A source that leaves rows out itself gives none of them to be put aside.
+        let kept = plan.keeps_filtered();
+        let pushdown: Vec<Expr> = conjuncts.iter().filter(|e| !kept && untouched(e)).cloned().collect();
         let filter = match conjuncts.iter().cloned().reduce(Expr::and) {
             None => None,
             Some(all) => {
@@ -291,7 +297,10 @@ impl Transform {
                 };
                 let (condition, columns) = part(&all)?;
                 columns.iter().for_each(|c| casts[*c].needed = true);
-                Some(Filter { condition, columns, parts: conjuncts.iter().map(part).collect::<Result<_>>()? })
+                let parts = conjuncts.iter().map(part).collect::<Result<_>>()?;
+                let sql = plan.filter.as_deref().unwrap_or_default();
+                let keeps = kept.then(|| quarantine::fingerprint(FILTER_CODE, &[sql]));
+                Some(Filter { condition, columns, parts, keeps })
             }
         };
 
@@ -402,6 +411,14 @@ impl Transform {
         }
     }
 
+    /// How the values of a column of the target are hidden: by a cast to text, and a mask. `None` if they are not.
+    pub fn hiding(&self, column: &str) -> Option<(&Cast, MaskKind)> {
+        match self.outputs.get(self.output.index_of(column).ok()?)? {
+            Output::Source { mask: Some((cast, mask)), .. } => Some((cast, *mask)),
+            _ => None,
+        }
+    }
+
     /// A cursor's value in the form a target remembers.
     ///
     /// # Errors
@@ -465,6 +482,9 @@ impl Transform {
         let faulty = fault.map(|f| BooleanBuffer::collect_bool(rows, |i| f.is_valid(i)));
         let passed = self.passed(&cast_batch, &misfits, faulty.as_ref())?;
         let mut aside = faulty.clone().unwrap_or_else(|| BooleanBuffer::new_unset(rows));
+        if self.filter.as_ref().is_some_and(|filter| filter.keeps.is_some()) {
+            aside = &aside | &!&passed;
+        }
         // Columns whose value is not known for some rows, which are put aside.
         let mut unread: Vec<(usize, &BooleanBuffer)> = Vec::new();
         for (column, all) in &misfits {
@@ -495,8 +515,8 @@ impl Transform {
         let keep = BooleanArray::new(&passed & &!&aside, None);
         self.count_losses(&mut losses, &misfits, &changed, keep.values());
         let found = checked.as_ref().and_then(|(_, found)| found.as_ref());
-        let quarantined =
-            self.put_aside(batch, &aside, &Reasons { misfits: &misfits, fault, found, seen: &seen }, place)?;
+        let reasons = Reasons { passed: &passed, misfits: &misfits, fault, found, seen: &seen };
+        let quarantined = self.put_aside(batch, &aside, &reasons, place)?;
         let put_aside = aside.count_set_bits() as u64;
         let filtered = rows as u64 - keep.true_count() as u64 - put_aside;
         let mut cursor = None;
@@ -696,6 +716,11 @@ impl Transform {
         let mut said = Vec::new();
         if let Some(fault) = reasons.fault.map(|f| f.as_string::<i32>()).filter(|f| f.is_valid(row)) {
             said.push(Reason { code: LINE_CODE, fingerprint: &self.line_fingerprint, text: fault.value(row) });
+        }
+        if let Some(fingerprint) =
+            self.filter.as_ref().and_then(|f| f.keeps.as_ref()).filter(|_| !reasons.passed.value(row))
+        {
+            said.push(Reason { code: FILTER_CODE, fingerprint, text: "the filter leaves it out" });
         }
         for (column, _) in reasons.misfits.iter().filter(|(_, bad)| bad.value(row)) {
             let SourceCast { cast, misfit: (fingerprint, text), .. } = &self.casts[*column];

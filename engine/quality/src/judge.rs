@@ -25,6 +25,11 @@ pub fn judge(checks: &[Check], table: &TableName, units: &[&[CheckTally]], facts
     checks.iter().enumerate().map(one).collect()
 }
 
+/// What there is to say of a check that was not judged, and why it was not.
+pub fn not_judged(check: &Check, table: &TableName, why: &str) -> Finding {
+    Finding { found: why.to_string(), ..unjudged(check, table) }
+}
+
 /// The error that keeps a table from being published, if a finding demands it.
 pub fn stopped(findings: &[Finding]) -> Option<Error> {
     const SHOWN: usize = 5;
@@ -68,25 +73,45 @@ fn finding(check: &Check, table: &TableName, tallies: &[&CheckTally], facts: &Fa
     }
     shapes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     Ok(Finding {
-        code: check.code.clone(),
-        check: check.kind().to_string(),
-        fingerprint: check.fingerprint.clone(),
-        table: table.clone(),
-        columns: check.columns().iter().map(|c| c.value.clone()).collect(),
-        severity: policy.severity(),
-        action: policy.action(),
         outcome: if holds { CheckOutcome::Passed } else { CheckOutcome::Failed },
         stops: !holds && policy.stops(),
-        expected: definition.expected(),
         found,
         evaluated,
         failed,
         shapes,
         values: tallies.iter().flat_map(|t| &t.values).take(VALUES).cloned().collect(),
         figures,
-        remedy: remedy(definition.scope(), policy.action(), definition.remedy()),
         duration_micros: duration(tallies),
+        ..unjudged(check, table)
     })
+}
+
+/// All that is known of a check before it is judged.
+fn unjudged(check: &Check, table: &TableName) -> Finding {
+    let definition = check.rule.definition();
+    let policy = definition.policy();
+    Finding {
+        code: check.code.clone(),
+        check: check.kind().to_string(),
+        fingerprint: check.fingerprint.clone(),
+        table: table.clone(),
+        columns: check.columns().iter().map(|c| c.value.clone()).collect(),
+        filter: policy.filter.as_ref().map(|sql| sql.value.clone()),
+        severity: policy.severity(),
+        action: policy.action(),
+        threshold: policy.threshold.as_ref().map_or(Json::Null, |most| serde_json::json!(most.value)),
+        outcome: CheckOutcome::NotJudged,
+        stops: false,
+        expected: definition.expected(),
+        found: String::new(),
+        evaluated: 0,
+        failed: None,
+        shapes: Vec::new(),
+        values: Vec::new(),
+        figures: Json::Null,
+        remedy: remedy(definition.scope(), policy.action(), definition.remedy()),
+        duration_micros: None,
+    }
 }
 
 /// Time that was spent on a check in all units, in µs; what was measured is not made 0 by rounding.
@@ -157,6 +182,36 @@ mod tests {
         assert_eq!(found.found, "2 of 20 rows break it (10.00 %); 10% may");
         assert!(judged(rule, &[(10, 0), (10, 3)]).stops);
         assert!(!judged(rule, &[]).is_failed());
+    }
+
+    #[test]
+    fn a_finding_says_which_rows_it_is_about_and_how_many_may_break_it() {
+        let found = judged(r#"{"range":{"column":"a","min":0,"where":"b >\n 1","threshold":"10%"}}"#, &[(10, 2)]);
+        assert_eq!((found.condition().as_deref(), found.allowance().as_deref()), (Some("b > 1"), Some("10%")));
+        let json = serde_json::to_value(&found).unwrap();
+        assert_eq!((&json["where"], &json["threshold"]), (&Json::from("b >\n 1"), &Json::from("10%")));
+        assert_eq!(serde_json::from_value::<Finding>(json).unwrap(), found);
+        let rows = |most: u64| {
+            let rule = format!(r#"{{"range":{{"column":"a","min":0,"threshold":{most}}}}}"#);
+            let found = judged(&rule, &[(10, 0)]);
+            (found.allowance(), found.threshold.as_u64())
+        };
+        assert_eq!(
+            [rows(1), rows(3)],
+            [("1 row", 1u64), ("3 rows", 3)].map(|(said, n)| (Some(said.to_string()), Some(n)))
+        );
+        let plain = serde_json::to_value(judged(r#"{"range":{"column":"a","min":0}}"#, &[(10, 0)])).unwrap();
+        assert!(plain.get("where").is_none() && plain.get("threshold").is_none(), "{plain}");
+    }
+
+    #[test]
+    fn a_check_that_is_not_judged_neither_passes_nor_fails_nor_stops() {
+        let check = check(r#"{"row_count":{"min":1,"where":"a > 0"}}"#);
+        let found = not_judged(&check, &TableName::new("t"), "these rows are a part of the table");
+        assert!(!found.is_judged() && !found.is_passed() && !found.is_failed() && !found.stops);
+        assert_eq!((found.title().as_str(), found.expected.as_str()), ("Q014 row_count", "at least 1 rows"));
+        assert_eq!((found.found.as_str(), found.evaluated), ("these rows are a part of the table", 0));
+        assert!(stopped(&[found]).is_none());
     }
 
     #[test]

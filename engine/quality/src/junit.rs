@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use transload_core::Finding;
-use transload_core::finding::Severity;
+use transload_core::finding::{CheckOutcome, Severity};
 
 use crate::message::describe;
 
 /// Writes findings as JUnit XML. A check that fails is a failure if it is an error, and a passed test that says so on
-/// its output if it is less.
+/// its output if it is less. One that was not judged is skipped.
 pub fn junit(pipeline: &str, findings: &[Finding]) -> String {
     let is_failure = |f: &&Finding| f.is_failed() && f.severity == Severity::Error;
     let failures = findings.iter().filter(is_failure).count();
@@ -37,17 +37,18 @@ fn case(text: &mut String, finding: &Finding) {
     let class = escape(&format!("{}.{}", finding.table, finding.check));
     let name = escape(&format!("{} {}", finding.title(), finding.fingerprint));
     let _ = write!(text, "    <testcase classname=\"{class}\" name=\"{name}\"");
-    if !finding.is_failed() {
-        text.push_str("/>\n");
-        return;
-    }
     let (message, whole) = (escape(&finding.found), escape(&describe(finding)));
-    text.push_str(">\n");
-    let _ = match finding.severity {
-        Severity::Error => {
-            writeln!(text, "      <failure message=\"{message}\" type=\"{}\">{whole}</failure>", escape(&finding.code))
+    let _ = match (finding.outcome, finding.severity) {
+        (CheckOutcome::Passed, _) => {
+            text.push_str("/>\n");
+            return;
         }
-        _ => writeln!(text, "      <system-out>{whole}</system-out>"),
+        (CheckOutcome::NotJudged, _) => writeln!(text, ">\n      <skipped message=\"{message}\"/>"),
+        (CheckOutcome::Failed, Severity::Error) => {
+            let code = escape(&finding.code);
+            writeln!(text, ">\n      <failure message=\"{message}\" type=\"{code}\">{whole}</failure>")
+        }
+        (CheckOutcome::Failed, _) => writeln!(text, ">\n      <system-out>{whole}</system-out>"),
     };
     text.push_str("    </testcase>\n");
 }
@@ -71,8 +72,6 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use transload_core::finding::CheckOutcome;
-
     use super::*;
     use crate::message::tests::finding;
 
@@ -88,5 +87,21 @@ mod tests {
         assert!(text.contains("<testsuite name=\"orders\" tests=\"3\" failures=\"1\">"), "{text}");
         assert_eq!((text.matches("<failure ").count(), text.matches("<system-out>").count()), (1, 1), "{text}");
         assert!(text.contains("a &lt; b &amp; &quot;c&quot;?"), "{text}");
+    }
+
+    #[test]
+    fn what_was_not_judged_is_skipped_and_a_failure_says_its_rows_and_threshold() {
+        let findings = [
+            Finding { found: "a \"part\"".to_string(), ..finding(CheckOutcome::NotJudged, Severity::Error) },
+            Finding {
+                filter: Some("b < 1".to_string()),
+                threshold: 3.into(),
+                ..finding(CheckOutcome::Failed, Severity::Error)
+            },
+        ];
+        let text = junit("p", &findings);
+        assert!(text.contains("<testsuites name=\"p\" tests=\"2\" failures=\"1\">"), "{text}");
+        assert!(text.contains("<skipped message=\"a &quot;part&quot;\"/>"), "{text}");
+        assert!(text.contains("where     b &lt; 1") && text.contains("threshold 3 rows"), "{text}");
     }
 }

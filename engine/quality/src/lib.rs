@@ -29,10 +29,10 @@ mod spread;
 mod tally;
 mod values;
 
-pub use check::{Before, Check, Rule, read, schema};
+pub use check::{Before, Check, InReplay, Rule, read, schema};
 pub use checks::Facts;
 pub use checks::expression::evaluate;
-pub use judge::{judge, stopped};
+pub use judge::{judge, not_judged, stopped};
 pub use junit::junit;
 pub use look::{Look, Other, Place, Seen};
 pub use message::{describe, summary};

@@ -74,6 +74,11 @@ impl Tally {
         self.checks.get_mut(check).and_then(|c| c.keys.replace(Vec::new())).unwrap_or_default()
     }
 
+    /// Rows that break each rule so far, in the order of the checks; 0 for rules that are not about single rows.
+    pub fn broken(&self) -> impl Iterator<Item = u64> {
+        self.checks.iter().map(|counted| counted.tally.failed)
+    }
+
     /// What was counted, in the order of the checks.
     pub fn finish(self) -> Vec<CheckTally> {
         let done = |counted: Counted| {

@@ -14,8 +14,9 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
-use transload_coerce::{Cast, Rulebook, relayout};
-use transload_core::{Error, Result, Source};
+use transload_coerce::{Cast, MaskKind, Rulebook, relayout};
+use transload_core::journal::Event;
+use transload_core::{Error, Progress, Result, Source, TableName};
 use transload_plan::{RunFacts, TablePlan, Transform};
 use transload_quality::Tally;
 
@@ -27,7 +28,21 @@ pub(crate) struct Reading {
     transform: Arc<Transform>,
     /// The number of the check.
     check: usize,
+    /// For each column of the check how its values are hidden before they are compared; nothing at all hides none.
+    hiding: Vec<Hiding>,
+    watcher: Watcher,
 }
+
+/// Who hears how many rows are read for the checks of a table.
+#[derive(Clone)]
+pub(crate) struct Watcher {
+    /// The target table.
+    pub(crate) table: TableName,
+    pub(crate) progress: Arc<dyn Progress>,
+}
+
+/// How the values of a column are hidden, if they are: by a cast to text, and a mask.
+type Hiding = Option<(Cast, MaskKind)>;
 
 impl Reading {
     /// Opens a table whose plan is narrowed to a check.
@@ -40,18 +55,35 @@ impl Reading {
         rulebook: &Rulebook,
         facts: &RunFacts,
         session: &SessionContext,
+        watcher: Watcher,
     ) -> Result<Self> {
         let transform = Arc::new(Transform::checking(plan, &source.schema(), rulebook, facts.clone())?);
         let projection = transform.projection().to_vec();
         let state = session.state();
         let scan = source.provider()?.scan(&state, Some(&projection), transform.pushdown(), None).await?;
         let check = plan.checks.len().checked_sub(1).ok_or_else(|| Error::internal("there is nothing to look for"))?;
-        Ok(Self { table: plan.from.to_string(), scan, transform, check })
+        Ok(Self { table: plan.from.to_string(), scan, transform, check, hiding: Vec::new(), watcher })
+    }
+
+    /// The same with values as the target holds them: masked, where they are masked there.
+    pub(crate) fn into_target_terms(self) -> Result<Self> {
+        let columns = self.transform.check_schema(self.check)?;
+        let hiding = |field: &FieldRef| self.transform.hiding(field.name()).map(|(cast, mask)| (cast.clone(), mask));
+        let hiding = columns.fields().iter().map(hiding).collect();
+        Ok(Self { hiding, ..self })
     }
 
     /// The columns of the check.
     pub(crate) fn schema(&self) -> Result<SchemaRef> {
-        self.transform.check_schema(self.check)
+        let seen = self.transform.check_schema(self.check)?;
+        if self.hiding.iter().all(Option::is_none) {
+            return Ok(seen);
+        }
+        let hidden = |(field, hiding): (&FieldRef, &Hiding)| match hiding {
+            Some(_) => Arc::new(Field::new(field.name(), DataType::Utf8, true)),
+            None => Arc::clone(field),
+        };
+        Ok(Arc::new(Schema::new(seen.fields().iter().zip(&self.hiding).map(hidden).collect::<Fields>())))
     }
 
     /// Their values.
@@ -150,6 +182,8 @@ impl Keys {
             .transform
             .apply(batch, transload_plan::Place::default(), tally)
             .map_err(|e| e.with("table", &self.reading.table))?;
+        let Watcher { table, progress } = &self.reading.watcher;
+        progress.event(Event::RowsLookedAt { table: table.clone(), rows: batch.num_rows() as u64 });
         if self.schema.fields().is_empty() {
             let rows = done.rows.num_rows();
             return Ok(vec![self.batch(Vec::new(), rows)?]);
@@ -160,7 +194,12 @@ impl Keys {
 
     fn cast(&self, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
         let mut cast = Vec::with_capacity(columns.len());
-        for ((column, rule), field) in columns.into_iter().zip(&self.casts).zip(self.columns.fields()) {
+        for (at, ((column, rule), field)) in columns.into_iter().zip(&self.casts).zip(self.columns.fields()).enumerate()
+        {
+            let column = match self.reading.hiding.get(at) {
+                Some(Some((text, mask))) => mask.apply(&text.apply(&column)?.array)?,
+                _ => column,
+            };
             let done = match rule {
                 None => column,
                 Some(rule) => rule.apply(&column)?.array,

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use transload_coerce::Rulebook;
-use transload_core::journal::{BrokenRule, Event, StagedUnit};
+use transload_core::journal::{Event, StagedUnit};
 use transload_core::{
     Clock, Counts, Endpoint, Error, ErrorKind, Finding, Journal, Progress, Receipt, Result, RunId, TableName, fault,
 };
@@ -37,6 +37,8 @@ pub struct Load {
     pub started_micros: i64,
     /// Where tables come from.
     pub source: Arc<dyn Endpoint>,
+    /// The source of the pipeline, where checks may look at other tables. A replay takes its rows from elsewhere.
+    pub origin: Arc<dyn Endpoint>,
     /// Where tables go to.
     pub target: Arc<dyn Endpoint>,
     /// Where rows that are put aside go.
@@ -203,7 +205,9 @@ async fn stage_units(
     slots: Arc<Semaphore>,
 ) -> Result<Vec<StagedUnit>> {
     let units = table.plan.splits.len();
-    load.progress.event(Event::TableBegun { table: table.plan.to.clone(), rows: table.plan.estimated_rows, units });
+    let read: u64 = staged.iter().map(|unit| unit.counts.read).sum();
+    let rows = table.plan.estimated_rows.map(|rows| rows.saturating_sub(read));
+    load.progress.event(Event::TableBegun { table: table.plan.to.clone(), rows, units });
     let mut running = JoinSet::new();
     for split in (0..units).filter(|split| staged.iter().all(|u| u.split != *split)) {
         let (load, table, session, slots) = (load.clone(), Arc::clone(table), session.clone(), Arc::clone(&slots));
@@ -336,18 +340,10 @@ async fn unit_with_retries(
         .map_err(|e| e.with("split", table.plan.splits[split].label.clone()))?;
     unit.retries = retries;
     load.journal.record(&unit).await?;
-    load.progress.event(unit_staged(table, &unit));
+    table.count_staged(&unit);
+    load.progress.event(Event::UnitStaged { table: table.plan.to.clone(), bytes: table.staged_bytes() });
     fault::point("unit.journaled")?;
     Ok(unit)
-}
-
-/// What a watcher may want to know of a unit.
-fn unit_staged(table: &Table, unit: &StagedUnit) -> Event {
-    let checks = table.plan.checks.iter().zip(&unit.checks).enumerate().filter(|(_, (_, tally))| tally.failed > 0);
-    let broken = checks
-        .map(|(number, (check, tally))| BrokenRule { number, check: check.title(), rows: tally.failed })
-        .collect();
-    Event::UnitStaged { table: table.plan.to.clone(), bytes: unit.staged.bytes, broken }
 }
 
 async fn commit_with_retries(

@@ -1,6 +1,7 @@
 //! A table being loaded: opened, and committed at the end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
@@ -13,8 +14,8 @@ use transload_core::{
     CommitKey, Committed, Counts, Endpoint, Error, ErrorKind, Finding, Receipt, Result, Sink, Source, TableName, fault,
 };
 use transload_digest::{Algorithm, sum_texts};
-use transload_plan::{RunFacts, TablePlan, Transform};
-use transload_quality::{Check, Facts, Place};
+use transload_plan::{Limit, RunFacts, TablePlan, Transform};
+use transload_quality::{Facts, Place};
 
 use crate::load::Load;
 use crate::nowhere::Nowhere;
@@ -44,7 +45,7 @@ async fn quarantine(load: &Load, plan: &TablePlan, schema: SchemaRef) -> Result<
         expected: Expected::Anything,
     };
     let name = TableName::new(format!("{}/{}", load.run, plan.to));
-    load.quarantine.sink(&name, schema, &spec).await.map(Some)
+    load.quarantine.sink_whole(&name, schema, &spec).await.map(Some)
 }
 
 /// What the units of a table come to.
@@ -131,6 +132,8 @@ pub(crate) struct Table {
     /// Positions of the columns that are hashed.
     pub(crate) compared: Vec<usize>,
     pub(crate) started: String,
+    /// Bytes of the units that this process has staged.
+    staged: AtomicU64,
     source: Arc<dyn Source>,
     /// The other tables that its checks look at.
     others: Vec<OtherTable>,
@@ -149,19 +152,33 @@ async fn open_pinned(endpoint: &Arc<dyn Endpoint>, plan: &TablePlan) -> Result<A
 }
 
 /// Opens the other tables that checks look at, each once.
-async fn open_others(load: &Load, checks: &[Check]) -> Result<Vec<OtherTable>> {
+async fn open_others(load: &Load, plan: &TablePlan) -> Result<Vec<OtherTable>> {
+    let unplanned = || Error::internal("a check looks at a table without a plan");
+    let mut wanted: Vec<(Place, &TablePlan)> = Vec::new();
+    for check in &plan.checks {
+        if plan.looks_into_target(check) {
+            wanted.push((Place::Target, load.plan.in_target(plan).ok_or_else(unplanned)?));
+        }
+        if let Some(other) = check.other() {
+            let found = load.plan.others(&other);
+            if found.is_empty() {
+                return Err(unplanned());
+            }
+            wanted.extend(found);
+        }
+    }
     let mut others: Vec<OtherTable> = Vec::new();
-    for other in checks.iter().filter_map(Check::other) {
-        if others.iter().any(|open| open.is(&other)) {
+    for (place, read) in wanted {
+        if others.iter().any(|open| open.is(place, read)) {
             continue;
         }
-        let plan = load.plan.other(&other).ok_or_else(|| Error::internal("a check looks at a table without a plan"))?;
-        let endpoint = match other.place {
-            Place::Pipeline | Place::Source => &load.source,
+        let endpoint = match place {
+            Place::Pipeline => &load.source,
+            Place::Source => &load.origin,
             Place::Target => &load.target,
         };
-        let source = open_pinned(endpoint, plan).await?;
-        others.push(OtherTable { place: other.place, plan: plan.clone(), source });
+        let source = open_pinned(endpoint, read).await?;
+        others.push(OtherTable { place, plan: read.clone(), source });
     }
     Ok(others)
 }
@@ -178,7 +195,7 @@ impl Table {
         session: &SessionContext,
     ) -> Result<Self> {
         let source = open_pinned(&load.source, plan).await?;
-        let others = open_others(load, &plan.checks).await?;
+        let others = open_others(load, plan).await?;
         let facts = RunFacts {
             run_id: load.run.to_string(),
             started_micros: load.started_micros,
@@ -210,6 +227,7 @@ impl Table {
             sink,
             quarantine,
             started: load.clock.stamp(),
+            staged: AtomicU64::new(0),
             source,
             others,
             facts,
@@ -249,7 +267,17 @@ impl Table {
         sum.receipt(load, plan, Published { committed, quarantine, checks, resumed_units, started }).map(Some)
     }
 
-    /// Removes what was staged for a table and is not committed.
+    /// Takes down that a unit is staged.
+    pub(crate) fn count_staged(&self, unit: &StagedUnit) {
+        self.staged.fetch_add(unit.staged.bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that this process has staged so far; with those of running units, if the sink can tell.
+    pub(crate) fn staged_bytes(&self) -> u64 {
+        self.sink.written().max(self.staged.load(Ordering::Relaxed))
+    }
+
+    /// Removes what was staged for a table that cannot be opened any more.
     pub(crate) async fn abandon(load: &Load, plan: &TablePlan) -> Result<()> {
         let spec = WriteSpec {
             commit: CommitKey::new(&load.run, &plan.to),
@@ -258,10 +286,9 @@ impl Table {
             expected: Expected::Anything,
         };
         let schema = Arc::new(Schema::empty());
-        if let Some(quarantine) = quarantine(load, plan, Arc::clone(&schema)).await? {
-            quarantine.abort().await?;
-        }
-        load.target.sink(&plan.to, schema, &spec).await?.abort().await
+        let quarantine = quarantine(load, plan, Arc::clone(&schema)).await?;
+        let sink = load.target.sink(&plan.to, schema, &spec).await?;
+        remove_staged(&sink, quarantine.as_ref()).await
     }
 
     /// Of the units that an earlier process has recorded, those whose rows are still where it has staged them. Another
@@ -309,6 +336,7 @@ impl Table {
         session: &SessionContext,
     ) -> Result<Vec<Finding>> {
         let look = SecondLook {
+            whole: &load.plan,
             plan: &self.plan,
             source: &self.source,
             others: &self.others,
@@ -317,12 +345,23 @@ impl Table {
             session,
             show_values: load.show_values,
             ticks: load.clock.ticks(),
+            progress: &load.progress,
+            rows: units.iter().map(|unit| unit.counts.read).sum(),
         };
         let again = look.tally().await?;
         let tallies: Vec<_> = units.iter().map(|u| u.checks.as_slice()).chain(again.as_deref()).collect();
         let columns = self.plan.compared().map(|(_, c)| (c.name.as_str(), &c.ty)).collect();
         let facts = Facts { started_micros: self.facts.started_micros, columns };
-        transload_quality::judge(&self.plan.checks, &self.plan.to, &tallies, &facts)
+        let mut findings = transload_quality::judge(&self.plan.checks, &self.plan.to, &tallies, &facts)?;
+        for Limit { check, in_part, why } in self.plan.replay.iter().flat_map(|r| &r.limits) {
+            if *in_part {
+                let of_rule = findings.iter_mut().filter(|finding| finding.fingerprint == check.fingerprint);
+                of_rule.for_each(|f| f.found.push_str(&format!("; among the rows of the replay alone, as {why}")));
+            } else {
+                findings.push(transload_quality::not_judged(check, &self.plan.to, why));
+            }
+        }
+        Ok(findings)
     }
 
     /// Publishes the staged units of all splits, which are in order, with what their checks found.
@@ -361,4 +400,16 @@ fn in_order(plan: &TablePlan, mut units: Vec<StagedUnit>) -> Result<Vec<StagedUn
         return Err(Error::internal("not every split is staged exactly once").with("table", plan.to.as_str()));
     }
     Ok(units)
+}
+
+/// Removes what a table has staged. If it is not published, what was put aside of it is of no use either, published or
+/// not: a later run reads the same rows again.
+async fn remove_staged(sink: &Arc<dyn Sink>, quarantine: Option<&Arc<dyn Sink>>) -> Result<()> {
+    if let Some(quarantine) = quarantine {
+        match sink.is_committed().await? {
+            true => quarantine.abort().await?,
+            false => quarantine.withdraw().await?,
+        }
+    }
+    sink.abort().await
 }

@@ -9,9 +9,9 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::channel::mpsc;
 use futures::{SinkExt, StreamExt};
-use transload_core::journal::{Event, Progress, StagedUnit};
+use transload_core::journal::{BrokenRule, Event, StagedUnit};
 use transload_core::value::Loss;
-use transload_core::{Counts, Error, ErrorKind, Result, Sink, Staged, fault};
+use transload_core::{Counts, Error, ErrorKind, Progress, Result, Sink, Staged, fault};
 use transload_digest::{RowHasher, TableDigest};
 use transload_plan::{Place, Transform};
 use transload_quality::Tally as CheckTallies;
@@ -26,17 +26,68 @@ struct Tally {
     checks: CheckTallies,
     digest: TableDigest,
     cursor: Option<ScalarValue>,
+    told: Told,
+}
+
+/// What a watcher was told of a unit.
+#[derive(Default)]
+struct Told {
+    rows: u64,
+    /// Rows that break each of the checks.
+    broken: Vec<u64>,
 }
 
 impl Tally {
     fn new(table: &Table, checks: CheckTallies) -> Self {
         let digest = TableDigest::new(table.algorithm, 0);
-        Self { counts: Counts::default(), losses: Vec::new(), checks, digest, cursor: None }
+        Self { counts: Counts::default(), losses: Vec::new(), checks, digest, cursor: None, told: Told::default() }
+    }
+
+    /// Takes down that a watcher is told of so many more rows, and returns the checks that more rows break than before:
+    /// their numbers, and how many more.
+    fn tell(&mut self, rows: u64) -> Vec<(usize, u64)> {
+        self.told.rows += rows;
+        let mut more = Vec::new();
+        for (number, broken) in self.checks.broken().enumerate() {
+            match self.told.broken.get_mut(number) {
+                Some(before) if *before < broken => more.push((number, broken - std::mem::replace(before, broken))),
+                Some(_) => {}
+                None => {
+                    self.told.broken.push(broken);
+                    if broken > 0 {
+                        more.push((number, broken));
+                    }
+                }
+            }
+        }
+        more
     }
 }
 
+impl Told {
+    /// Takes back what was told.
+    fn event(self, table: &Table) -> Event {
+        let broken = self.broken.into_iter().enumerate().filter(|(_, rows)| *rows > 0);
+        Event::UnitFailed { table: table.plan.to.clone(), rows: self.rows, broken: named(table, broken) }
+    }
+}
+
+/// Numbers of checks with their names, each with how many rows break it.
+fn named(table: &Table, broken: impl IntoIterator<Item = (usize, u64)>) -> Vec<BrokenRule> {
+    let rule = |(number, rows): (usize, u64)| {
+        let check = table.plan.checks.get(number)?;
+        Some(BrokenRule { number, check: check.title(), rows })
+    };
+    broken.into_iter().filter_map(rule).collect()
+}
+
 /// Stages one split. Doing it again replaces what an earlier attempt left.
-pub(crate) async fn stage(table: &Table, split: usize, context: &Arc<TaskContext>, load: &Load) -> Result<StagedUnit> {
+pub(crate) async fn stage(
+    table: &Arc<Table>,
+    split: usize,
+    context: &Arc<TaskContext>,
+    load: &Load,
+) -> Result<StagedUnit> {
     fault::point("unit.begun")?;
     let rows = table.scan.execute(split, Arc::clone(context))?;
     let checks = table.transform.tally(load.show_values).timed(load.clock.ticks());
@@ -46,8 +97,16 @@ pub(crate) async fn stage(table: &Table, split: usize, context: &Arc<TaskContext
 
     let unit = format!("{split:06}");
     let memory = context.memory_pool();
-    let (staged, quarantined) =
-        futures::try_join!(table.sink.stage(&unit, rows, memory), stage_aside(table, &unit, put_aside, context))?;
+    let staged =
+        futures::try_join!(table.sink.stage(&unit, rows, memory), stage_aside(table, &unit, put_aside, context));
+    let (staged, quarantined) = match staged {
+        Ok(staged) => staged,
+        Err(error) => {
+            let told = std::mem::take(&mut tally.lock().unwrap_or_else(PoisonError::into_inner).told);
+            load.progress.event(told.event(table));
+            return Err(error);
+        }
+    };
 
     let tally = std::mem::replace(
         &mut *tally.lock().unwrap_or_else(PoisonError::into_inner),
@@ -78,22 +137,22 @@ pub(crate) async fn stage(table: &Table, split: usize, context: &Arc<TaskContext
 
 /// The rows for the target, counted and hashed on the way; rows that are put aside go into the channel.
 fn transformed(
-    table: &Table,
+    table: &Arc<Table>,
     split: usize,
     rows: SendableRecordBatchStream,
     tally: Arc<Mutex<Tally>>,
     aside: mpsc::Sender<RecordBatch>,
     progress: Arc<dyn Progress>,
 ) -> Result<SendableRecordBatchStream> {
+    let table = Arc::clone(table);
     let transform = Arc::clone(&table.transform);
     let compared = table.compared.clone();
     let hasher = RowHasher::new(&transform.schema().project(&compared)?, table.algorithm)?;
-    let name = table.plan.to.clone();
     let schema = Arc::clone(transform.schema());
     let batches =
         futures::stream::try_unfold((rows, aside, hasher, 0u64), move |(mut rows, mut aside, mut hasher, position)| {
             let (transform, tally, progress) = (Arc::clone(&transform), Arc::clone(&tally), Arc::clone(&progress));
-            let (compared, name) = (compared.clone(), name.clone());
+            let (compared, table) = (compared.clone(), Arc::clone(&table));
             async move {
                 // A source that always has rows ready would keep a signal from being noticed.
                 tokio::task::yield_now().await;
@@ -105,7 +164,7 @@ fn transformed(
                 };
                 let columns: Vec<_> = compared.iter().map(|i| Arc::clone(done.rows.column(*i))).collect();
                 let hashes = transform.writes().then(|| hasher.hash(&columns, done.rows.num_rows())).transpose()?;
-                {
+                let broken = {
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                     hashes.iter().for_each(|hashes| tally.digest.add(hashes, None));
                     tally.counts.add(&Counts {
@@ -118,11 +177,17 @@ fn transformed(
                     if done.cursor.partial_cmp(&tally.cursor) == Some(std::cmp::Ordering::Greater) {
                         tally.cursor = done.cursor;
                     }
-                }
+                    tally.tell(read)
+                };
+                progress.event(Event::RowsRead {
+                    table: table.plan.to.clone(),
+                    rows: read,
+                    bytes: table.staged_bytes(),
+                    broken: named(&table, broken),
+                });
                 if let Some(quarantined) = done.quarantined {
                     aside.send(quarantined.rows).await.map_err(|_| Error::internal("quarantine stopped early"))?;
                 }
-                progress.event(Event::RowsRead { table: name, rows: read });
                 Ok::<_, DataFusionError>(Some((done.rows, (rows, aside, hasher, position + read))))
             }
         });

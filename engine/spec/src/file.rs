@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use transload_core::connector::Transform;
 use transload_core::decode::{Entries, Kinded, TreeNode};
-use transload_core::tree::Spanned;
+use transload_core::tree::{Spanned, Value};
 use transload_core::{LogicalType, Span};
 
 use crate::alerts::Alert;
@@ -27,7 +27,7 @@ pub(crate) struct PipelineFile {
     pub(crate) source: Kinded,
     /// Where the tables go to.
     pub(crate) target: Kinded,
-    /// Where rows go that are put aside. Default: beside the ledger.
+    /// Where rows go that are put aside: `target`, or the options of a lake. Default: beside the ledger.
     #[serde(default)]
     pub(crate) quarantine: Option<Quarantine>,
     /// Settings for all tables.
@@ -251,12 +251,22 @@ pub enum PartitionBy {
     },
 }
 
-/// Where rows go that are put aside: the options of a lake. Whoever knows lakes reads them.
+/// Where rows go that are put aside: the options of a lake, which whoever knows lakes reads, or one word.
 #[derive(Debug, Clone)]
 pub(crate) struct Quarantine(pub(crate) Kinded);
 
 /// The kind of connection that holds a quarantine.
 pub(crate) const QUARANTINE_KIND: &str = "lake";
+
+/// The word for a place beside the tables of the target.
+pub(crate) const BESIDE_TARGET: &str = "target";
+
+impl Quarantine {
+    /// Whether it is beside the tables of the target.
+    pub(crate) fn is_beside_target(&self) -> bool {
+        matches!(&self.0.options.value, Value::Text(word) if word == BESIDE_TARGET)
+    }
+}
 
 impl<'de> Deserialize<'de> for Quarantine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

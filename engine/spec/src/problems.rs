@@ -47,7 +47,8 @@ const SHOWN: usize = 50;
 impl Problems {
     /// Sorts the problems by place and drops repetitions: a setting in `defaults` is wrong once, however many tables
     /// take it over.
-    pub fn new(files: Files, mut list: Vec<Problem>) -> Self {
+    pub fn new(mut files: Files, mut list: Vec<Problem>) -> Self {
+        list.iter().filter(|p| p.is_secret).for_each(|p| files.hide(p.span));
         let mut seen = BTreeSet::new();
         list.retain(|p| seen.insert((p.span, p.message.clone(), p.hint.clone())));
         list.sort_by_key(|p| (p.span.file, p.span.start, p.span.line));

@@ -6,11 +6,19 @@ use transload_core::decode::{Kinded, closest, decode};
 use transload_core::tree::{Node, Spanned, Value};
 use transload_core::{Problem, Span, TableName};
 
-use crate::file::{ArchetypeFile, CheckEntry, Environment, PipelineFile, Settings};
+use crate::file::{
+    ArchetypeFile, BESIDE_TARGET, CheckEntry, Environment, PipelineFile, QUARANTINE_KIND, Quarantine, Settings,
+};
 use crate::problems::{Files, Problems};
 use crate::{Alert, alerts, archetype, table, yaml};
 
 const VERSION: u32 = 1;
+
+/// The folder of quarantines in a target. Like all names that begin so it is not data, and no table's name.
+const QUARANTINE_FOLDER: &str = "_quarantine";
+
+/// Options of a lake that say of what format its files are. Rows are put aside as Parquet, whatever the target is.
+const FORMAT_OPTIONS: [&str; 5] = ["format", "csv", "json", "avro", "orc"];
 
 /// A pipeline, ready to be planned.
 #[derive(Debug, Clone)]
@@ -234,18 +242,20 @@ impl Loader {
             .collect();
         let other_sources = others.iter().flat_map(|e| &e.source).cloned().collect();
         let other_targets = others.iter().flat_map(|e| &e.target).cloned().collect();
-        let other_quarantines = others.iter().filter_map(|e| e.quarantine.as_ref()).map(|q| q.0.clone()).collect();
+        let other_quarantines = self.other_quarantines(&file, &others);
         let environment_source = environment.as_ref().and_then(|e| e.source.clone());
         let environment_quarantine = environment.as_ref().and_then(|e| e.quarantine.clone());
         let environment_alerts = environment.as_ref().and_then(|e| e.alerts.clone());
         let environment_target = environment.and_then(|e| e.target);
+        let target = environment_target.unwrap_or(file.target);
+        let quarantine = environment_quarantine.or(file.quarantine).and_then(|said| self.quarantine(&said, &target));
         let spec = Spec {
             name: file.pipeline.value,
             archetype: archetype.as_ref().map(|a| a.archetype.value.clone()).unwrap_or_default(),
             rulebook: archetype.map(|a| a.rulebook)?,
             source: environment_source.unwrap_or(file.source),
-            target: environment_target.unwrap_or(file.target),
-            quarantine: environment_quarantine.or(file.quarantine).map(|q| q.0),
+            target,
+            quarantine,
             alerts: environment_alerts.or(file.alerts).unwrap_or_default(),
             tables,
             other_sources,
@@ -366,6 +376,50 @@ impl Loader {
         }
     }
 
+    /// The connection for rows that are put aside. Beside the target it is reached as the target is, and of its files only
+    /// the format is another one.
+    fn quarantine(&mut self, said: &Quarantine, target: &Kinded) -> Option<Kinded> {
+        let Quarantine(Kinded { kind, options }) = said;
+        if !said.is_beside_target() {
+            if let Value::Text(_) = &options.value {
+                let message = format!("expected `{BESIDE_TARGET}` or a mapping, found text");
+                self.say(options.span, message, "a place of its own is `quarantine: { url: … }`");
+                return None;
+            }
+            return Some(Kinded { kind: kind.clone(), options: options.clone() });
+        }
+        if target.kind.value != QUARANTINE_KIND {
+            let message =
+                format!("no rows can be put aside beside the target: it is `{}`, and no lake", target.kind.value);
+            self.say(options.span, message, "state a place: `quarantine: { url: … }`, or leave it out");
+            return None;
+        }
+        let mut options = target.options.clone();
+        if let Value::Map(entries) = &mut options.value {
+            entries.retain(|(key, _)| !FORMAT_OPTIONS.contains(&key.value.as_str()));
+            for (_, node) in entries.iter_mut().filter(|(key, _)| key.value == "url") {
+                if let Value::Text(url) = &mut node.value {
+                    *url = format!("{}/{QUARANTINE_FOLDER}", url.trim_end_matches('/'));
+                }
+            }
+        }
+        Some(Kinded { kind: kind.clone(), options })
+    }
+
+    /// Those of environments that were not chosen.
+    fn other_quarantines(&mut self, file: &PipelineFile, others: &[&Environment]) -> Vec<Kinded> {
+        let mut found = Vec::new();
+        for environment in others {
+            let target = environment.target.as_ref().unwrap_or(&file.target);
+            // The same word means another place, where there is another target.
+            let moved = file.quarantine.as_ref().filter(|q| q.is_beside_target() && environment.target.is_some());
+            if let Some(said) = environment.quarantine.as_ref().or(moved) {
+                found.extend(self.quarantine(said, target));
+            }
+        }
+        found
+    }
+
     /// No two tables may go to one target.
     fn targets(&mut self, tables: &[TableSpec]) {
         let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
@@ -440,6 +494,32 @@ mod tests {
         assert!(a.mask.is_some() && a.rename.is_some());
         assert_eq!(spec.target.options.get("url").unwrap().value, Value::Text("other".into()));
         assert_eq!(spec.rulebook.value, "standard");
+    }
+
+    #[test]
+    fn what_is_put_aside_beside_the_target_goes_where_the_target_is() {
+        let lake = "target: { lake: { url: out } }\n";
+        let other = "target: { lake: { url: out/, parquet: { compression: snappy } } }\nquarantine: target\n";
+        let text = GOOD.replacen(lake, other, 1);
+        let place = |environment: Option<&str>| {
+            let overrides = Overrides { environment: environment.map(str::to_string), settings: Vec::new() };
+            load_text(&text, &overrides).unwrap().quarantine.unwrap()
+        };
+        let url = |of: &Kinded| of.options.get("url").unwrap().value.clone();
+        assert_eq!(url(&place(None)), Value::Text("out/_quarantine".into()));
+        assert!(place(None).kind.value == "lake" && place(None).options.get("parquet").is_some());
+        assert_eq!(url(&place(Some("prod"))), Value::Text("other/_quarantine".into()));
+        // It is Parquet there, too, where the target is not.
+        let written = "url: out/, format: csv, csv: { compression: gzip }";
+        let csv = text.replacen("url: out/, parquet: { compression: snappy }", written, 1);
+        let beside_csv = load_text(&csv, &Overrides::default()).unwrap().quarantine.unwrap();
+        assert_eq!(url(&beside_csv), Value::Text("out/_quarantine".into()));
+        assert!(["format", "csv"].iter().all(|option| beside_csv.options.get(option).is_none()));
+        assert!(load_text(GOOD, &Overrides::default()).unwrap().quarantine.is_none());
+        // Also an environment that is not chosen.
+        let text = text.replace("target: { lake: { url: other } }", "target: { tpch: {} }");
+        let said = load_text(&text, &Overrides::default()).unwrap_err();
+        assert!(said.contains("it is `tpch`, and no lake") && said.contains("p.yaml:5:13"), "{said}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 use transload_core::Connector;
 
-use crate::file::{ArchetypeFile, PipelineFile, QUARANTINE_KIND};
+use crate::file::{ArchetypeFile, BESIDE_TARGET, PipelineFile, QUARANTINE_KIND};
 
 /// Gives the schema of one entry of a list of checks.
 pub type Checks = fn(&mut SchemaGenerator) -> Schema;
@@ -32,7 +32,10 @@ pub fn pipeline(connectors: &[&dyn Connector], checks: Checks) -> Value {
         *connection = json!({ "description": "A configured system: its kind, then its options.", "oneOf": kinds });
     }
     if let (Some(quarantine), Some(lake)) = (schema.pointer_mut("/definitions/Quarantine"), lake) {
-        *quarantine = json!({ "description": "A lake, by its options.", "allOf": [lake] });
+        *quarantine = json!({
+            "description": "A lake, by its options; or `target`: a hidden folder beside the tables of a target that is a lake.",
+            "anyOf": [lake, { "type": "string", "enum": [BESIDE_TARGET] }],
+        });
     }
     finish(schema, checks, "transload pipeline")
 }

@@ -1,13 +1,14 @@
-//! For tests only: the conformance suite that every connector must pass, chosen by what it claims, and rules of every
-//! kind for property tests.
+//! For tests only: the conformance suite that every connector must pass, chosen by what it claims, rules of every kind
+//! for property tests, and a bucket that breaks where it is told to.
 //!
 //! A failed check is an `Err` with a sentence, so that a test shows which promise was broken.
 
+pub mod bucket;
 pub mod rules;
 mod sink;
 mod source;
 
-pub use sink::sink_keeps_its_promises;
+pub use sink::{added_by_many, sink_keeps_its_promises};
 pub use source::{digest_of, source_keeps_its_promises};
 
 use transload_core::{Error, Result};

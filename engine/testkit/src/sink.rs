@@ -21,7 +21,38 @@ pub async fn sink_keeps_its_promises(endpoint: &Arc<dyn Endpoint>, prefix: &str)
     appends(endpoint, &TableName::new(format!("{prefix}_append"))).await?;
     aborts(endpoint, &TableName::new(format!("{prefix}_abort"))).await?;
     holds_no_rows(endpoint, &TableName::new(format!("{prefix}_empty"))).await?;
+    is_whole(endpoint, &TableName::new(format!("{prefix}_whole"))).await?;
     partitions(endpoint, &TableName::new(format!("{prefix}_parts"))).await
+}
+
+/// Adds ten rows at a time to one table, by `writers` at the same time, `commits` times each, and counts the rows of
+/// the table afterwards. A passing error is tried again, as a run does.
+///
+/// # Errors
+/// Any other error of a writer.
+pub async fn added_by_many(endpoint: &Arc<dyn Endpoint>, table: &str, writers: i64, commits: i64) -> Result<u64> {
+    let table = TableName::new(table);
+    let mut running = tokio::task::JoinSet::new();
+    for writer in 0..writers {
+        let (endpoint, table) = (Arc::clone(endpoint), table.clone());
+        running.spawn(async move {
+            for commit in 0..commits {
+                let sink = sink(&endpoint, &table, WriteMode::Append, Vec::new()).await?;
+                let from = (writer * commits + commit) * 10;
+                let staged = stage(&sink, "a", from, from + 10).await?;
+                while let Err(error) = sink.commit(vec![staged.clone()], TableState::default()).await {
+                    if !error.is_passing() {
+                        return Err(error);
+                    }
+                }
+            }
+            Ok::<_, Error>(())
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        done.map_err(|e| Error::internal("a writer died").because(e))??;
+    }
+    count(endpoint, &table).await
 }
 
 fn rows(from: i64, to: i64) -> Result<RecordBatch> {
@@ -50,8 +81,11 @@ async fn sink(
 
 async fn stage(sink: &Arc<dyn Sink>, unit: &str, from: i64, to: i64) -> Result<Staged> {
     let memory: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
+    let before = sink.written();
     let staged = sink.stage(unit, stream(rows(from, to)?), &memory).await?;
     promise(staged.rows == (to - from) as u64, "a staged unit says how many rows it has")?;
+    let more = sink.written() - before;
+    promise(more == 0 || more == staged.bytes, "a watcher is told of no other bytes than those of the unit")?;
     Ok(staged)
 }
 
@@ -128,13 +162,34 @@ async fn holds_no_rows(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Resul
     promise(source.schema().fields().len() == 2, "an empty table has its columns")
 }
 
+async fn is_whole(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {
+    let commit = CommitKey::new(&RunId::new(&Clock::system()), table);
+    let spec = WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
+    let sink = endpoint.sink_whole(table, rows(0, 1)?.schema(), &spec).await?;
+    stage(&sink, "a", 0, 10).await?;
+    let staged = vec![stage(&sink, "a", 0, 100).await?, stage(&sink, "b", 100, 150).await?];
+    promise(count(endpoint, table).await.is_err(), "what is staged for a whole table is not visible")?;
+    let done = sink.commit(staged.clone(), TableState::default()).await?;
+    promise(!done.already_done && done.rows == 150, "a whole table has the rows of all units")?;
+    promise(count(endpoint, table).await? == 150, "a whole table is visible")?;
+    let again = sink.commit(staged, TableState::default()).await?;
+    promise(again.already_done && again.pin == done.pin, "committing a whole table again changes nothing")
+}
+
 async fn partitions(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {
     let plain = sink(endpoint, &TableName::new(format!("{table}_plain")), WriteMode::Replace, Vec::new()).await?;
-    let by = ["word", "id"].map(|column| Partition {
-        column: column.to_string(),
-        transform: if column == "id" { Transform::Truncate(100) } else { Transform::Identity },
-    });
-    let parted = sink(endpoint, table, WriteMode::Replace, by.to_vec()).await?;
+    let partition = |column: &str, transform| Partition { column: column.to_string(), transform };
+    let mut by = vec![partition("word", Transform::Identity), partition("id", Transform::Truncate(100))];
+    let commit = CommitKey::new(&RunId::new(&Clock::system()), table);
+    let mut spec =
+        WriteSpec { commit, mode: WriteMode::Replace, partition_by: by.clone(), expected: Expected::Anything };
+    if endpoint.check_write(&spec).is_err() {
+        // Not everyone can cut values.
+        by.truncate(1);
+        spec.partition_by = by.clone();
+        endpoint.check_write(&spec).map_err(Error::config)?;
+    }
+    let parted = sink(endpoint, table, WriteMode::Replace, by).await?;
     for sink in [&plain, &parted] {
         let staged = stage(sink, "a", 0, 1000).await?;
         sink.commit(vec![staged], TableState::default()).await?;

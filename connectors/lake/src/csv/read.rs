@@ -16,7 +16,7 @@ use super::records::{Record, Records};
 use crate::guess::guess;
 use crate::manifest::Column;
 use crate::parquet::PinnedObject;
-use crate::rows::{self, BATCH_BYTES, Place};
+use crate::rows::{self, BATCH_BYTES, Marks, Place};
 use crate::settings::{CsvDialect, CsvReading};
 
 /// Files that types are guessed from.
@@ -79,7 +79,12 @@ pub(crate) async fn open(
         rows::column(name, &LogicalType::Text, &ty)
     };
     let columns = names.iter().zip(&samples).map(column).collect();
-    let schema = rows::schema(columns, folders, reading.quarantine_bad_lines);
+    let marks = match (reading.quarantine_bad_lines, reading.hides_texts()) {
+        (true, _) => Marks::Faults,
+        (false, true) => Marks::Lines,
+        (false, false) => Marks::None,
+    };
+    let schema = rows::schema(columns, folders, marks);
     let file = |(object, names)| CsvFile::new(object, names, &schema, reading, root);
     let files = objects.into_iter().zip(headers).map(file).collect::<Result<_>>()?;
     Ok((schema, files))
@@ -97,7 +102,7 @@ pub(crate) fn open_written(
     root: &Path,
 ) -> Result<(SchemaRef, Vec<CsvFile>)> {
     let own = columns.iter().map(|c| rows::column(&c.name, &LogicalType::Text, &c.ty)).collect();
-    let schema = rows::schema(own, folders, false);
+    let schema = rows::schema(own, folders, Marks::None);
     let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
     let reading = CsvReading::of_written(dialect);
     let file = |object| CsvFile::new(object, names.clone(), &schema, &reading, root);
@@ -229,6 +234,7 @@ impl CsvFile {
         batch_size: usize,
     ) -> Result<Option<RecordBatch>> {
         let mut builders: Vec<StringBuilder> = projection.iter().map(|_| StringBuilder::new()).collect();
+        let keeps_lines = projection.iter().any(|column| matches!(self.columns[*column], Place::Raw));
         let (mut rows, mut bytes) = (0, 0);
         while rows < batch_size && bytes < BATCH_BYTES {
             let Some(record) = reader.next().await? else { break };
@@ -239,7 +245,10 @@ impl CsvFile {
             match reader.as_row(record, self.names.len()) {
                 None => continue,
                 Some(Ok(fields)) => {
-                    self.append(reader, &fields, projection, &mut builders).map_err(Error::internal)?;
+                    let hides = keeps_lines && self.reading.hides_texts();
+                    let hides =
+                        hides && reader.hides_text(&fields, &self.reading.null_values).map_err(Error::internal)?;
+                    self.append(reader, &fields, hides, projection, &mut builders).map_err(Error::internal)?;
                 }
                 Some(Err((line, reason))) if self.reading.quarantine_bad_lines => {
                     self.append_fault(reader, line, &reason, projection, &mut builders);
@@ -268,11 +277,12 @@ impl CsvFile {
         }
     }
 
-    /// Appends a good record.
+    /// Appends a good record. `hides`: whether a text of it is read as NULL, so that the line is kept too.
     fn append(
         &self,
         reader: &Records,
         fields: &[FieldAt],
+        hides: bool,
         projection: &[usize],
         builders: &mut [StringBuilder],
     ) -> Result<(), String> {
@@ -280,6 +290,7 @@ impl CsvFile {
             match &self.columns[*column] {
                 Place::Own(at) => builder.append_option(reader.value(&fields[*at], &self.reading.null_values)?),
                 Place::Folder(value) => builder.append_option(value.as_deref()),
+                Place::Raw if hides => builder.append_value(String::from_utf8_lossy(reader.raw())),
                 Place::Nowhere | Place::Fault | Place::Raw => builder.append_null(),
             }
         }
@@ -316,20 +327,27 @@ mod tests {
     use super::*;
     use crate::csv::record::MAX_RECORD;
 
-    fn open_text(content: Vec<u8>, null_value: &str) -> (SchemaRef, CsvFile) {
-        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let path = Path::from("t.csv");
-        let reading = CsvReading {
+    fn reading(null_value: &str) -> CsvReading {
+        CsvReading {
             dialect: CsvDialect { delimiter: b',', quote: b'"', header: true },
             null_values: vec![null_value.to_string()],
             types: Vec::new(),
             sample_rows: 10,
             quarantine_bad_lines: true,
-        };
+        }
+    }
+
+    fn open_text(content: Vec<u8>, null_value: &str) -> (SchemaRef, CsvFile) {
+        open_with(content, &reading(null_value))
+    }
+
+    fn open_with(content: Vec<u8>, reading: &CsvReading) -> (SchemaRef, CsvFile) {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let path = Path::from("t.csv");
         block_on(async {
             store.put(&path, content.into()).await.unwrap();
             let object = PinnedObject { meta: store.head(&path).await.unwrap(), store: Arc::clone(&store) };
-            let (schema, mut files) = open(vec![object], &reading, &[], &Path::default()).await.unwrap();
+            let (schema, mut files) = open(vec![object], reading, &[], &Path::default()).await.unwrap();
             (schema, files.remove(0))
         })
     }
@@ -348,6 +366,35 @@ mod tests {
 
     fn texts(texts: &[Option<&str>]) -> Vec<Option<String>> {
         texts.iter().map(|t| t.map(str::to_string)).collect()
+    }
+
+    #[test]
+    fn a_record_of_which_a_text_is_read_as_null_is_kept_as_it_stands() {
+        let (schema, file) = open_text(b"a,b\n1,NA\n2,\nNA,\"NA\"\r\n\"N\"\"A\",4\n".to_vec(), "NA");
+        let file = Arc::new(file);
+        let read = |columns: Vec<usize>| -> Vec<RecordBatch> {
+            let schema = Arc::new(schema.project(&columns).unwrap());
+            block_on(CsvFile::stream(Arc::clone(&file), columns, schema, 8192).unwrap().try_collect()).unwrap()
+        };
+        let raw = schema.index_of(RAW_COLUMN).unwrap();
+        let lines = texts(&[Some("1,NA"), None, Some("NA,\"NA\""), None]);
+        // Whatever else is read.
+        for columns in [(0..schema.fields().len()).collect(), vec![raw], vec![raw, 0]] {
+            assert_eq!(column(&read(columns), RAW_COLUMN), lines);
+        }
+        assert_eq!(column(&read(vec![1]), "b"), texts(&[None, Some(""), Some("NA"), Some("4")]));
+    }
+
+    #[test]
+    fn lines_are_not_kept_where_only_empty_fields_are_null() {
+        for (null_value, quarantines, keeps) in [("", false, false), ("", true, true), ("NA", false, true)] {
+            let reading = CsvReading { quarantine_bad_lines: quarantines, ..reading(null_value) };
+            let (schema, _) = open_with(b"a,b\n1,NA\n2,\n".to_vec(), &reading);
+            let has = |name| transload_core::connector::hidden_column(&schema, name).is_some();
+            assert_eq!((has(RAW_COLUMN), has(FAULT_COLUMN)), (keeps, quarantines), "{null_value:?}");
+        }
+        let lines = column(&batches(b"a,b\n1,NA\n2,\n".to_vec()), RAW_COLUMN);
+        assert_eq!(lines, texts(&[None, None]));
     }
 
     #[test]

@@ -165,6 +165,16 @@ impl Records {
         std::str::from_utf8(bytes).map_err(|_| "the text is not UTF-8".to_string())
     }
 
+    /// Whether a text of the current record stands for NULL that says more than nothing.
+    pub(crate) fn hides_text(&self, fields: &[FieldAt], nulls: &[String]) -> Result<bool, String> {
+        for field in fields.iter().filter(|field| field.end > field.start) {
+            if self.value(field, nulls)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// A field's text without its quotes; `None` if it stands for NULL. Quoted text never does.
     pub(crate) fn value(&self, field: &FieldAt, nulls: &[String]) -> Result<Option<Cow<'_, str>>, String> {
         let text = self.text(field)?;

@@ -16,7 +16,7 @@ use super::shape::{Fields, Shape, Value};
 use crate::columns::Column;
 use crate::manifest;
 use crate::parquet::PinnedObject;
-use crate::rows::{self, BATCH_BYTES, Place};
+use crate::rows::{self, BATCH_BYTES, Marks, Place};
 use crate::settings::JsonReading;
 
 /// Files that are sampled at the same time.
@@ -83,7 +83,8 @@ fn files(
     quarantine_bad_lines: bool,
 ) -> Result<(SchemaRef, Vec<JsonFile>)> {
     let own = names.all.iter().map(|(name, shape)| rows::column(name, &shape.stored(), &shape.ty())).collect();
-    let schema = rows::schema(own, folders, quarantine_bad_lines);
+    let marks = if quarantine_bad_lines { Marks::Faults } else { Marks::None };
+    let schema = rows::schema(own, folders, marks);
     let own: Vec<String> = names.all.iter().map(|(name, _)| name.clone()).collect();
     let names = Arc::new(names);
     let file = |object: PinnedObject| {

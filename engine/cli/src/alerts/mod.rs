@@ -34,7 +34,7 @@ use crate::signals::Signals;
 pub(crate) struct News {
     pub(crate) pipeline: String,
     pub(crate) run: RunId,
-    /// What the ledger calls it: `run`, which may be a resumed one, `check` or `reconcile`.
+    /// What the ledger calls it: `run` or `replay`, which may be resumed ones, `check` or `reconcile`.
     pub(crate) command: String,
     pub(crate) status: &'static str,
     pub(crate) exit_code: u8,
@@ -196,10 +196,7 @@ enum Parcel {
 impl Parcel {
     async fn deliver(&self, alert: &Alert, tries: &Cell<u32>) -> Result<()> {
         match self {
-            Self::Message(message) => {
-                let client = message.client()?;
-                tried(alert.tries(), tries, || message.send(&client)).await
-            }
+            Self::Message(message) => message.deliver(alert.tries(), tries).await,
             Self::Start(start) => {
                 let timeout = Duration::from_secs(u64::from(alert.timeout_secs()));
                 tried(alert.tries(), tries, || start.run(timeout)).await
@@ -210,7 +207,7 @@ impl Parcel {
 
 /// The address behind a template. Without encryption it goes only where the pipeline says so.
 fn resolved(url: &Spanned<Template>, resolver: &Arc<dyn Resolve>) -> Result<Url> {
-    let found = address(url.resolve(resolver)?.expose_secret())?;
+    let found = address(url.resolve(resolver.as_ref())?.expose_secret())?;
     if found.scheme() == "http" && !url.as_written().starts_with("http://") {
         return Err(Error::config("the address is one without encryption, which the pipeline does not say")
             .hint("use an address with https, or write `http://` into the pipeline, in front of the reference"));
@@ -224,7 +221,8 @@ fn headers_of(given: Option<&Entries<Spanned<Template>>>, resolver: &Arc<dyn Res
     for (name, value) in given.iter().flat_map(|headers| &headers.0) {
         let refused = || Error::config(format!("the header `{}` cannot be sent as it is", name.value));
         let header = HeaderName::from_bytes(name.value.as_bytes()).map_err(|_| refused())?;
-        let mut value = HeaderValue::from_str(value.resolve(resolver)?.expose_secret()).map_err(|_| refused())?;
+        let mut value =
+            HeaderValue::from_str(value.resolve(resolver.as_ref())?.expose_secret()).map_err(|_| refused())?;
         value.set_sensitive(true);
         headers.insert(header, value);
     }

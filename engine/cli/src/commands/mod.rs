@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod check;
+pub(crate) mod clean;
 pub(crate) mod contract;
 pub(crate) mod discover;
 pub(crate) mod init;

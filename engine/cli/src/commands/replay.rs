@@ -9,13 +9,15 @@ use transload_coerce::Rulebook;
 use transload_core::connector::{Expected, FAULT_COLUMN, ORIGIN_COLUMN, ReadSpec, WriteMode};
 use transload_core::{CommitKey, Endpoint, Error, ErrorKind, Pin, Resolve, Result, RunId, Source, TableName};
 use transload_ledger::{Ledger, RunSummary};
-use transload_plan::replay::{self, Cell, Line, Missing, Patch, Restored, quarantined};
-use transload_plan::{Build, Connection, Plan, Replay, TableInput, TablePlan, build};
-use transload_spec::{CheckEntry, TableSpec};
+use transload_plan::replay::{self, Beside, Cell, Line, Missing, Patch, Restored, quarantined};
+use transload_plan::{Build, Connection, OtherInput, Plan, Replay, TableInput, TablePlan, build};
+use transload_quality::Place;
+use transload_spec::TableSpec;
 
 use crate::args;
 use crate::commands::run::{Asked, Ended, begin, go_on, run_id};
 use crate::connectors::{self, planned, quarantine};
+use crate::others::as_it_stands;
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, adding, matches, planned_rulebook, resolver};
 
@@ -63,8 +65,17 @@ struct Left {
 /// What a table is planned from.
 struct Input {
     left: Left,
+    /// The run that has read the source itself.
+    first: First,
     inner: Arc<dyn Source>,
     expected: Expected,
+}
+
+/// The first of the runs that put rows of a table aside.
+struct First {
+    run: RunId,
+    plan: Plan,
+    table: TablePlan,
 }
 
 impl Replaying<'_> {
@@ -186,11 +197,12 @@ impl Replaying<'_> {
                 true => e,
                 false => e.hint("what was put aside must stay as it is until it is replayed"),
             })?;
+            let first = self.first(&left).await?;
             let expected = match left.open {
                 Some(_) => Expected::Anything,
-                None => self.expected(&left, target).await?,
+                None => self.expected(&first, target).await?,
             };
-            inputs.push(Input { left, inner, expected });
+            inputs.push(Input { left, first, inner, expected });
         }
         let (base, rules) = match &self.args.pipeline {
             None => recorded(&inputs)?,
@@ -198,38 +210,70 @@ impl Replaying<'_> {
         };
         let rulebook = planned_rulebook(&base)?;
         let patch = self.patch(&inputs, &rulebook).await?;
+        let beside = self.beside(&inputs, &rules, target, &rulebook).await?;
         let mut tables = Vec::with_capacity(inputs.len());
         for (input, rules) in inputs.iter().zip(&rules) {
             let left = &input.left;
+            let rows = Restored::new(Arc::clone(&input.inner), &replay::columns(&left.table), &[], None)?;
             let replay = Replay {
                 run: left.run.clone(),
                 from: left.table.first_source().clone(),
                 attempt: left.attempt,
                 quarantine: left.plan.quarantine.clone(),
                 patch: patch.clone(),
+                limits: Vec::new(),
             };
-            tables.push(replay::table(rules, replay, input.inner.as_ref(), input.expected.clone())?);
+            tables.push(replay::table(rules, replay, &rows, input.expected.clone(), &beside, &rulebook)?);
         }
-        Ok(replay::plan(&base, tables)?)
+        Ok(replay::plan(&base, tables, beside)?)
+    }
+
+    /// Pins the tables that rules look at beside the rows that are replayed: what the target holds by now, and tables of
+    /// the source.
+    async fn beside(
+        &self,
+        inputs: &[Input],
+        rules: &[TablePlan],
+        target: &Arc<dyn Endpoint>,
+        rulebook: &Rulebook,
+    ) -> Result<Vec<Beside>> {
+        let mut found = Vec::new();
+        for (place, name) in replay::looks_at(rules)? {
+            let endpoint = match (place, inputs.first()) {
+                (Place::Source, Some(input)) => planned(&input.first.plan.source, &self.resolver)?,
+                _ => Arc::clone(target),
+            };
+            // What the target hides, only the plans that wrote it can tell.
+            let masked = match place {
+                Place::Source => Vec::new(),
+                _ => inputs.iter().flat_map(|input| masked(&input.first.plan, &name)).collect(),
+            };
+            let table = as_it_stands(&endpoint, &name).await;
+            found.push(Beside::new(OtherInput { place, table: name.value, found: table }, masked, rulebook)?);
+        }
+        Ok(found)
+    }
+
+    /// The run whose rows a replay of them began with.
+    async fn first(&self, left: &Left) -> Result<First> {
+        let mut first = First { run: left.run.clone(), plan: left.plan.clone(), table: left.table.clone() };
+        while let Some(replay) = &first.table.replay {
+            let run = replay.run.clone();
+            let plan = self.plan_of(&self.ledger.summary(&run).await?).await?;
+            let table = plan.tables.iter().find(|t| t.to == left.table.to).cloned();
+            let table = table
+                .ok_or_else(|| Error::internal("a replay reads the quarantine of a table that was not planned"))?;
+            first = First { run, plan, table };
+        }
+        Ok(first)
     }
 
     /// What the target must still be when rows are added to it: rows of an older snapshot must not get into a newer one.
-    async fn expected(&self, left: &Left, target: &Arc<dyn Endpoint>) -> Result<Expected> {
-        let to = &left.table.to;
+    async fn expected(&self, first: &First, target: &Arc<dyn Endpoint>) -> Result<Expected> {
+        let First { run, table, .. } = first;
+        let to = &table.to;
         let state = target.sink(to, Arc::new(Schema::empty()), &adding(to)).await?.state().await?;
-        // The first of the runs has read the source itself.
-        let mut run = left.run.clone();
-        let mut table = left.table.clone();
-        while let Some(replay) = &table.replay {
-            run = replay.run.clone();
-            let plan = self.plan_of(&self.ledger.summary(&run).await?).await?;
-            table = plan
-                .tables
-                .into_iter()
-                .find(|t| t.to == *to)
-                .ok_or_else(|| Error::internal("a replay reads the quarantine of a table that was not planned"))?;
-        }
-        let summary = self.ledger.summary(&run).await?;
+        let summary = self.ledger.summary(run).await?;
         let receipt = summary.receipts.into_iter().find(|r| r.to == *to);
         let receipt = receipt.ok_or_else(|| Error::internal("rows were put aside of a table without a receipt"))?;
         let pin = Some(receipt.committed.pin);
@@ -272,20 +316,17 @@ impl Replaying<'_> {
                 true => t.expand(from.as_str()).filter(|t| t.to.value == to.as_str()),
                 false => (t.to.value == to.as_str()).then(|| t.clone()),
             };
-            let mut spec = checked.spec.tables.iter().find_map(fitting).ok_or_else(|| {
+            let spec = checked.spec.tables.iter().find_map(fitting).ok_or_else(|| {
                 Error::config(format!("the amended pipeline has no table that goes to `{to}`"))
                     .with("file", file.clone())
             })?;
-            if let Some(checks) = &mut spec.settings.checks {
-                checks.value.retain(|check| !looks_elsewhere(&check.value));
-            }
             let declared = replay::declared(&left.table);
             let source = Restored::new(Arc::clone(inner), &replay::columns(&left.table), &declared, None)?;
             let source = Arc::new(source);
             tables.push(TableInput { spec, source, state: None, has_rows_without_cursor: false });
         }
         let rulebook = (&checked.rulebook, &checked.rulebook_node);
-        let mut plan = build(Build { spec: &checked.spec, rulebook, tables, others: Vec::new() })?;
+        let mut plan = build(Build { spec: &checked.spec, rulebook, tables, others: None })?;
         let mut rules = Vec::with_capacity(inputs.len());
         for Input { left, .. } in inputs {
             let amended = plan.tables.iter().find(|t| t.to == left.table.to).cloned();
@@ -337,10 +378,10 @@ fn recorded(inputs: &[Input]) -> Result<(Plan, Vec<TablePlan>)> {
     Ok((base, inputs.iter().map(|i| i.left.table.clone()).collect()))
 }
 
-/// Whether a check looks at another table, which a replay does not.
-fn looks_elsewhere(entry: &CheckEntry) -> bool {
-    let checks = transload_quality::read(&entry.0.kind, &entry.0.options, &mut Vec::new());
-    checks.iter().any(|check| check.other().is_some())
+/// The columns of a table of the target that a plan has masked.
+fn masked(plan: &Plan, table: &str) -> Vec<String> {
+    let planned = plan.tables.iter().chain(plan.references.iter().map(|r| &r.read)).filter(|t| t.to.as_str() == table);
+    planned.flat_map(|t| t.columns.iter().filter(|c| c.mask.is_some()).map(|c| c.name.clone())).collect()
 }
 
 /// Whether a run has committed a table, whatever it wrote down of it.

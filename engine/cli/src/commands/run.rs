@@ -15,7 +15,7 @@ use crate::args::{Global, Quality, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
 use crate::connectors::{self, planned, quarantine, rows_of};
 use crate::earlier;
-use crate::metrics::{self, Measured, MeasuredTable};
+use crate::metrics::{self, Measured, MeasuredTable, RunKind};
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
@@ -154,11 +154,14 @@ impl Ended {
     /// Sends alerts and metrics, then answers. The next run may begin meanwhile. What does not arrive is said, and
     /// changes nothing.
     pub(crate) async fn announce(self, gateway: Option<Gateway>, output: &Output) -> Result<u8, Failure> {
-        let Self { going: Going { plan, ledger, audit, clock, .. }, signals, news, metrics, answer } = self;
+        let Self { going: Going { plan, start, ledger, audit, clock, .. }, signals, news, metrics, answer } = self;
         let desk = Desk { plan: &plan, ledger: &ledger, audit: &audit, clock: &clock, signals: &signals, output };
         let pushed = async {
             match gateway {
-                Some(gateway) => gateway.push(&plan.pipeline, metrics, signals.exit_code().is_some()).await,
+                Some(gateway) => {
+                    let kind = RunKind::of(&start.command);
+                    gateway.push(&plan.pipeline, kind, metrics, signals.exit_code().is_some()).await
+                }
                 None => Ok(()),
             }
         };
@@ -238,6 +241,7 @@ impl Going {
     fn measure(&self, exit_code: u8, tables: &[MeasuredTable]) -> String {
         metrics::exposition(&Measured {
             pipeline: &self.plan.pipeline,
+            kind: RunKind::of(&self.start.command),
             exit_code,
             started_micros: self.start.at_micros,
             ended_micros: self.clock.now().timestamp_micros(),
@@ -291,6 +295,7 @@ impl Going {
             run: self.start.run.clone(),
             started_micros: self.start.at_micros,
             source: rows_of(&self.plan, &rulebook, &self.ledger, &resolver).await?,
+            origin: planned(&self.plan.source, &resolver)?,
             target: planned(&self.plan.target, &resolver)?,
             quarantine: quarantine(self.plan.quarantine.as_ref(), &self.ledger, &resolver)?,
             journal: Arc::new(self.journal.clone()),
@@ -381,13 +386,15 @@ pub(crate) fn indented(text: &str, by: &str) -> String {
     text.lines().map(|line| format!("{by}{line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// The checks of a table in the last line: how many passed, and those that failed in full. None without checks.
+/// The checks of a table in the last line: how many passed, and those that failed or were not judged in full. None
+/// without checks.
 fn checks(findings: &[Finding]) -> serde_json::Value {
     if findings.is_empty() {
         return serde_json::Value::Null;
     }
     let failed: Vec<&Finding> = findings.iter().filter(|f| f.is_failed()).collect();
-    json!({ "passed": findings.len() - failed.len(), "failed": failed })
+    let not_judged: Vec<&Finding> = findings.iter().filter(|f| !f.is_judged()).collect();
+    json!({ "passed": findings.len() - failed.len() - not_judged.len(), "failed": failed, "not_judged": not_judged })
 }
 
 /// How a run ends.
@@ -476,7 +483,7 @@ impl Report {
             if let Some(summary) = transload_quality::summary(&t.findings) {
                 output.say(&format!("  {}: {summary}", t.table));
             }
-            for finding in t.findings.iter().filter(|f| f.is_failed()) {
+            for finding in t.findings.iter().filter(|f| !f.is_passed()) {
                 output.say(&indented(&transload_quality::describe(finding), "    "));
             }
             if let Some(v) = &t.verdict {

@@ -96,7 +96,12 @@ fn failed(summary: &RunSummary, plan: &Plan) -> String {
         return format!("The run failed; {}.", published(summary, plan));
     }
     let checks = if rules == 1 { "a quality check".to_string() } else { format!("{rules} quality checks") };
-    format!("Stopped by {checks}: nothing of {} was published.", stopped.join(", "))
+    let others = match summary.receipts.len() {
+        0 => String::new(),
+        1 => " 1 other table was published.".to_string(),
+        n => format!(" {n} other tables were published."),
+    };
+    format!("Stopped by {checks}: nothing of {} was published.{others}", stopped.join(", "))
 }
 
 fn mismatched(summary: &RunSummary) -> Vec<&str> {
@@ -124,6 +129,7 @@ fn notes(summary: &RunSummary) -> Vec<String> {
     let failed = |severity| {
         summary.findings.iter().filter(|f| f.is_failed() && f.severity == severity && !f.stops).count() as u64
     };
+    let unjudged = summary.findings.iter().filter(|f| !f.is_judged()).count() as u64;
     let not_all = summary.verdicts.iter().filter(|v| !v.coverage.not_compared.is_empty()).count() as u64;
     let not_rows = summary.verdicts.iter().filter(|v| v.level != "row").count() as u64;
     [
@@ -132,6 +138,7 @@ fn notes(summary: &RunSummary) -> Vec<String> {
         (nulled, "value did not fit and became NULL", "values did not fit and became NULL"),
         (failed(Severity::Error), "check failed without stopping the load", "checks failed without stopping the load"),
         (failed(Severity::Warn), "check gave a warning", "checks gave warnings"),
+        (unjudged, "check was not judged", "checks were not judged"),
         (not_all, "table has columns that were not compared", "tables have columns that were not compared"),
         (not_rows, "table was compared by less than its rows", "tables were compared by less than their rows"),
     ]

@@ -11,9 +11,11 @@ mod words;
 
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
+use transload_core::value::Outcome;
 use transload_core::{Error, Result};
 use transload_ledger::{Ledger, PastRun, Record, RunSummary};
 use transload_plan::Plan;
+use transload_quality::Score;
 
 use crate::commands::runs::status;
 use crate::commands::show::connection;
@@ -21,7 +23,7 @@ use crate::connectors::quarantine_url;
 use crate::report::headline::{Headline, headline};
 use crate::report::sample::{Sample, samples};
 use crate::report::table::{TablePart, table};
-use crate::report::words::{count, counted, elapsed, took};
+use crate::report::words::{count, counted, elapsed, moment, took};
 
 /// The template's name ends with `.html`: that is what turns escaping on.
 const TEMPLATE: &str = "page.html";
@@ -128,49 +130,67 @@ pub(crate) fn render(page: &Page) -> Result<String> {
 /// What the run as a whole moved, in large figures.
 fn figures(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
     let sum = |of: fn(&transload_core::Receipt) -> u64| count(summary.receipts.iter().map(of).sum());
-    let mut figures = vec![Fact::plain("Tables", count(plan.tables.len() as u64))];
+    let tables = count(plan.tables.len() as u64);
+    let mut figures = vec![if summary.verdicts.is_empty() {
+        Fact::plain("Tables", tables)
+    } else {
+        let equal = summary.verdicts.iter().filter(|v| v.outcome == Outcome::Match).count();
+        Fact::plain("Tables that match", format!("{} of {tables}", count(equal as u64)))
+    }];
     if summary.start.is_load() {
         figures.push(Fact::plain("Rows read", sum(|r| r.counts.read)));
         figures.push(Fact::plain("Rows written", sum(|r| r.counts.written)));
         figures.push(Fact::plain("Put aside", sum(|r| r.counts.quarantined)));
-        figures.push(Fact::plain("Filtered out", sum(|r| r.counts.filtered)));
+        if summary.receipts.iter().any(|r| r.counts.filtered > 0) {
+            figures.push(Fact::plain("Filtered out", sum(|r| r.counts.filtered)));
+        }
     }
     if !summary.findings.is_empty() {
-        let passed = summary.findings.iter().filter(|f| !f.is_failed()).count();
+        let passed = summary.findings.iter().filter(|f| f.is_passed()).count();
         figures.push(Fact::plain("Checks passed", format!("{passed} of {}", summary.findings.len())));
+        figures.extend(Score::of(&summary.findings).percent().map(|score| Fact::plain("Quality score", score)));
     }
     if !summary.verdicts.is_empty() {
         let differences: u64 = summary.verdicts.iter().map(|v| v.differences.total()).sum();
         figures.push(Fact::plain("Differing keys", count(differences)));
     }
+    figures.extend(time_taken(summary).map(|time| Fact::plain("Time taken", time)));
     figures
+}
+
+/// How long the run took, if it has ended and the clock was not turned back meanwhile.
+fn time_taken(summary: &RunSummary) -> Option<String> {
+    elapsed(&summary.start.at, &summary.end.as_ref()?.at).map(took)
 }
 
 /// What identifies the run.
 fn facts(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
     let start = &summary.start;
+    let ended = match &summary.end {
+        None => status(summary),
+        Some(end) => format!("{}, exit code {}", end.status, end.exit_code),
+    };
     let mut facts = vec![
-        Fact::plain("Status", status(summary)),
+        Fact::plain("Status", ended),
         Fact::code("From", connection(&plan.source)),
         Fact::code("To", connection(&plan.target)),
-        Fact::plain("Started", start.at.clone()),
+        Fact::plain("Started", moment(&start.at)),
     ];
     if let Some(end) = &summary.end {
-        facts.insert(1, Fact::plain("Exit code", end.exit_code.to_string()));
-        facts.push(Fact::plain("Ended", end.at.clone()));
-        facts.push(Fact::plain("Took", elapsed(&start.at, &end.at).map_or_else(|| "unknown".to_string(), took)));
+        facts.push(Fact::plain("Ended", moment(&end.at)));
+        facts.push(Fact::plain("Took", time_taken(summary).unwrap_or_else(|| "unknown".to_string())));
     }
     facts.extend([
-        Fact::code("Run", start.run.to_string()),
         Fact::plain("Command", start.command.clone()),
         Fact::plain("Pipeline", format!("{} (archetype {})", start.pipeline, plan.archetype)),
         Fact::plain("Program", format!("transload {}", start.program)),
+        Fact::code("Run", start.run.to_string()),
         Fact::code("Plan fingerprint", plan.fingerprint.clone()),
     ]);
     for replayed in &summary.replays {
         facts.push(Fact::code("Replayed by", format!("{} ({})", replayed.by, replayed.table)));
     }
-    if start.is_load() {
+    if start.is_load() && summary.end.is_none() {
         facts.push(Fact::plain("Staged", counted(summary.staged_units as u64, "unit of work", "units of work")));
     }
     facts.extend(summary.alerts.iter().map(|alerted| Fact::plain("Alert", alerted.to_string())));
@@ -286,6 +306,7 @@ mod tests {
             "code": "Q005", "check": "range", "fingerprint": "0123456789abcdef", "table": name, "columns": [name],
             "severity": "error", "action": "stop", "outcome": "failed", "stops": stops, "expected": name,
             "found": "2 of 6 rows", "evaluated": 6, "failed": 2, "shapes": [[name, 2]], "remedy": "widen the limits",
+            "where": format!("{name} > 0"), "threshold": "0.5%",
         }))
     }
 
@@ -315,7 +336,9 @@ mod tests {
         let page = page(&summary, &plan("t"), &[], "ledger", &Beside::default());
         assert_eq!(page.headline.tone, "good");
         let html = render(&page).unwrap();
-        for said in ["12,345", "12,340", "2.5 s", "int64 → int32", "partial", "it was dropped", "version 17"] {
+        let said = ["1 of 1", "12,345", "12,340", "2.5 s", "int64 → int32", "partial", "it was dropped", "version 17"];
+        for said in said.into_iter().chain(["2026-11-21 05:15:02 UTC", "succeeded, exit code 0", "12,345 rows&#x2f;s"])
+        {
             assert!(html.contains(said), "{said}: {html}");
         }
     }
@@ -328,6 +351,52 @@ mod tests {
         for said in ["Stopped by a quality check", "Q005", "2 of 6 rows", "widen the limits", "Not published"] {
             assert!(html.contains(said), "{said}: {html}");
         }
+        for said in ["<dt>Where</dt><dd><code>t &gt; 0</code></dd>", "<dt>Threshold</dt><dd>0.5%</dd>"] {
+            assert!(html.contains(said), "{said}: {html}");
+        }
+    }
+
+    #[test]
+    fn a_check_that_was_not_judged_is_neither_good_nor_bad() {
+        let mut summary = summary("succeeded", 0);
+        let mut unjudged = finding("t", false);
+        unjudged.outcome = transload_core::finding::CheckOutcome::NotJudged;
+        unjudged.found = "these rows are a part of the table".to_string();
+        summary.findings.push(unjudged);
+        let html = html(&summary, "t");
+        let badge = "<span class=\"badge warn\">Not judged</span>";
+        for said in [badge, "these rows are a part of the table", "0 of 1", "1 check was not judged."] {
+            assert!(html.contains(said), "{said}: {html}");
+        }
+        assert!(!html.contains("<dt>Remedy</dt>"), "{html}");
+    }
+
+    #[test]
+    fn other_tables_of_a_stopped_run_are_not_forgotten() {
+        let mut summary = summary("failed", 4);
+        summary.findings.push(finding("t", true));
+        summary.receipts.push(receipt("u"));
+        let html = html(&summary, "t");
+        assert!(html.contains("nothing of t was published. 1 other table was published."), "{html}");
+    }
+
+    #[test]
+    fn checks_that_failed_come_first_and_the_score_is_that_of_all() {
+        let mut summary = summary("failed", 4);
+        let passed = transload_core::Finding {
+            outcome: transload_core::finding::CheckOutcome::Passed,
+            failed: Some(0),
+            expected: "kept".to_string(),
+            duration_micros: Some(7018),
+            ..finding("t", false)
+        };
+        summary.findings.extend([passed, finding("t", true)]);
+        let html = html(&summary, "t");
+        let at = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text}: {html}"));
+        assert!(at("widen the limits") < at("7.0 ms"), "{html}");
+        // Ten of twelve rows, in the figures and at the table.
+        assert!(html.contains("<dt>Quality score</dt><dd>83.33 %</dd>"), "{html}");
+        assert!(html.contains("2 checks: 1 passed, 1 failed. Score 83.33 %."), "{html}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use transload_core::connector::ReadSpec;
 use transload_core::{Receipt, Result, TableName};
 use transload_ledger::{Ledger, RunSummary};
-use transload_plan::{Origin, Plan, TablePlan};
+use transload_plan::{ColumnPlan, OnMisfit, Origin, Plan, TablePlan};
 use transload_quality::shape;
 use transload_run::Limits;
 
@@ -18,6 +18,8 @@ use crate::pipeline::resolver;
 const ROWS: usize = 10;
 /// Columns that are shown.
 const COLUMNS: usize = 40;
+/// Columns that fit on paper; `page.html` hides the others there.
+const PAPER: usize = 6;
 /// Longest value, in characters.
 const LONGEST: usize = 80;
 /// Memory for looking at a table.
@@ -39,6 +41,8 @@ pub(crate) struct Sample {
     columns: Vec<String>,
     /// How many columns more there are.
     more: usize,
+    /// Whether there are more than fit on paper.
+    wide: bool,
     rows: Vec<Row>,
     /// Whether values are shown.
     clear: bool,
@@ -82,6 +86,7 @@ pub(crate) async fn samples(summary: &RunSummary, plan: &Plan, ledger: &Ledger) 
             table: table.to.clone(),
             columns: Vec::new(),
             more: 0,
+            wide: false,
             rows: Vec::new(),
             clear,
             error: Some(error.to_string()),
@@ -107,19 +112,28 @@ async fn rows(receipt: &Receipt, plan: &Plan, ledger: &Ledger) -> Result<Vec<Rec
 
 /// What is shown of these rows.
 fn sample(plan: &TablePlan, batches: &[RecordBatch], clear: bool) -> Result<Sample> {
-    let mut sample =
-        Sample { table: plan.to.clone(), columns: Vec::new(), more: 0, rows: Vec::new(), clear, error: None };
+    let mut sample = Sample {
+        table: plan.to.clone(),
+        columns: Vec::new(),
+        more: 0,
+        wide: false,
+        rows: Vec::new(),
+        clear,
+        error: None,
+    };
     for batch in batches {
         let schema = batch.schema();
         let is_data = |name: &str| !PLACE.contains(&name) && ![RULES, REASON, RUN].contains(&name);
-        let data: Vec<(usize, Shown)> = schema
+        let mut data: Vec<(usize, Shown)> = schema
             .fields()
             .iter()
             .enumerate()
             .filter(|(_, f)| is_data(f.name()))
             .map(|(at, f)| (at, shown(plan, f.name(), clear)))
             .collect();
+        data.sort_by_key(|(at, _)| rank(plan, schema.field(*at).name()));
         sample.more = data.len().saturating_sub(COLUMNS);
+        sample.wide = data.len() > PAPER;
         let data = data.get(..COLUMNS).unwrap_or(&data);
         sample.columns = data.iter().map(|(at, _)| schema.field(*at).name().clone()).collect();
         let columns: Vec<(Texts<'_>, Shown)> =
@@ -135,6 +149,23 @@ fn sample(plan: &TablePlan, batches: &[RecordBatch], clear: bool) -> Result<Samp
         }
     }
     Ok(sample)
+}
+
+/// What tells a row from others comes first, then what can be the reason why it was put aside.
+fn rank(plan: &TablePlan, name: &str) -> u8 {
+    let of = |column: &&ColumnPlan| matches!(&column.origin, Origin::Source(of) if of == name);
+    let arrives = || plan.columns.iter().filter(of);
+    let ruled = |name: &str| {
+        plan.checks.iter().filter(|c| c.quarantines()).flat_map(|c| c.columns()).any(|column| column.value == name)
+    };
+    let misfits = |column: &ColumnPlan| column.cast.as_ref().is_some_and(|c| c.on_misfit == OnMisfit::Quarantine);
+    if arrives().any(|column| plan.key.contains(&column.name)) {
+        0
+    } else if ruled(name) || arrives().any(|column| ruled(&column.name) || misfits(column)) {
+        1
+    } else {
+        2
+    }
 }
 
 /// What is masked in the target is so here; what does not come there, such as a dropped column or a whole line, shows
@@ -276,6 +307,18 @@ mod tests {
         let sample = sample(&plan(), &[batch()], true).unwrap();
         assert_eq!(sample.rows[0].cells, ["Ann\\u{1b}", "***", "a+9"]);
         assert_eq!(cell(Some("é".repeat(200)), Shown::Values).chars().count(), LONGEST + 1);
+    }
+
+    #[test]
+    fn columns_that_say_which_row_it_is_and_what_is_wrong_come_first() {
+        let mut plan = plan();
+        plan.key = vec!["phone_new".to_string()];
+        let rule = serde_json::from_str(r#"{"range":{"column":"note","min":0,"action":"quarantine"}}"#).unwrap();
+        plan.checks = vec![transload_quality::Check::new(rule).unwrap()];
+        let found = sample(&plan, &[batch()], false).unwrap();
+        assert_eq!(found.columns, ["phone", "note", "name"]);
+        assert!(!found.wide);
+        assert_eq!(found.rows[0].cells, ["***", "a+9", "Aaa?"]);
     }
 
     #[test]

@@ -2,39 +2,52 @@
 
 use serde::Serialize;
 use transload_coerce::Loss as Risk;
-use transload_core::finding::Severity;
+use transload_core::finding::{Action, CheckOutcome, Severity};
 use transload_core::value::{Loss, Outcome};
 use transload_core::{Finding, Pin, Receipt, Verdict};
 use transload_ledger::RunSummary;
 use transload_plan::{ColumnPlan, OnMisfit, Origin, TablePlan};
+use transload_quality::Score;
 
 use crate::commands::show::quarantine_place;
 use crate::report::history::{Course, course};
 use crate::report::sample::Sample;
-use crate::report::words::{count, counted, elapsed, per_second, size, took};
+use crate::report::words::{brief, count, counted, elapsed, moment, per_second, size, took};
 use crate::report::{Beside, Fact};
 
 /// Files of a pin that are listed; of the others the number is told.
 const FILES: usize = 100;
+/// Casts that are shown whatever they did. Where there are more, those that lost nothing are folded.
+const CASTS: usize = 8;
+/// Names of columns in one line. Where there are more they are folded.
+const NAMES: usize = 12;
 
 /// One table.
 #[derive(Debug, Serialize)]
 pub(crate) struct TablePart {
     /// Its place in the page, for links.
     number: usize,
-    from: String,
     to: String,
+    /// Its name, or both where the target's is another.
+    title: String,
     /// `good`, `bad` or `warn`: the colour; the word beside it says the same.
     tone: &'static str,
     word: &'static str,
     sentence: String,
     balance: Option<Balance>,
     facts: Vec<Fact>,
-    casts: Vec<CastLine>,
+    casts: Vec<Casts>,
     masks: Vec<MaskLine>,
-    checks: Vec<CheckLine>,
+    /// Checks that failed, the worst first.
+    broken: Vec<CheckLine>,
+    /// Checks that passed.
+    kept: Vec<CheckLine>,
     /// All checks in one line; empty without checks.
     checks_summary: String,
+    /// The score of all checks; none if no row was looked at.
+    score: Option<String>,
+    /// How long its load took.
+    took: Option<String>,
     comparison: Option<Comparison>,
     files: Vec<FileList>,
     /// Some of the rows that were put aside.
@@ -51,6 +64,14 @@ struct Balance {
     balances: bool,
 }
 
+/// Some of the casts.
+#[derive(Debug, Serialize)]
+struct Casts {
+    /// What stands for them where they are folded; none where they are not.
+    folded: Option<String>,
+    lines: Vec<CastLine>,
+}
+
 /// A cast as planned, with what it did.
 #[derive(Debug, Serialize)]
 struct CastLine {
@@ -61,6 +82,9 @@ struct CastLine {
     changed: String,
     nulled: String,
     quarantined: String,
+    /// Whether it lost something.
+    #[serde(skip)]
+    lost: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,7 +100,11 @@ struct CheckLine {
     tone: &'static str,
     word: &'static str,
     policy: String,
+    /// The condition of the rows it is about; empty if it is about all.
+    condition: String,
     expected: String,
+    /// How many rows may break it; empty if nothing is said.
+    allowance: String,
     found: String,
     shapes: Vec<String>,
     /// Only those that the ledger keeps, which it does if somebody asked for it.
@@ -86,12 +114,18 @@ struct CheckLine {
     fingerprint: String,
     /// How it went in the runs before.
     course: Option<Course>,
+    /// Its score; none if no row was looked at.
+    score: Option<String>,
+    /// The time that it took, if it was measured.
+    took: Option<String>,
 }
 
 /// What the second reading found.
 #[derive(Debug, Serialize)]
 struct Comparison {
     facts: Vec<Fact>,
+    /// Columns whose values were compared, if they are too many for a line.
+    folded_columns: Vec<String>,
     not_compared: Vec<(String, String)>,
     left_out: Vec<(String, String)>,
     schema: Vec<String>,
@@ -121,10 +155,14 @@ pub(crate) fn table(
     let verdict = summary.verdicts.iter().find(|v| v.to == plan.to);
     let findings: Vec<Finding> = summary.findings.iter().filter(|f| f.table == plan.to).cloned().collect();
     let (tone, word, sentence) = state(plan, summary, receipt, verdict, &findings);
+    let (broken, kept): (Vec<Finding>, Vec<Finding>) = findings.iter().cloned().partition(Finding::is_failed);
     TablePart {
         number,
-        from: plan.from.to_string(),
         to: plan.to.to_string(),
+        title: match plan.from == plan.to {
+            true => plan.to.to_string(),
+            false => format!("{} → {}", plan.from, plan.to),
+        },
         tone,
         word,
         sentence,
@@ -132,8 +170,11 @@ pub(crate) fn table(
         facts: receipt.map_or_else(|| planned_facts(plan), |r| receipt_facts(r, quarantine)),
         casts: casts(plan, receipt),
         masks: plan.columns.iter().filter_map(mask).collect(),
-        checks: findings.iter().map(|f| check(f, beside)).collect(),
+        broken: worst_first(broken).iter().map(|f| check(f, beside)).collect(),
+        kept: kept.iter().map(|f| check(f, beside)).collect(),
         checks_summary: transload_quality::summary(&findings).unwrap_or_default(),
+        score: Score::of(&findings).percent(),
+        took: receipt.and_then(|r| elapsed(&r.started, &r.ended)).map(took),
         comparison: verdict.map(comparison),
         files: files(receipt, verdict),
         sample: beside.samples.iter().find(|s| *s.table() == plan.to).cloned(),
@@ -149,11 +190,17 @@ fn state(
     findings: &[Finding],
 ) -> (&'static str, &'static str, String) {
     if let Some(verdict) = verdict {
-        let said = format!("Compared at level {}: {}.", verdict.level, verdict.summary);
+        let summary = &verdict.summary;
+        let said = match verdict.level.as_str() {
+            "row" => format!("Read again and compared row by row: {summary}."),
+            "count" => format!("Compared by the number of rows alone: {summary}."),
+            "schema" => format!("Compared by its columns alone: {summary}."),
+            level => format!("Compared at level {level}: {summary}."),
+        };
         return match verdict.outcome {
             Outcome::Match => ("good", "Match", said),
             Outcome::Mismatch => ("bad", "Mismatch", said),
-            Outcome::NotCompared => ("warn", "Not compared", said),
+            Outcome::NotCompared => ("warn", "Not compared", format!("This is not a match: {summary}.")),
         };
     }
     if receipt.is_some() {
@@ -222,8 +269,22 @@ fn work(receipt: &Receipt) -> String {
     format!("{units}, {} taken over from an earlier process, {retries}", count(receipt.resumed_units))
 }
 
+/// All casts, or those that lost something and, folded, the others.
+fn casts(plan: &TablePlan, receipt: Option<&Receipt>) -> Vec<Casts> {
+    let lines = cast_lines(plan, receipt);
+    if lines.len() <= CASTS {
+        return if lines.is_empty() { Vec::new() } else { vec![Casts { folded: None, lines }] };
+    }
+    let (lost, quiet): (Vec<CastLine>, Vec<CastLine>) = lines.into_iter().partition(|line| line.lost);
+    let more = if lost.is_empty() { "" } else { "more " };
+    let what = counted(quiet.len() as u64, &format!("{more}cast"), &format!("{more}casts"));
+    let folded = if receipt.is_some() { format!("{what} that lost nothing") } else { what };
+    let parts = [Casts { folded: None, lines: lost }, Casts { folded: Some(folded), lines: quiet }];
+    parts.into_iter().filter(|part| !part.lines.is_empty()).collect()
+}
+
 /// The planned casts with what they did, and what was counted beside them.
-fn casts(plan: &TablePlan, receipt: Option<&Receipt>) -> Vec<CastLine> {
+fn cast_lines(plan: &TablePlan, receipt: Option<&Receipt>) -> Vec<CastLine> {
     let losses: &[Loss] = receipt.map(|r| r.losses.as_slice()).unwrap_or_default();
     let planned = plan.columns.iter().filter_map(|column| planned_cast(column, receipt, losses));
     let is_planned = |loss: &&Loss| plan.columns.iter().any(|c| c.cast.is_some() && source(c) == Some(&loss.column));
@@ -262,7 +323,12 @@ fn planned_cast(column: &ColumnPlan, receipt: Option<&Receipt>, losses: &[Loss])
         changed: number(|l| l.changed),
         nulled: number(|l| l.nulled),
         quarantined: number(|l| l.quarantined),
+        lost: loss.is_some_and(lost),
     })
+}
+
+fn lost(loss: &Loss) -> bool {
+    loss.changed + loss.nulled + loss.quarantined > 0
 }
 
 /// A cast of a column that does not arrive as such, such as one that only a filter reads.
@@ -275,6 +341,7 @@ fn counted_cast(loss: &Loss) -> CastLine {
         changed: count(loss.changed),
         nulled: count(loss.nulled),
         quarantined: count(loss.quarantined),
+        lost: lost(loss),
     }
 }
 
@@ -283,25 +350,46 @@ fn mask(column: &ColumnPlan) -> Option<MaskLine> {
     Some(MaskLine { column: column.name.clone(), kind })
 }
 
+/// Findings of checks that failed: what stopped the load first, then errors, warnings, notes.
+fn worst_first(mut broken: Vec<Finding>) -> Vec<Finding> {
+    broken.sort_by_key(|finding| (!finding.stops, finding.severity));
+    broken
+}
+
+/// What happens if a rule is broken.
+fn policy(finding: &Finding) -> String {
+    let then = match finding.action {
+        Action::Stop => "nothing is published",
+        Action::Quarantine => "rows are put aside",
+        Action::Log => "it is only noted",
+    };
+    format!("{}: {then}", finding.severity)
+}
+
 fn check(finding: &Finding, beside: &Beside) -> CheckLine {
-    let (tone, word) = match (finding.is_failed(), finding.severity) {
-        (false, _) => ("good", "Passed"),
-        (true, Severity::Error) => ("bad", "Failed"),
-        (true, Severity::Warn) => ("warn", "Warning"),
-        (true, Severity::Info) => ("warn", "Note"),
+    let (tone, word) = match (finding.outcome, finding.severity) {
+        (CheckOutcome::Passed, _) => ("good", "Passed"),
+        (CheckOutcome::NotJudged, _) => ("warn", "Not judged"),
+        (CheckOutcome::Failed, Severity::Error) => ("bad", "Failed"),
+        (CheckOutcome::Failed, Severity::Warn) => ("warn", "Warning"),
+        (CheckOutcome::Failed, Severity::Info) => ("warn", "Note"),
     };
     CheckLine {
         title: finding.title(),
         tone,
         word,
-        policy: format!("{}: {}", finding.severity, finding.action),
+        policy: policy(finding),
+        condition: finding.condition().unwrap_or_default(),
         expected: finding.expected.clone(),
+        allowance: finding.allowance().unwrap_or_default(),
         found: finding.found.clone(),
         shapes: finding.shapes.iter().map(|(shape, n)| format!("{shape} ×{}", count(*n))).collect(),
         values: finding.values.iter().map(|v| v.escape_debug().to_string()).collect(),
         remedy: if finding.is_failed() { finding.remedy.clone() } else { String::new() },
         fingerprint: finding.fingerprint.clone(),
-        course: course(finding, &beside.history),
+        course: course(finding, &beside.history).filter(|_| finding.is_judged()),
+        score: Score::of([finding]).percent(),
+        took: finding.duration_micros.map(brief),
     }
 }
 
@@ -316,6 +404,7 @@ fn comparison(verdict: &Verdict) -> Comparison {
     ];
     Comparison {
         facts: comparison_facts(verdict),
+        folded_columns: if coverage.columns.len() > NAMES { coverage.columns.clone() } else { Vec::new() },
         not_compared: coverage.not_compared.clone(),
         left_out: coverage.rows_left_out.iter().map(|(rows, why)| (count(*rows), why.clone())).collect(),
         schema: verdict.schema.clone(),
@@ -341,9 +430,10 @@ fn comparison_facts(verdict: &Verdict) -> Vec<Fact> {
         Fact::code("Digest of the source", digest(&verdict.source_digest)),
         Fact::code("Digest of the target", digest(&verdict.target_digest)),
     ];
-    let columns = match coverage.columns.is_empty() {
-        true => "none".to_string(),
-        false => format!("{}: {}", counted_columns(coverage.columns.len()), coverage.columns.join(", ")),
+    let columns = match coverage.columns.len() {
+        0 => "none".to_string(),
+        1..=NAMES => format!("{}: {}", counted_columns(coverage.columns.len()), coverage.columns.join(", ")),
+        many => counted_columns(many),
     };
     facts.push(Fact::plain("Values compared in", columns));
     if !coverage.masked.is_empty() {
@@ -368,7 +458,7 @@ fn files(receipt: Option<&Receipt>, verdict: Option<&Verdict>) -> Vec<FileList> 
                 files: files
                     .iter()
                     .take(FILES)
-                    .map(|f| (f.path.clone(), size(f.size as f64), f.modified.clone()))
+                    .map(|f| (f.path.clone(), size(f.size as f64), moment(&f.modified)))
                     .collect(),
                 more: files.len().saturating_sub(FILES),
             }),

@@ -55,6 +55,26 @@ pub(crate) fn took(time: TimeDelta) -> String {
     }
 }
 
+/// A stamp of the ledger for a person: `2026-11-21 05:15:00 UTC`. What is no stamp stays as it is.
+pub(crate) fn moment(stamp: &str) -> String {
+    match DateTime::parse_from_rfc3339(stamp) {
+        Ok(at) => at.to_utc().format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => stamp.to_string(),
+    }
+}
+
+/// A short span of time: `0.24 ms`, `7.0 ms`, `149 ms`, and from a second on as [`took`] says it.
+pub(crate) fn brief(micros: u64) -> String {
+    let millis = micros as f64 / 1000.0;
+    match micros {
+        0..10 => "under 0.01 ms".to_string(),
+        10..1000 => format!("{millis:.2} ms"),
+        1000..100_000 => format!("{millis:.1} ms"),
+        100_000..999_500 => format!("{millis:.0} ms"),
+        _ => took(TimeDelta::microseconds(i64::try_from(micros).unwrap_or(i64::MAX))),
+    }
+}
+
 /// How much of something there was in a second; none if there was no time.
 pub(crate) fn per_second(amount: u64, time: TimeDelta) -> Option<f64> {
     let seconds = seconds(time);
@@ -88,5 +108,26 @@ mod tests {
         assert_eq!(said("t"), None);
         assert_eq!(per_second(10, TimeDelta::zero()), None);
         assert_eq!(per_second(10, TimeDelta::milliseconds(500)), Some(20.0));
+        assert_eq!(moment("2026-11-21T05:15:00.420Z"), "2026-11-21 05:15:00 UTC");
+        assert_eq!(moment("2026-11-21T07:15:00+02:00"), "2026-11-21 05:15:00 UTC");
+        assert_eq!(moment("yesterday"), "yesterday");
+    }
+
+    #[test]
+    fn short_times_have_as_many_decimals_as_they_need() {
+        let said = [0, 9, 10, 242, 7018, 99_940, 149_000, 999_499, 999_500, 61_000_000].map(brief);
+        let wanted = [
+            "under 0.01 ms",
+            "under 0.01 ms",
+            "0.01 ms",
+            "0.24 ms",
+            "7.0 ms",
+            "99.9 ms",
+            "149 ms",
+            "999 ms",
+            "1.00 s",
+            "1 min 1 s",
+        ];
+        assert_eq!(said, wanted);
     }
 }

@@ -232,7 +232,8 @@ mod tests {
         let seconds = Arc::new(AtomicI64::new(0));
         let shown = Arc::clone(&seconds);
         let clock = Clock::of(move || DateTime::UNIX_EPOCH + TimeDelta::seconds(shown.load(Ordering::SeqCst)));
-        (Remote::new(Arc::new(InMemory::new()), clock), seconds)
+        let memory = Arc::new(InMemory::new());
+        (Remote::new(memory.clone(), memory, clock), seconds)
     }
 
     fn name() -> Path {

@@ -10,7 +10,8 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
@@ -22,7 +23,7 @@ const ATTEMPTS: usize = 20;
 
 /// A folder of this machine.
 #[derive(Clone)]
-pub(super) struct Local {
+pub struct Local {
     objects: Arc<dyn ObjectStore>,
     root: PathBuf,
 }
@@ -58,14 +59,12 @@ impl Local {
         self.root.join(path.as_ref())
     }
 
-    pub(super) async fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
+    pub(super) fn walk(&self, prefix: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
         // A part of the path may be a file.
         if !prefix.as_ref().is_empty() && !self.has(prefix) {
-            return Ok(Vec::new());
+            return futures::stream::empty().boxed();
         }
-        let mut found: Vec<ObjectMeta> = self.objects.list(Some(prefix)).try_collect().await?;
-        found.sort_by(|a, b| a.location.cmp(&b.location));
-        Ok(found)
+        self.objects.list(Some(prefix)).map_err(Error::from).boxed()
     }
 
     pub(super) async fn create(&self, path: &Path, content: Bytes) -> Result<bool> {
@@ -88,16 +87,23 @@ impl Local {
         .await
     }
 
-    pub(super) async fn rename(&self, from: &Path, to: &Path) -> Result<bool> {
+    /// Gives a file another name, in the place of one that may have it: `false` if `from` is gone and `to` is there,
+    /// because an earlier attempt got this far. The new name survives a power cut.
+    ///
+    /// # Errors
+    /// As the file system fails, and if neither is there.
+    pub async fn rename(&self, from: &Path, to: &Path) -> Result<bool> {
         let (from, to) = (self.at(from), self.at(to));
         blocking(move || {
             let folder = parent(&to)?;
             make_folder(&folder)?;
-            match std::fs::rename(&from, &to) {
-                Ok(()) => sync_folder(&folder).map(|()| true),
-                Err(e) if e.kind() == ErrorKind::NotFound && to.exists() => Ok(false),
-                Err(e) => Err(Error::from(e).with("path", from.display().to_string())),
-            }
+            let renamed = match std::fs::rename(&from, &to) {
+                Ok(()) => true,
+                Err(e) if e.kind() == ErrorKind::NotFound && to.exists() => false,
+                Err(e) => return Err(Error::from(e).with("path", from.display().to_string())),
+            };
+            // The earlier attempt may have ended before it could do this.
+            sync_folder(&folder).map(|()| renamed)
         })
         .await
     }
@@ -133,11 +139,23 @@ impl Local {
         .await
     }
 
-    /// Begins a file in its place.
-    pub(super) fn begin_file(&self, path: &Path) -> Result<File> {
+    /// Begins a file at its place, which must not be one that readers look at.
+    ///
+    /// # Errors
+    /// If the file cannot be made.
+    pub fn begin(&self, path: &Path) -> Result<File> {
         let at = self.at(path);
         make_folder(&parent(&at)?)?;
         Ok(File::create(&at)?)
+    }
+
+    /// Makes the content of a file survive a power cut, once everything is written. Files of one folder need one
+    /// [`sync`](Self::sync) after the last.
+    ///
+    /// # Errors
+    /// As the file system fails.
+    pub fn finish(file: &File) -> Result<()> {
+        Ok(file.sync_all()?)
     }
 
     pub(super) fn sync_object(&self, path: &Path) -> Result<()> {
@@ -146,7 +164,11 @@ impl Local {
         sync_folder(&parent(&at)?)
     }
 
-    pub(super) fn sync(&self, folder: &Path) -> Result<()> {
+    /// Makes the names of the files in a folder survive a power cut.
+    ///
+    /// # Errors
+    /// As the file system fails.
+    pub fn sync(&self, folder: &Path) -> Result<()> {
         sync_folder(&self.at(folder))
     }
 
@@ -196,12 +218,6 @@ impl Local {
         })
         .await
     }
-}
-
-/// Makes what was written to a file survive a power cut, and returns its size.
-pub(super) fn finish_file(file: &File) -> Result<u64> {
-    file.sync_all()?;
-    Ok(file.metadata()?.len())
 }
 
 fn open_lock(path: &FsPath) -> Result<File> {

@@ -14,6 +14,28 @@ pub(super) enum Location {
     Folder(PathBuf),
     /// A prefix in a bucket.
     Bucket(Bucket),
+    /// A folder of a web server.
+    Web(Web),
+}
+
+/// Which of a connection's options say how a place is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// None: a folder.
+    Folder,
+    /// Those of a vendor.
+    Bucket(Vendor),
+    /// Those of web servers.
+    Web,
+}
+
+/// A folder of a web server, which is only read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Web {
+    /// Scheme, host and port, as in `https://host:8443`.
+    pub(super) origin: String,
+    /// Empty for everything that the server has.
+    pub(super) prefix: Path,
 }
 
 /// A prefix in a bucket; Azure says container.
@@ -42,22 +64,45 @@ impl Location {
         if location.trim().is_empty() {
             return Err(Error::config("a url is empty"));
         }
-        let (scheme, rest) = match location.split_once("://") {
-            Some((scheme, rest)) if is_scheme(scheme) => (scheme, rest),
-            _ if location.starts_with("file:") => ("file", ""),
-            _ => return Ok(Self::Folder(PathBuf::from(location))),
-        };
-        let vendor = match scheme.to_ascii_lowercase().as_str() {
-            "file" => return folder(location),
-            "s3" => Vendor::S3,
-            "az" => Vendor::Azure,
-            "gs" => Vendor::Google,
-            other => {
-                return Err(Error::config(format!("`{other}:` urls are not supported"))
-                    .hint("use a path, or a url that begins with file://, s3://, az:// or gs://"));
-            }
-        };
-        bucket(vendor, rest).map(Self::Bucket)
+        let Some((scheme, rest)) = scheme(location) else { return Ok(Self::Folder(PathBuf::from(location))) };
+        match Kind::of(scheme) {
+            Some(Kind::Folder) => folder(location),
+            Some(Kind::Bucket(vendor)) => bucket(vendor, rest).map(Self::Bucket),
+            Some(Kind::Web) => web(location, rest).map(Self::Web),
+            None => Err(Error::config(format!("`{}:` urls are not supported", scheme.to_ascii_lowercase()))
+                .hint("use a path, or a url that begins with file://, s3://, az://, gs:// or https://")),
+        }
+    }
+}
+
+impl Kind {
+    /// What a url is of, as far as its beginning tells: `None` if it has another scheme, or one that is not known yet.
+    pub(super) fn begun(beginning: &str, is_whole: bool) -> Option<Self> {
+        match scheme(beginning) {
+            Some((scheme, _)) => Self::of(scheme),
+            None if is_whole || beginning.starts_with(['/', '.']) => Some(Self::Folder),
+            None => None,
+        }
+    }
+
+    fn of(scheme: &str) -> Option<Self> {
+        Some(match scheme.to_ascii_lowercase().as_str() {
+            "file" => Self::Folder,
+            "s3" => Self::Bucket(Vendor::S3),
+            "az" => Self::Bucket(Vendor::Azure),
+            "gs" => Self::Bucket(Vendor::Google),
+            "http" | "https" => Self::Web,
+            _ => return None,
+        })
+    }
+}
+
+/// The scheme of a url, and what follows its slashes; `None` for a path.
+fn scheme(location: &str) -> Option<(&str, &str)> {
+    match location.split_once("://") {
+        Some((scheme, rest)) if is_scheme(scheme) => Some((scheme, rest)),
+        _ if location.starts_with("file:") => Some(("file", "")),
+        _ => None,
     }
 }
 
@@ -71,24 +116,42 @@ fn folder(location: &str) -> Result<Location> {
     path.map(Location::Folder).ok_or_else(|| Error::config("a file: url needs an absolute path"))
 }
 
-fn bucket(vendor: Vendor, rest: &str) -> Result<Bucket> {
+/// Refuses what a url must not hold behind its scheme.
+fn without_settings(rest: &str) -> Result<()> {
     if rest.contains('@') {
-        return Err(Error::config("a url must not hold credentials")
-            .hint("they come from the environment; docs/ledger.md lists the variables"));
+        return Err(Error::config("a url must not hold credentials").hint(SETTINGS));
     }
     if rest.contains(['?', '#']) {
-        return Err(Error::config("the url of a bucket has no `?` and no `#`")
-            .hint("settings come from the environment; docs/ledger.md lists the variables"));
+        return Err(Error::config("the url of a store has no `?` and no `#`").hint(SETTINGS));
     }
+    Ok(())
+}
+
+/// Where settings and credentials come from.
+const SETTINGS: &str = "they come from the connection's options or from the environment; docs/stores.md has them all";
+
+fn web(location: &str, rest: &str) -> Result<Web> {
+    without_settings(rest)?;
+    let url = Url::parse(location).ok().filter(|url| !rest.starts_with('/') && url.has_host());
+    let url =
+        url.ok_or_else(|| Error::config("the url does not name a server").hint("write it as https://host/path"))?;
+    let prefix = Path::from_url_path(url.path()).map_err(|_| unusable_prefix())?;
+    Ok(Web { origin: url.origin().ascii_serialization(), prefix })
+}
+
+fn unusable_prefix() -> Error {
+    Error::config("the part of the url behind its bucket or host cannot be used")
+        .hint("it has no empty part, no `.`, no `..` and no control characters")
+}
+
+fn bucket(vendor: Vendor, rest: &str) -> Result<Bucket> {
+    without_settings(rest)?;
     let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if name.is_empty() || !name.chars().all(named) {
         return Err(Error::config("the url does not name a bucket").hint("write it as s3://bucket/prefix"));
     }
-    let prefix = Path::parse(prefix).ok().filter(|_| !prefix.starts_with('/')).ok_or_else(|| {
-        Error::config("the part of the url after the bucket cannot be used")
-            .hint("it has no empty part, no `.`, no `..` and no control characters")
-    })?;
+    let prefix = Path::parse(prefix).ok().filter(|_| !prefix.starts_with('/')).ok_or_else(unusable_prefix)?;
     Ok(Bucket { vendor, name: name.to_string(), prefix })
 }
 
@@ -106,8 +169,8 @@ pub(super) fn without_credentials(shown: &str) -> String {
 ///
 /// # Errors
 /// [`Config`](crate::ErrorKind::Config) if it is empty, has an unknown scheme, is a `file:` URL without an absolute
-/// path, or the URL of a bucket without a bucket or with credentials.
-pub fn check_location(location: &str) -> Result<()> {
+/// path, the URL of a bucket without a bucket, that of a server without a host, or one with credentials.
+pub(super) fn check_location(location: &str) -> Result<()> {
     Location::parse(location).map(drop)
 }
 
@@ -152,6 +215,9 @@ mod tests {
             Location::Bucket(Bucket { vendor, name: name.to_string(), prefix: Path::parse(prefix).unwrap() })
         };
         let folder = |path: &str| Location::Folder(PathBuf::from(path));
+        let web = |origin: &str, prefix: &str| {
+            Location::Web(Web { origin: origin.to_string(), prefix: Path::parse(prefix).unwrap() })
+        };
         for (text, expected) in [
             (".transload", folder(".transload")),
             ("a:b/c", folder("a:b/c")),
@@ -164,6 +230,9 @@ mod tests {
             ("S3://lake/x", bucket(Vendor::S3, "lake", "x")),
             ("az://box/x", bucket(Vendor::Azure, "box", "x")),
             ("gs://lake/x/y", bucket(Vendor::Google, "lake", "x/y")),
+            ("https://host", web("https://host", "")),
+            ("HTTP://Host:8080/", web("http://host:8080", "")),
+            ("https://host:443/a%20b/%C3%A4/", web("https://host", "a b/ä")),
         ] {
             assert_eq!(Location::parse(text).unwrap(), expected, "{text}");
         }
@@ -183,8 +252,34 @@ mod tests {
             "s3://bucket//x",
             "s3://bucket/a/../b",
             "az://box/x?sig=abc",
+            "http://",
+            "https:///x",
+            "https://me:a@host/x",
+            "https://host/x?token=abc",
+            "https://host/x#y",
+            "https://host/a//b",
+            "https://host/%00",
         ] {
             assert!(check_location(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_url_tells_what_it_is_of() {
+        let s3 = Some(Kind::Bucket(Vendor::S3));
+        for (beginning, is_whole, kind) in [
+            ("s3://", false, s3),
+            ("s3://lake/x", true, s3),
+            ("https://", false, Some(Kind::Web)),
+            ("file:/data", true, Some(Kind::Folder)),
+            ("./lake/", false, Some(Kind::Folder)),
+            ("/data/", false, Some(Kind::Folder)),
+            ("lake", true, Some(Kind::Folder)),
+            ("lake", false, None),
+            ("", false, None),
+            ("ftp://", false, None),
+        ] {
+            assert_eq!(Kind::begun(beginning, is_whole), kind, "{beginning}");
         }
     }
 

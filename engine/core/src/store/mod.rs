@@ -1,32 +1,49 @@
 //! The one place that turns a URL into a store, and the durable operations on it.
 //!
-//! A store is a folder of this machine or a prefix in a bucket. Both can do the same, so that whoever keeps things in
-//! a store does not have to ask which it is: create an object once, move one, hold a lock. `local.rs` does it with
-//! files and fsync, `remote.rs` and `lease.rs` with conditional requests, and `vendor.rs` says how buckets are reached.
+//! A store is a folder of this machine, a prefix in a bucket, or a folder of a web server, which can only be read. All
+//! can do the same, so that whoever keeps things in a store does not have to ask which it is: create an object once,
+//! hold a lock. `local.rs` does it with files and fsync, `remote.rs` and `lease.rs` with conditional requests. Only who
+//! writes large files that nobody shall see yet has to ask, by [`Staging`]: a folder has names that are changed later,
+//! a bucket has uploads that are completed later (`uploads.rs`).
+//!
+//! `options.rs` is what a connection can say about how a store is reached, `vendor.rs` makes a store of that, and
+//! `answer.rs` says what its errors mean.
 
+mod answer;
 mod lease;
 mod local;
 mod location;
+mod options;
+mod quiet;
 mod remote;
+mod uploads;
 mod vendor;
+mod web;
 
 use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use secrecy::ExposeSecret;
 
 use self::lease::Lease;
-use self::local::Local;
-use self::location::Location;
+use self::location::{Kind, Location};
 use self::remote::Remote;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::secret::Resolve;
+use crate::secret::{Resolve, Template};
 
-pub use self::location::{check_location, relative};
+pub(crate) use self::answer::explain;
+pub use self::local::Local;
+pub use self::location::relative;
+pub use self::options::{AzureOptions, GcsOptions, HttpOptions, S3Options, StoreOptions};
+pub use self::uploads::{MOST_PARTS, PART_BYTES, Upload, Uploads};
 
 /// A folder of objects, on whatever system.
 #[derive(Clone)]
@@ -41,6 +58,25 @@ enum Place {
     Remote(Remote),
 }
 
+/// Where a store is and how it is reached: everything that it takes to open it.
+#[derive(Clone)]
+pub struct Address {
+    /// Where it is; may refer to secrets.
+    pub url: Template,
+    /// What the connection says about how it is reached.
+    pub options: StoreOptions,
+    /// Where references, and everything else, are looked up.
+    pub resolver: Arc<dyn Resolve>,
+}
+
+/// How a store keeps a file where nobody sees it until it is published.
+pub enum Staging<'a> {
+    /// Under another name, which is changed then.
+    Names(&'a Local),
+    /// As an upload, which is completed then.
+    Uploads(&'a Uploads),
+}
+
 /// A lock that is held until it is given back or the process ends.
 ///
 /// In a folder the system frees it with the process, at once. In a bucket it is a lease: it is renewed for as long as
@@ -52,32 +88,98 @@ enum Held {
     Remote(Lease),
 }
 
+impl Address {
+    /// Opens the store, making a folder that is missing if `create` is set.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open(&self, create: bool) -> Result<Store> {
+        let url = self.url.resolve(self.resolver.as_ref())?;
+        let shown = self.url.as_written();
+        Store::make(url.expose_secret(), shown, &self.options, create, self.resolver.as_ref())
+    }
+
+    /// Opens the store, or `None` if it is a folder that is not there.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn find(&self) -> Result<Option<Store>> {
+        let url = self.url.resolve(self.resolver.as_ref())?;
+        match is_missing(url.expose_secret()) {
+            true => Ok(None),
+            false => self.open(false).map(Some),
+        }
+    }
+
+    /// Whether nothing can be written there. What is not known before references are resolved counts as writable. Pure.
+    pub fn is_read_only(&self) -> bool {
+        Kind::begun(self.url.beginning(), self.url.literal().is_some()) == Some(Kind::Web)
+    }
+
+    /// Makes sure that something can be written there, once references are resolved.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) if it can only be read.
+    pub fn check_writable(&self) -> Result<()> {
+        let url = self.url.resolve(self.resolver.as_ref())?;
+        match Location::parse(url.expose_secret()) {
+            Ok(Location::Web(_)) => Err(read_only()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a location is a folder that is not there.
+fn is_missing(location: &str) -> bool {
+    matches!(Location::parse(location), Ok(Location::Folder(path)) if !path.exists())
+}
+
 impl Store {
-    /// Opens the folder that `location` names: a path (relative to the working folder), a `file:` URL, or a prefix in
-    /// a bucket, as in `s3://bucket/prefix`, `az://container/prefix` or `gs://bucket/prefix`. A missing folder is made
-    /// when `create` is set, and is an error otherwise; a bucket has to be there and is not looked at yet.
+    /// Opens the folder that `location` names: a path (relative to the working folder), a `file:` URL, a prefix in a
+    /// bucket, as in `s3://bucket/prefix`, `az://container/prefix` or `gs://bucket/prefix`, or a folder of a web server,
+    /// as in `https://host/path`. A missing folder is made when `create` is set, and is an error otherwise; a bucket has
+    /// to be there and is not looked at yet.
     ///
     /// How to reach a bucket, and with which credentials, is asked of `resolver`, by the names of the variables that
     /// its vendor uses.
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) for another scheme, a folder that is missing or one that cannot be made,
-    /// and settings of a bucket that contradict each other.
+    /// a web server where `create` is set, and settings that contradict each other.
     pub fn open(location: &str, create: bool, resolver: &dyn Resolve) -> Result<Self> {
-        Self::open_as(location, location, create, resolver)
+        Self::make(location, location, &StoreOptions::default(), create, resolver)
     }
 
-    /// The same for a location that may hold the value of a secret: messages say `shown` instead.
+    /// The same, or `None` if `location` is a folder that is not there.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_as(location: &str, shown: &str, create: bool, resolver: &dyn Resolve) -> Result<Self> {
+    pub fn find(location: &str, resolver: &dyn Resolve) -> Result<Option<Self>> {
+        match is_missing(location) {
+            true => Ok(None),
+            false => Self::open(location, false, resolver).map(Some),
+        }
+    }
+
+    /// Opens a location that may hold the value of a secret: messages say `shown` instead.
+    fn make(location: &str, shown: &str, options: &StoreOptions, create: bool, resolver: &dyn Resolve) -> Result<Self> {
         let shown = location::without_credentials(shown);
+        let reached = |kind: Kind| match options.misplaced(kind) {
+            Some(reason) => Err(Error::config(reason).hint("remove it, or change the url")),
+            None => Ok(()),
+        };
+        let clock = Clock::system();
         let place = match Location::parse(location) {
-            Ok(Location::Folder(path)) => Local::open(&path, create).map(Place::Local),
-            Ok(Location::Bucket(bucket)) => {
-                vendor::connect(&bucket, resolver).map(|objects| Place::Remote(Remote::new(objects, Clock::system())))
+            Ok(Location::Folder(path)) => {
+                reached(Kind::Folder).and_then(|()| Local::open(&path, create)).map(Place::Local)
             }
+            Ok(Location::Bucket(bucket)) => reached(Kind::Bucket(bucket.vendor))
+                .and_then(|()| vendor::connect(&bucket, options, resolver))
+                .map(|open| Place::Remote(Remote::new(open.objects, open.uploads, clock))),
+            Ok(Location::Web(_)) if create => Err(read_only()),
+            Ok(Location::Web(web)) => reached(Kind::Web)
+                .and_then(|()| vendor::browse(&web, options))
+                .map(|objects| Place::Remote(Remote::read_only(objects, clock))),
             Err(error) => Err(error),
         };
         match place {
@@ -92,8 +194,9 @@ impl Store {
     }
 
     /// A store over objects that are open already, such as ones in memory. Its locks go by `clock`.
-    pub fn over(objects: Arc<dyn ObjectStore>, url: &str, clock: Clock) -> Self {
-        Self { place: Place::Remote(Remote::new(objects, clock)), url: url.to_string() }
+    pub fn over<T: ObjectStore + MultipartStore>(objects: Arc<T>, url: &str, clock: Clock) -> Self {
+        let uploads: Arc<dyn MultipartStore> = Arc::<T>::clone(&objects);
+        Self { place: Place::Remote(Remote::new(objects, uploads, clock)), url: url.to_string() }
     }
 
     /// The location as it was given.
@@ -115,15 +218,45 @@ impl Store {
         }
     }
 
-    /// Every object under `prefix`, sorted by path, hidden ones included.
+    /// Whether a store can be asked what it holds. Few web servers can.
+    pub fn is_listed(&self) -> bool {
+        match &self.place {
+            Place::Local(_) => true,
+            Place::Remote(remote) => remote.uploads().is_some(),
+        }
+    }
+
+    /// How files are kept here that nobody shall see yet.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) for a store that can only be read.
+    pub fn staging(&self) -> Result<Staging<'_>> {
+        match &self.place {
+            Place::Local(local) => Ok(Staging::Names(local)),
+            Place::Remote(remote) => remote.uploads().map(Staging::Uploads).ok_or_else(read_only),
+        }
+    }
+
+    /// Every object under `prefix`, hidden ones included, in no order and one after the other: as many as there are, no
+    /// more than a page of a listing is held.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub fn walk(&self, prefix: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        match &self.place {
+            Place::Local(local) => local.walk(prefix),
+            Place::Remote(remote) => remote.walk(prefix),
+        }
+    }
+
+    /// The same, all together and sorted by path, for places that hold few.
     ///
     /// # Errors
     /// As the store fails.
     pub async fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
-        match &self.place {
-            Place::Local(local) => local.list(prefix).await,
-            Place::Remote(remote) => remote.list(prefix).await,
-        }
+        let mut found: Vec<ObjectMeta> = self.walk(prefix).try_collect().await?;
+        found.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(found)
     }
 
     /// The symbolic links under `prefix` that lead nowhere, sorted: a listing leaves them out. A bucket has none.
@@ -186,19 +319,6 @@ impl Store {
         }
     }
 
-    /// Moves an object, in the place of one that may be there: `false` if `from` is gone and `to` is there, because an
-    /// earlier attempt got this far. In a bucket it is copied and then removed, so there can be two of it for a while,
-    /// and after a crash.
-    ///
-    /// # Errors
-    /// As the store fails, and if neither is there.
-    pub async fn rename(&self, from: &Path, to: &Path) -> Result<bool> {
-        match &self.place {
-            Place::Local(local) => local.rename(from, to).await,
-            Place::Remote(remote) => remote.rename(from, to).await,
-        }
-    }
-
     /// Removes an object; one that is gone already is fine.
     ///
     /// # Errors
@@ -230,31 +350,6 @@ impl Store {
         match &self.place {
             Place::Local(local) => local.remove_all(prefix).await,
             Place::Remote(remote) => remote.remove_all(prefix).await,
-        }
-    }
-
-    /// Begins a file that will be the object at `path`, for writers that need a file of this machine. In a local store
-    /// it is that object, which must not be one that readers look at; for a bucket it is a temporary file without a
-    /// name.
-    ///
-    /// # Errors
-    /// If the file cannot be made.
-    pub fn begin_file(&self, path: &Path) -> Result<File> {
-        match &self.place {
-            Place::Local(local) => local.begin_file(path),
-            Place::Remote(_) => Ok(tempfile::tempfile()?),
-        }
-    }
-
-    /// Ends a file that was begun for `path`, once everything is written: makes it durable, or sends it to the bucket,
-    /// some megabytes at a time. Returns its size. Files of one folder need one [`sync`](Self::sync) after the last.
-    ///
-    /// # Errors
-    /// As the store fails.
-    pub async fn finish_file(&self, path: &Path, file: File) -> Result<u64> {
-        match &self.place {
-            Place::Local(_) => local::finish_file(&file),
-            Place::Remote(remote) => remote.upload(path, file).await,
         }
     }
 
@@ -353,6 +448,16 @@ impl fmt::Debug for Lock {
     }
 }
 
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({:?})", self.url)
+    }
+}
+
+fn read_only() -> Error {
+    Error::config("http and https urls can only be read").hint("write to a folder or a bucket")
+}
+
 /// What is known about an object, named as it was asked for.
 async fn head(objects: &Arc<dyn ObjectStore>, path: &Path) -> Result<Option<ObjectMeta>> {
     match objects.head(path).await {
@@ -371,17 +476,18 @@ mod tests {
 
     use super::*;
     use crate::secret::NoReferences;
+    use crate::tree::Spanned;
 
     /// A store of each sort, and what has to live as long as they do.
     fn stores() -> (tempfile::TempDir, [Store; 3]) {
         let dir = tempfile::tempdir().unwrap();
         let local = Store::open(dir.path().to_str().unwrap(), true, &NoReferences).unwrap();
-        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let below = Arc::new(PrefixStore::new(Arc::clone(&memory), "a/prefix"));
+        let memory = InMemory::new();
+        let below = PrefixStore::new(memory.clone(), "a/prefix");
         let stores = [
             local,
-            Store::over(memory, "memory", Clock::system()),
-            Store::over(below, "memory/a/prefix", Clock::system()),
+            Store::over(Arc::new(memory), "memory", Clock::system()),
+            Store::over(Arc::new(below), "memory/a/prefix", Clock::system()),
         ];
         (dir, stores)
     }
@@ -409,18 +515,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rename_can_be_repeated() {
+    async fn what_is_staged_is_seen_when_it_is_published_and_can_be_published_again() {
         let (_dir, stores) = stores();
         for store in &stores {
-            let (from, to) = (Path::from("x"), Path::from("d/y"));
-            store.create(&from, Bytes::from_static(b"1")).await.unwrap();
-            assert!(store.rename(&from, &to).await.unwrap());
-            assert!(!store.rename(&from, &to).await.unwrap());
-            assert!(store.rename(&from, &Path::from("z")).await.is_err());
-            // What a killed rename leaves in a bucket: both.
-            store.create(&from, Bytes::from_static(b"1")).await.unwrap();
-            assert!(store.rename(&from, &to).await.unwrap());
-            assert!(store.head(&from).await.unwrap().is_none());
+            let (hidden, place) = (Path::from("_s/x"), Path::from("d/y"));
+            match store.staging().unwrap() {
+                Staging::Names(local) => {
+                    let mut file = local.begin(&hidden).unwrap();
+                    file.write_all(b"hello").unwrap();
+                    Local::finish(&file).unwrap();
+                    local.sync(&Path::from("_s")).unwrap();
+                    assert!(store.head(&place).await.unwrap().is_none());
+                    assert!(local.rename(&hidden, &place).await.unwrap());
+                    assert!(!local.rename(&hidden, &place).await.unwrap());
+                    assert!(local.rename(&hidden, &Path::from("z")).await.is_err());
+                }
+                Staging::Uploads(uploads) => {
+                    let id = uploads.begin(&place).await.unwrap();
+                    let part = uploads.send(&place, &id, 0, Bytes::from_static(b"hello")).await.unwrap();
+                    assert!(store.list(&Path::default()).await.unwrap().is_empty(), "{store:?}");
+                    uploads.complete(&place, &Upload { id, parts: vec![part] }, 5).await.unwrap();
+                }
+            }
+            assert_eq!(store.read(&place).await.unwrap().unwrap().as_ref(), b"hello", "{store:?}");
+            store.sync(&Path::from("d")).unwrap();
         }
     }
 
@@ -436,22 +554,6 @@ mod tests {
             let left: Vec<String> =
                 store.list(&Path::default()).await.unwrap().iter().map(|m| m.location.to_string()).collect();
             assert_eq!(left, ["s/kept"], "{store:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_file_becomes_an_object_whatever_its_size() {
-        let (_dir, stores) = stores();
-        for store in &stores {
-            for size in [0, 1, remote::PART, remote::PART + 1, 3 * remote::PART + 17] {
-                let content: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
-                let path = Path::from(format!("files/{size}"));
-                let mut file = store.begin_file(&path).unwrap();
-                file.write_all(&content).unwrap();
-                assert_eq!(store.finish_file(&path, file).await.unwrap(), size as u64);
-                assert!(store.read(&path).await.unwrap().unwrap() == content, "{store:?}, {size} bytes");
-            }
-            store.sync(&Path::from("files")).unwrap();
         }
     }
 
@@ -491,6 +593,33 @@ mod tests {
             store.remove_lock(&path, &second).await.unwrap();
         }
         assert!(!dir.path().join("t").exists());
+    }
+
+    #[test]
+    fn a_web_server_is_only_read() {
+        let error = Store::open("https://host/x", true, &NoReferences).unwrap_err();
+        assert_eq!(error.message(), "http and https urls can only be read");
+        let store = Store::open("https://host/x", false, &NoReferences).unwrap();
+        assert!(!store.is_listed() && !store.is_local());
+        assert!(store.staging().is_err());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_no_mistake_for_who_only_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let (there, missing) = (dir.path().to_str().unwrap().to_string(), format!("{}/x", dir.path().display()));
+        assert!(Store::find(&there, &NoReferences).unwrap().is_some());
+        assert!(Store::find(&missing, &NoReferences).unwrap().is_none());
+        assert!(Store::find("ftp://host", &NoReferences).is_err());
+        let address = |url: &str, options: StoreOptions| Address {
+            url: Template::parse(url).unwrap(),
+            options,
+            resolver: Arc::new(NoReferences),
+        };
+        assert!(address(&missing, StoreOptions::default()).find().unwrap().is_none());
+        let s3 = StoreOptions { s3: Some(Spanned::nowhere(S3Options::default())), ..StoreOptions::default() };
+        let error = address(&there, s3).open(false).unwrap_err();
+        assert!(error.message().starts_with("`s3` does nothing"), "{error}");
     }
 
     #[test]

@@ -3,35 +3,31 @@
 //! What a folder does with links and renames is done here with conditional requests. An answer can be lost after the
 //! request was done, and the library below repeats requests, so every operation can be repeated.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::stream::FuturesUnordered;
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
-use object_store::{
-    MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion, UploadPart,
-};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 
-use super::head;
+use super::uploads::Uploads;
+use super::{answer, head};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 
-/// Size of the parts that a file is sent in. Servers take at most 10,000 of them.
-pub(super) const PART: usize = 8 << 20;
-/// Parts on their way at the same time.
-const PARTS_AT_ONCE: usize = 3;
 /// Attempts to create an object that is refused and not there.
 const ATTEMPTS: usize = 6;
 
-/// A prefix in a bucket.
+/// A prefix in a bucket, or a folder of a web server.
 #[derive(Clone)]
 pub(super) struct Remote {
     objects: Arc<dyn ObjectStore>,
+    /// None for a server that is only read.
+    uploads: Option<Uploads>,
     clock: Clock,
 }
 
@@ -47,8 +43,18 @@ pub(super) enum Written {
 }
 
 impl Remote {
-    pub(super) fn new(objects: Arc<dyn ObjectStore>, clock: Clock) -> Self {
-        Self { objects, clock }
+    pub(super) fn new(objects: Arc<dyn ObjectStore>, uploads: Arc<dyn MultipartStore>, clock: Clock) -> Self {
+        let uploads = Uploads::new(Arc::clone(&objects), uploads);
+        Self { objects, uploads: Some(uploads), clock }
+    }
+
+    /// One that can only be read.
+    pub(super) fn read_only(objects: Arc<dyn ObjectStore>, clock: Clock) -> Self {
+        Self { objects, uploads: None, clock }
+    }
+
+    pub(super) fn uploads(&self) -> Option<&Uploads> {
+        self.uploads.as_ref()
     }
 
     pub(super) fn objects(&self) -> &Arc<dyn ObjectStore> {
@@ -59,22 +65,15 @@ impl Remote {
         self.clock.now()
     }
 
-    pub(super) async fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
-        let mut found: Vec<ObjectMeta> = self.objects.list(Some(prefix)).try_collect().await?;
+    pub(super) fn walk(&self, prefix: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
         // Consoles mark a folder with an empty object of its name and a slash, which is no part of a path here.
-        found.retain(|meta| meta.location != *prefix);
-        found.sort_by(|a, b| a.location.cmp(&b.location));
-        Ok(found)
+        let mark = prefix.clone();
+        let is_mark = move |meta: &ObjectMeta| std::future::ready(meta.location != mark);
+        self.objects.list(Some(prefix)).map_err(Error::from).try_filter(is_mark).boxed()
     }
 
     pub(super) async fn has(&self, prefix: &Path) -> Result<bool> {
-        let mut found = self.objects.list(Some(prefix));
-        while let Some(meta) = found.try_next().await? {
-            if meta.location != *prefix {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(self.walk(prefix).try_next().await?.is_some())
     }
 
     async fn exists(&self, path: &Path) -> Result<bool> {
@@ -103,11 +102,7 @@ impl Remote {
             match self.objects.put_opts(path, payload, mode.clone().into()).await {
                 Ok(put) => return Ok(Written::Done(put.into())),
                 Err(S::AlreadyExists { .. } | S::Precondition { .. } | S::NotModified { .. }) => {}
-                Err(e @ S::NotFound { .. }) => {
-                    let error = Error::config("there is no such bucket").because(Error::from(e));
-                    return Err(error.hint("make it first: transload makes what is in a bucket, and not the bucket"));
-                }
-                Err(other) => return Err(other.into()),
+                Err(other) => return Err(answer::writing(other)),
             }
             match self.versioned(path).await? {
                 Some((there, version)) if there == *content => return Ok(Written::Done(version)),
@@ -124,16 +119,6 @@ impl Remote {
         Ok(matches!(self.write(path, &content, PutMode::Create).await?, Written::Done(_)))
     }
 
-    pub(super) async fn rename(&self, from: &Path, to: &Path) -> Result<bool> {
-        if let Err(error) = self.objects.copy(from, to).await {
-            // Servers differ in how they say that there is nothing to copy.
-            let moved = !self.exists(from).await? && self.exists(to).await?;
-            return if moved { Ok(false) } else { Err(Error::from(error).with("path", from.to_string())) };
-        }
-        self.remove(from).await?;
-        Ok(true)
-    }
-
     pub(super) async fn remove(&self, path: &Path) -> Result<()> {
         let error = match self.objects.delete(path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => return Ok(()),
@@ -144,8 +129,8 @@ impl Remote {
     }
 
     pub(super) async fn remove_all(&self, prefix: &Path) -> Result<()> {
-        let found = self.list(prefix).await?;
-        let paths = found.into_iter().map(|meta| Ok::<_, object_store::Error>(meta.location));
+        let found = self.walk(prefix).map_ok(|meta| meta.location).try_collect::<Vec<Path>>().await?;
+        let paths = found.into_iter().map(Ok::<_, object_store::Error>);
         let mut removed = self.objects.delete_stream(futures::stream::iter(paths).boxed());
         while let Some(done) = removed.next().await {
             match done {
@@ -155,46 +140,4 @@ impl Remote {
         }
         Ok(())
     }
-
-    /// Sends a file, in parts if it is large. Returns its size.
-    pub(super) async fn upload(&self, path: &Path, file: File) -> Result<u64> {
-        let size = file.metadata()?.len();
-        let mut file = tokio::fs::File::from_std(file);
-        file.rewind().await?;
-        if size <= PART as u64 {
-            let content = next_part(&mut file).await?;
-            self.objects.put(path, PutPayload::from(content)).await?;
-            return Ok(size);
-        }
-        let mut upload = self.objects.put_multipart(path).await?;
-        let sent = send_parts(upload.as_mut(), &mut file).await;
-        if sent.is_err() {
-            let _ = upload.abort().await;
-        }
-        sent.map(|()| size)
-    }
-}
-
-async fn send_parts(upload: &mut dyn MultipartUpload, file: &mut tokio::fs::File) -> Result<()> {
-    let mut sending: FuturesUnordered<UploadPart> = FuturesUnordered::new();
-    loop {
-        let part = next_part(file).await?;
-        if part.is_empty() {
-            break;
-        }
-        if sending.len() >= PARTS_AT_ONCE {
-            sending.try_next().await?;
-        }
-        sending.push(upload.put_part(PutPayload::from(part)));
-    }
-    while sending.try_next().await?.is_some() {}
-    upload.complete().await?;
-    Ok(())
-}
-
-/// The next part of a file; empty at its end.
-async fn next_part(file: &mut tokio::fs::File) -> Result<Bytes> {
-    let mut part = Vec::with_capacity(PART);
-    file.take(PART as u64).read_to_end(&mut part).await?;
-    Ok(Bytes::from(part))
 }

@@ -4,18 +4,21 @@
 //! holds values that are put in first; [`ReplayEndpoint`] makes of the quarantine a source that looks like the one the
 //! rows came from, for the load and for the audit.
 
+mod beside;
 mod patch;
 mod source;
 
+pub use beside::{Beside, looks_at};
 pub use patch::{Cell, Line, Missing, Patch};
 pub use source::{ReplayEndpoint, ReplayTable, Restored};
 
+use transload_coerce::Rulebook;
 use transload_core::connector::{Expected, ORIGIN_COLUMN, WriteMode};
 use transload_core::{Error, LogicalType, Result, RunId, Source, TableName};
-use transload_quality::Check;
 
 use crate::plan::{ColumnPlan, OnMisfit, Origin, Plan, Replay, SourceColumn, TablePlan};
 use crate::quarantine::origin_type;
+use crate::replay::beside::{is_needed, judged};
 
 /// The name of the quarantine of one table of one run.
 pub fn quarantined(run: &RunId, table: &TableName) -> TableName {
@@ -41,21 +44,31 @@ pub fn declared(table: &TablePlan) -> Vec<(String, LogicalType)> {
     table.columns.iter().filter_map(meant).collect()
 }
 
-/// What a replay does with one table whose rows are in `source`, by the rules of `rules`.
+/// What a replay does with one table whose rows are in `source`, by the rules of `rules`, with `beside` it the tables that
+/// [`looks_at`] names.
 ///
-/// Rules about single rows put rows aside instead of stopping, and so do values that do not fit: what passes is added,
-/// the rest is kept. Rules about the table as a whole or about another table are not judged, and a cursor is left where it is.
+/// Rules about single rows put rows aside instead of stopping, and so do values that do not fit and the filter: what passes
+/// is added, the rest is kept. Rules about keys, the table's own among them, stop what breaks them: they look at the rows
+/// in the target, too. What cannot be judged so is in the plan with the reason. A cursor is left where it is.
 ///
 /// # Errors
-/// [`Internal`](transload_core::ErrorKind::Internal) if a rule cannot be written as JSON.
-pub fn table(rules: &TablePlan, replay: Replay, source: &dyn Source, expected: Expected) -> Result<TablePlan> {
-    let checks: Vec<Option<Check>> = rules.checks.iter().map(Check::for_replay).collect::<Result<_>>()?;
+/// [`Config`](transload_core::ErrorKind::Config) if a rule does not fit the table that it looks at.
+pub fn table(
+    rules: &TablePlan,
+    mut replay: Replay,
+    source: &dyn Source,
+    expected: Expected,
+    beside: &[Beside],
+    rulebook: &Rulebook,
+) -> Result<TablePlan> {
     let mut columns_of_target = rules.columns.clone();
     for cast in columns_of_target.iter_mut().filter_map(|c| c.cast.as_mut()) {
         if cast.on_misfit == OnMisfit::Error {
             cast.on_misfit = OnMisfit::Quarantine;
         }
     }
+    let (checks, limits) = judged(rules, &source.schema(), beside, rulebook)?;
+    replay.limits = limits;
     Ok(TablePlan {
         from: quarantined(&replay.run, &rules.to),
         pin: source.pin().clone(),
@@ -65,7 +78,7 @@ pub fn table(rules: &TablePlan, replay: Replay, source: &dyn Source, expected: E
         incremental: None,
         write: WriteMode::Append,
         expected,
-        checks: checks.into_iter().flatten().collect(),
+        checks,
         estimated_rows: source.splits().iter().map(|s| s.rows).sum(),
         replay: Some(replay),
         ..rules.clone()
@@ -76,8 +89,10 @@ pub fn table(rules: &TablePlan, replay: Replay, source: &dyn Source, expected: E
 ///
 /// # Errors
 /// [`Internal`](transload_core::ErrorKind::Internal) if it cannot be written as JSON.
-pub fn plan(base: &Plan, tables: Vec<TablePlan>) -> Result<Plan> {
-    Plan { tables, references: Vec::new(), ..base.clone() }.seal()
+pub fn plan(base: &Plan, tables: Vec<TablePlan>, beside: Vec<Beside>) -> Result<Plan> {
+    let mut references: Vec<_> = beside.into_iter().map(Beside::into_reference).collect();
+    references.retain(|reference| is_needed(reference, &tables));
+    Plan { tables, references, ..base.clone() }.seal()
 }
 
 /// Whether rows that `amended` makes can be added to those that `rules` made.
@@ -100,7 +115,7 @@ pub fn fits(rules: &TablePlan, amended: &TablePlan) -> Result<()> {
     };
     Err(Error::config(format!("{what} of the amended table are not those that the run has written"))
         .with("table", rules.to.as_str())
-        .hint("a replay adds rows to the table as it is: amend checks, filter, expressions and `on_misfit` only"))
+        .hint("a replay adds rows to the table as it is: amend checks, filter, expressions, key and `on_misfit` only"))
 }
 
 /// Whether two plans do the same with the same rows, whatever the target was when they were made.

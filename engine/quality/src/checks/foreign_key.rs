@@ -11,6 +11,8 @@
 //!
 //! **Cost.** A second look: once all rows are staged, the columns are read again at the pin, and those of the other table
 //! at its own. The other table's values are kept in memory; where that does not suffice, both sides are sorted on disk.
+//!
+//! **In a replay.** A table of the pipeline is looked at in the target, together with the rows that the same replay adds.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -9,6 +9,9 @@
 //!
 //! **Cost.** A second look: once all rows are staged, the columns are read again at the pin and sorted, on disk where
 //! memory does not suffice.
+//!
+//! **In a replay.** The rows that it adds are held against those in the target, too. Of the latter only columns are read, and
+//! what is kept in memory are the keys of the former.
 
 use serde_json::Value as Json;
 use transload_core::tree::Spanned;

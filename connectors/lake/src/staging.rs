@@ -1,0 +1,153 @@
+//! What commits have staged, and how it is published, found again and given up.
+//!
+//! A commit's folder, `_transload/staging/KEY/`, holds a folder for each of its units: with the files themselves where
+//! they are staged under other names, with a note about each upload where they are staged as uploads. Beside them is the
+//! note of what the commit moves (`moves.rs`).
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+use transload_core::store::{Staging, Store};
+use transload_core::{CommitKey, Error, Result};
+
+use crate::listing::below;
+use crate::manifest::FOLDER;
+use crate::stage::StagedFile;
+
+/// Uploads that are given up at the same time.
+const AT_ONCE: usize = 8;
+
+/// The ending of notes about uploads.
+const UPLOAD: &str = "upload";
+
+/// A note about an upload, by which others than its writer can give it up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct UploadNote {
+    /// Version of this format: 1.
+    format: u32,
+    /// Where the file belongs, below the table's folder.
+    pub(crate) path: String,
+    /// The name of the upload.
+    upload: String,
+}
+
+/// Where everything lies that commits of a table have staged.
+pub(crate) fn folder(table: &Path) -> Path {
+    table.clone().join(FOLDER).join("staging")
+}
+
+/// Where everything lies that one commit has staged.
+pub(crate) fn folder_of(table: &Path, key: &CommitKey) -> Path {
+    folder(table).join(key.as_str())
+}
+
+impl UploadNote {
+    pub(crate) fn new(path: &str, upload: &str) -> Self {
+        Self { format: 1, path: path.to_string(), upload: upload.to_string() }
+    }
+
+    /// Writes the note where there is none.
+    pub(crate) async fn write(&self, store: &Store, at: &Path) -> Result<()> {
+        let text = serde_json::to_vec(self).map_err(|e| Error::internal("a note cannot be written").because(e))?;
+        match store.create(at, Bytes::from(text)).await? {
+            true => Ok(()),
+            false => Err(Error::transient("another process stages the same files").with("path", at.to_string())),
+        }
+    }
+
+    /// The note that lies at a path, if it is there.
+    pub(crate) async fn read(store: &Store, at: &Path) -> Result<Option<Self>> {
+        let Some(text) = store.read(at).await? else { return Ok(None) };
+        let broken = || Error::config("the note about an upload cannot be read").with("path", at.to_string());
+        let note: Self = serde_json::from_slice(&text).map_err(|e| broken().because(e))?;
+        match note.format {
+            1 => Ok(Some(note)),
+            _ => Err(broken().hint("use a newer transload")),
+        }
+    }
+
+    /// Gives the upload up.
+    pub(crate) async fn abort(&self, store: &Store, table: &Path) -> Result<()> {
+        match store.staging()? {
+            Staging::Uploads(uploads) => uploads.abort(&below(table, &self.path)?, &self.upload).await,
+            Staging::Names(_) => Ok(()),
+        }
+    }
+}
+
+/// Where a unit's file of this number is staged: the file itself, or the note about its upload.
+pub(crate) fn place(store: &Store, unit: &Path, number: usize) -> Path {
+    let ending = if store.is_local() { "staged" } else { UPLOAD };
+    unit.clone().join(format!("{number}.{ending}"))
+}
+
+/// Whether something that a commit has staged is a note about an upload.
+pub(crate) fn is_upload_note(at: &Path) -> bool {
+    at.extension() == Some(UPLOAD)
+}
+
+/// Puts a staged file where it belongs, for everybody to see. Can be repeated.
+pub(crate) async fn publish(store: &Store, table: &Path, file: &StagedFile) -> Result<()> {
+    let place = below(table, &file.path)?;
+    match (store.staging()?, &file.upload) {
+        (Staging::Names(local), None) => local.rename(&staged_path(file)?, &place).await.map(drop),
+        (Staging::Uploads(uploads), Some(upload)) => uploads.complete(&place, upload, file.bytes).await,
+        _ => Err(Error::config("what was staged cannot be published here")
+            .with("path", &file.path)
+            .hint("it was staged in another place, or by another version: start a new run")),
+    }
+}
+
+/// Whether a staged file is still there, or where it belongs: a commit that died may have put it there.
+pub(crate) async fn is_there(store: &Store, table: &Path, file: &StagedFile) -> Result<bool> {
+    let staged = staged_path(file)?;
+    let found = match &file.upload {
+        Some(upload) => match UploadNote::read(store, &staged).await? {
+            Some(note) if note.upload == upload.id => return Ok(true),
+            _ => None,
+        },
+        None => store.head(&staged).await?,
+    };
+    let found = match found {
+        Some(found) => Some(found),
+        None => store.head(&below(table, &file.path)?).await?,
+    };
+    Ok(found.is_some_and(|found| found.size == file.bytes))
+}
+
+fn staged_path(file: &StagedFile) -> Result<Path> {
+    Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))
+}
+
+/// Removes everything that a commit has staged. The uploads of `published` are complete, and the others are given up.
+pub(crate) async fn discard_all(store: &Store, table: &Path, key: &CommitKey, published: &[&StagedFile]) -> Result<()> {
+    let published: HashSet<&str> = published.iter().map(|file| file.staged.as_str()).collect();
+    let is_complete = |note: &Path| {
+        let note: &str = note.as_ref();
+        published.contains(note)
+    };
+    discard(store, table, &folder_of(table, key), &is_complete).await
+}
+
+/// Removes everything that is staged below a folder. Uploads are given up, but for those that `is_complete` knows by
+/// their notes.
+pub(crate) async fn discard(
+    store: &Store,
+    table: &Path,
+    folder: &Path,
+    is_complete: &(dyn Fn(&Path) -> bool + Sync),
+) -> Result<()> {
+    let left = store.list(folder).await?.into_iter().map(|meta| meta.location);
+    let open: Vec<Path> = left.filter(|at| is_upload_note(at) && !is_complete(at)).collect();
+    let given_up = futures::stream::iter(open).map(|at| async move {
+        match UploadNote::read(store, &at).await? {
+            Some(note) => note.abort(store, table).await,
+            None => Ok(()),
+        }
+    });
+    given_up.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    store.remove_all(folder).await
+}
