@@ -110,7 +110,7 @@ fn loaded(bench: &Bench, source: &str, tables: &str) -> Digests {
 }
 
 /// The digests of a run, by table.
-fn digests(summary: &Value) -> Digests {
+pub(crate) fn digests(summary: &Value) -> Digests {
     let table = |t: &Value| {
         let digest = t["digest"].as_str().unwrap().to_string();
         let expected = if t["read"] == 0 { "not_compared" } else { "match" };

@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// Properties of tables that are made, such as `delta.appendOnly: "true"`.
     #[serde(default)]
     properties: Option<Spanned<Entries<Spanned<String>>>>,
-    /// How Parquet files are written.
+    /// How Parquet files are read and written.
     #[serde(default)]
     parquet: Option<Spanned<ParquetOptions>>,
 }
@@ -80,7 +80,6 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     let writing = [
         ("schema", options.schema.as_ref().map(|s| s.span)),
         ("properties", options.properties.as_ref().map(|p| p.span)),
-        ("parquet", options.parquet.as_ref().map(|p| p.span)),
     ];
     let mut properties = Vec::new();
     for (name, value) in options.properties.into_iter().flat_map(|p| p.value.0) {
@@ -95,12 +94,8 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Settings {
-        url: options.url.value,
-        store,
-        schema: options.schema.map(|s| s.value),
-        properties,
-        parquet,
-        writing: writing.into_iter().filter_map(|(name, span)| Some((name, span?))).collect(),
-    })
+    let mut writing: Vec<_> = writing.into_iter().filter_map(|(name, span)| Some((name, span?))).collect();
+    writing.extend_from_slice(parquet.only_for_writing());
+    let schema = options.schema.map(|s| s.value);
+    Ok(Settings { url: options.url.value, store, schema, properties, parquet, writing })
 }

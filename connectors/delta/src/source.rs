@@ -10,6 +10,7 @@ use object_store::path::Path;
 use transload_core::connector::Source;
 use transload_core::store::Store;
 use transload_core::{Error, Pin, PinnedVersion, Result};
+use transload_lake::ParquetSettings;
 use transload_lake::files::{self, TableFile};
 
 use crate::log::{Column, Log, Version};
@@ -26,7 +27,13 @@ pub(crate) enum Moment {
 }
 
 /// Opens the table in a folder, at a moment or at a pin.
-pub(crate) async fn open(store: &Store, table: &Path, moment: Moment, pin: Option<&Pin>) -> Result<Arc<dyn Source>> {
+pub(crate) async fn open(
+    store: &Store,
+    table: &Path,
+    moment: Moment,
+    pin: Option<&Pin>,
+    settings: &ParquetSettings,
+) -> Result<Arc<dyn Source>> {
     let log = Log::of(store, table)?;
     let missing = || Error::config("there is no Delta table").with("path", table.to_string());
     if !log.is_there().await? {
@@ -71,7 +78,7 @@ pub(crate) async fn open(store: &Store, table: &Path, moment: Moment, pin: Optio
     };
     let beside: Vec<FieldRef> = partitions.iter().map(partition).collect::<Result<_>>()?;
     // The rows of one commit have the columns that it wrote, whatever others the table has.
-    files::open(store, found, &in_files, &beside, is_part, pin).await
+    files::open(store, found, &in_files, &beside, is_part, pin, settings).await
 }
 
 /// The version of a pin, if the table is still the one that was pinned.

@@ -224,7 +224,7 @@ mod tests {
     use transload_testkit::bucket::Bucket;
 
     use super::*;
-    use crate::manifest::DataFile;
+    use crate::manifest::{DataFile, FileFormat};
     use crate::outgoing::Outgoing;
 
     const TABLE: &str = "t";
@@ -254,6 +254,7 @@ mod tests {
         let file = |path: &&str| DataFile { path: path.to_string(), size: 1, rows: 1, commit: key() };
         let mut manifest = Manifest {
             format: 1,
+            file_format: FileFormat::Parquet,
             version,
             commits: vec![key()],
             columns: Vec::new(),

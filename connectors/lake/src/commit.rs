@@ -22,9 +22,9 @@ use transload_core::{
 };
 
 use crate::listing::{LOOKS_AT_ONCE, below, is_hidden, lock_of, overlapping, pinned};
-use crate::manifest::{Column, DataFile, FOLDER, Manifest};
+use crate::manifest::{Column, DataFile, FOLDER, FileFormat, Manifest};
 use crate::moves::{self, Moves};
-use crate::options::ParquetSettings;
+use crate::settings::Writing;
 use crate::stage::{StagedFile, Stager, write_empty};
 use crate::staging;
 
@@ -37,7 +37,7 @@ const FILES_AT_ONCE: usize = 8;
 /// Versions back from the newest whose replaced files a commit removes.
 const CLEANED_VERSIONS: u64 = 10;
 
-/// A table of Parquet files being written.
+/// A table of files being written.
 pub(crate) struct LakeSink {
     pub(crate) address: Address,
     /// The store once it is open: connections to a bucket are worth keeping.
@@ -46,7 +46,7 @@ pub(crate) struct LakeSink {
     pub(crate) table: TableName,
     pub(crate) schema: SchemaRef,
     pub(crate) spec: WriteSpec,
-    pub(crate) parquet: ParquetSettings,
+    pub(crate) writing: Writing,
     /// Bytes that units of work have written.
     pub(crate) written: AtomicU64,
 }
@@ -85,7 +85,7 @@ impl LakeSink {
             prefix: format!("part-{}-{unit}", self.spec.commit),
             schema: Arc::clone(&self.schema),
             partition_by: &self.spec.partition_by,
-            settings: &self.parquet,
+            writing: &self.writing,
             written: &self.written,
         }
     }
@@ -440,8 +440,17 @@ impl LakeSink {
     /// The manifest after `base`, without the new files.
     fn next(&self, base: Option<&Manifest>, state: TableState) -> Result<Manifest> {
         let columns = self.columns()?;
+        let file_format = FileFormat::from(&self.writing.format);
         let kept = match (base, self.spec.mode) {
             (Some(base), WriteMode::Append) => {
+                if base.file_format != file_format {
+                    let there = base.file_format;
+                    return Err(Error::config(format!(
+                        "the table is {there}, and {file_format} cannot be added to it"
+                    ))
+                    .with("table", self.table.as_str())
+                    .hint("write it as it is, or use `mode: full`, which replaces the table, or another `to`"));
+                }
                 if base.columns != columns || base.partition_by != self.spec.partition_by {
                     return Err(Error::config("the table's columns or layout are not those of the rows to be added")
                         .with("table", self.table.as_str())
@@ -459,7 +468,8 @@ impl LakeSink {
         let mut commits = vec![self.spec.commit.clone()];
         commits.extend(base.iter().flat_map(|m| m.commits.iter().cloned()));
         Ok(Manifest {
-            format: 1,
+            format: file_format.version(),
+            file_format,
             version: base.map_or(1, |m| m.version + 1),
             commits,
             columns,
@@ -532,6 +542,9 @@ mod tests {
     use transload_testkit::bucket::{Broken, Bucket, Request};
 
     use super::*;
+    use crate::compress::Compression as Packing;
+    use crate::options::AvroCompression;
+    use crate::settings::{CsvDialect, ParquetWriting, WriteFormat};
 
     /// A bucket.
     fn bucket() -> Store {
@@ -680,9 +693,11 @@ mod tests {
             table,
             schema: Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)])),
             spec: WriteSpec { commit, mode, partition_by: Vec::new(), expected: Expected::Anything },
-            parquet: ParquetSettings {
-                compression: Compression::UNCOMPRESSED,
-                row_group_rows: 1000,
+            writing: Writing {
+                format: WriteFormat::Parquet(ParquetWriting {
+                    compression: Compression::UNCOMPRESSED,
+                    row_group_rows: 1000,
+                }),
                 file_bytes: 1 << 20,
             },
             written: AtomicU64::default(),
@@ -832,6 +847,35 @@ mod tests {
         assert_eq!((done.rows, done.parts, files(&store).await.len()), (3, 3, 3));
         assert!(bucket.open_uploads().is_empty());
         assert_eq!(left_of_staging(&store).await, 0);
+    }
+
+    #[tokio::test]
+    async fn files_of_every_format_are_staged_as_uploads() {
+        let dialect = CsvDialect { delimiter: b',', quote: b'"', header: true };
+        for (format, ending) in [
+            (WriteFormat::Csv(dialect, Packing::None), ".csv"),
+            (WriteFormat::Csv(dialect, Packing::Gzip), ".csv.gz"),
+            (WriteFormat::Json(Packing::Zstd), ".json.zst"),
+            (WriteFormat::Avro(AvroCompression::Deflate), ".avro"),
+        ] {
+            let (bucket, store) = breakable();
+            let mut sink = load(&store, "t", WriteMode::Append);
+            sink.writing.format = format;
+            let staged = stage(&sink, 2).await;
+            assert!(files(&store).await.is_empty());
+            assert_eq!(bucket.open_uploads().len(), 2, "{ending}");
+            assert_eq!(sink.written(), staged.iter().map(|unit| unit.bytes).sum::<u64>(), "{ending}");
+            let done = sink.commit(staged, TableState::default()).await.unwrap();
+            assert_eq!((done.rows, done.parts), (2, 2));
+            let there = files(&store).await;
+            assert!(there.len() == 2 && there.iter().all(|file| file.ends_with(ending)), "{there:?}");
+            assert!(bucket.open_uploads().is_empty());
+            // A table without rows has a file, too, however small it is.
+            let mut empty = load(&store, "u", WriteMode::Append);
+            empty.writing.format = sink.writing.format.clone();
+            assert_eq!(commit(&empty).await.unwrap().parts, 1, "{ending}");
+            assert!(files(&store).await.iter().any(|file| file.starts_with("u/") && file.ends_with(ending)));
+        }
     }
 
     #[tokio::test]

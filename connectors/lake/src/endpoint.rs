@@ -7,14 +7,15 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use transload_core::connector::{CleanSpec, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, WriteSpec};
 use transload_core::store::{Address, Store, relative};
-use transload_core::{Error, LogicalType, Problem, Resolve, Result, TableName};
+use transload_core::{Error, Pin, Problem, Resolve, Result, Span, TableName};
 
 use crate::clean::clean;
 use crate::commit::LakeSink;
-use crate::listing;
-use crate::options::{Format, Settings};
+use crate::format::format_of_name;
+use crate::settings::{Settings, Writing};
 use crate::source::LakeSource;
 use crate::whole::WholeSink;
+use crate::{limits, listing};
 
 /// A folder of tables.
 pub(crate) struct LakeEndpoint {
@@ -40,13 +41,8 @@ impl LakeEndpoint {
         let root = relative(table.as_str()).map_err(Error::config)?;
         let address = self.address();
         address.check_writable()?;
-        for field in schema.fields() {
-            if has_interval(field) {
-                return Err(Error::config("Parquet has no intervals that keep months, days and nanoseconds")
-                    .with("column", field.name())
-                    .hint("cast the column to text"));
-            }
-        }
+        let writing = self.writing().map_err(Error::config)?;
+        limits::check(&schema, &spec.partition_by, &writing.format)?;
         Ok(LakeSink {
             address,
             opened: OnceLock::new(),
@@ -54,9 +50,15 @@ impl LakeEndpoint {
             table: table.clone(),
             schema,
             spec: spec.clone(),
-            parquet: self.settings.parquet.clone(),
+            writing: writing.clone(),
             written: AtomicU64::default(),
         })
+    }
+
+    fn writing(&self) -> Result<&Writing, String> {
+        let format = self.settings.format.title();
+        let writing = self.settings.writing.as_ref();
+        writing.ok_or_else(|| format!("{format} can only be read; write Parquet, CSV, JSON lines or Avro"))
     }
 }
 
@@ -70,23 +72,23 @@ impl Endpoint for LakeEndpoint {
         if self.address().is_read_only() {
             return Err("http and https urls can only be read; write to a folder or a bucket".to_string());
         }
-        match self.settings.format {
-            Format::Parquet => Ok(()),
-            Format::Csv => Err("CSV can only be read; write Parquet".to_string()),
-        }
+        self.writing().map(drop)
     }
 
     fn check_read(&self) -> Vec<Problem> {
-        let message = "`parquet` does nothing here: it says how files are written, and a source is only read";
-        let problem = |span| Problem::new(span, message).hint("move it to the target, or remove it");
-        self.settings.parquet_at.map(problem).into_iter().collect()
+        let problem = |(name, span): &(&'static str, Span)| {
+            let message =
+                format!("`{name}` does nothing here: it says how files are written, and a source is only read");
+            Problem::new(*span, message).hint("move it to the target, or remove it")
+        };
+        self.settings.only_for_writing.iter().map(problem).collect()
     }
 
     fn known_tables(&self) -> Option<Vec<TableName>> {
         None
     }
 
-    /// CSV files declare types, and so do folders such as `year=2024`.
+    /// Formats of text declare types, and so do folders such as `year=2024`.
     fn declares_types(&self) -> bool {
         true
     }
@@ -100,7 +102,11 @@ impl Endpoint for LakeEndpoint {
         let mut tables = Vec::new();
         for name in listing::tables(&store, self.settings.format).await? {
             let source = self.source(&name, &ReadSpec::default()).await?;
-            let format = self.settings.format.extension().to_string();
+            let own = match source.pin() {
+                Pin::Files(files) => files.first().and_then(|file| format_of_name(&file.path)),
+                _ => None,
+            };
+            let format = own.unwrap_or(self.settings.format.word()).to_string();
             tables.push(TableInfo { format, ..TableInfo::of(name, source.as_ref()) });
         }
         Ok(tables)
@@ -126,17 +132,4 @@ impl Endpoint for LakeEndpoint {
             _ => Ok(Vec::new()),
         }
     }
-}
-
-fn has_interval(field: &arrow::datatypes::Field) -> bool {
-    fn inside(ty: &LogicalType) -> bool {
-        match ty {
-            LogicalType::Interval => true,
-            LogicalType::List(item) => inside(item),
-            LogicalType::Struct(fields) => fields.iter().any(|(_, ty)| inside(ty)),
-            LogicalType::Map(key, value) => inside(key) || inside(value),
-            _ => false,
-        }
-    }
-    LogicalType::of(field).is_some_and(|ty| inside(&ty))
 }

@@ -20,9 +20,10 @@ use transload_core::store::Store;
 use transload_core::{CommitKey, Error, LogicalType, Pin, Problem, Result};
 
 use crate::layout::{typed, values_in_path};
-use crate::options::{ParquetOptions, ParquetSettings};
+use crate::options::ParquetOptions;
 use crate::parquet::{PinnedObject, read_as};
-use crate::source::{LakeSource, open_files, union};
+use crate::settings::{self, ParquetSettings};
+use crate::source::{LakeSource, open_files, schema_of};
 use crate::stage::{Stager, Written};
 use crate::staging;
 
@@ -47,8 +48,9 @@ pub struct TableFile {
 /// Opens files as one table.
 ///
 /// `columns` are the columns in files and `beside` those that are not, with the table's types. A column that no file
-/// has is NULL in all rows, or is left out with `only_present`. A column whose values have another type in the files keeps that type: whoever plans a load
-/// sees it, and nothing is cast here.
+/// has is NULL in all rows, or is left out with `only_present`. A column whose values have another type in the files keeps
+/// that type: whoever plans a load sees it, and nothing is cast here. `settings` say what is made of old dates and
+/// timestamps.
 ///
 /// # Errors
 /// [`Config`](transload_core::ErrorKind::Config) for a file that is gone, damaged, or of another size than the log says,
@@ -60,6 +62,7 @@ pub async fn open(
     beside: &[FieldRef],
     only_present: bool,
     pin: Pin,
+    settings: &ParquetSettings,
 ) -> Result<Arc<dyn Source>> {
     let in_log = |file: &TableFile| ObjectMeta {
         location: file.path.clone(),
@@ -69,10 +72,10 @@ pub async fn open(
         version: None,
     };
     let objects = files.iter().map(|f| PinnedObject { store: Arc::clone(store.objects()), meta: in_log(f) }).collect();
-    let opened = open_files(objects).await?;
+    let opened = open_files(objects, settings.reading).await?;
     let beside: Vec<FieldRef> = beside.iter().map(|field| read_as(field)).collect();
     let values = files.iter().map(|file| values_of(file, &beside)).collect::<Result<_>>()?;
-    let found = union(&opened, &beside)?;
+    let found = schema_of(&opened, &beside)?;
     let present = |field: &&FieldRef| !only_present || opened.is_empty() || found.index_of(field.name()).is_ok();
     let column = |field: &FieldRef| match found.field_with_name(field.name()) {
         // The table may promise what single files do not.
@@ -146,13 +149,14 @@ impl FileWriter<'_> {
             prefix: format!("part-{}-{}", self.commit, self.unit),
             schema: Arc::clone(&self.schema),
             partition_by: self.partition_by,
-            settings: self.settings,
+            writing: &self.settings.writing,
             written: self.written,
         };
         staging::discard(self.store, self.table, &stager.folder, &|_| false).await?;
         let written = stager.write(rows, memory).await?;
         let file = |(file, metadata): Written| {
             let values = values_in_path(&file.path)?;
+            let metadata = metadata.ok_or_else(|| Error::internal("a Parquet file was written without a footer"))?;
             Ok(WrittenFile { file, values, metadata })
         };
         written.into_iter().map(file).collect()
@@ -196,7 +200,7 @@ pub async fn clean(store: &Store, spec: &CleanSpec) -> Result<Vec<Orphan>> {
     crate::clean::clean(store, spec).await
 }
 
-/// Checks the options for writing Parquet, and fills in the defaults.
+/// Checks the options of Parquet, and fills in the defaults.
 pub fn parquet_settings(options: Option<ParquetOptions>, problems: &mut Vec<Problem>) -> ParquetSettings {
-    crate::options::parquet_settings(options.unwrap_or_default(), problems)
+    settings::parquet_settings(options.unwrap_or_default(), problems)
 }

@@ -5,20 +5,18 @@
 //! do not help, since writers leave them out or get them wrong. So the values are looked at before a file gets its
 //! schema, and the schema gets a unit in which every one of them is exactly itself.
 
-use std::panic::AssertUnwindSafe;
 use std::slice::Iter;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, Fields, Schema, TimeUnit};
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
-use futures::FutureExt;
 use parquet::arrow::ARROW_SCHEMA_META_KEY;
 use parquet::basic::Type;
 use parquet::column::reader::ColumnReaderImpl;
-use parquet::data_type::{Int96, Int96Type};
+use parquet::data_type::{DataType as PhysicalType, Int96, Int96Type};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use transload_core::types::Unit;
@@ -34,106 +32,129 @@ const EPOCH: i128 = 2_440_588;
 const UNITS: [Unit; 4] = [Unit::S, Unit::Ms, Unit::Us, Unit::Ns];
 
 /// The same file, with a schema whose timestamps hold the values of its INT96 columns exactly: the unit that the file's
-/// writer has noted, else microseconds, else nanoseconds.
+/// writer has noted, else microseconds, else nanoseconds. With it what was found of each of the file's columns, or
+/// nothing if none of them is INT96.
 ///
 /// # Errors
 /// [`Config`](transload_core::ErrorKind::Config) if no unit holds all values of a column, or the file is damaged.
-pub(crate) async fn exact(file: ParquetFile) -> Result<ParquetFile> {
+pub(crate) async fn exact(file: ParquetFile) -> Result<(ParquetFile, Vec<Option<Leaf>>)> {
     let columns = file.metadata.file_metadata().schema_descr_ptr();
     if columns.columns().iter().all(|column| column.physical_type() != Type::INT96) {
-        return Ok(file);
+        return Ok((file, Vec::new()));
     }
-    let name = file.object.meta.location.to_string();
-    let work = async {
-        let mut leaves = Vec::with_capacity(columns.num_columns());
-        for (i, column) in columns.columns().iter().enumerate() {
-            leaves.push(match column.physical_type() {
-                Type::INT96 => Some(Leaf { column: column.path().string(), fits: look(&file, i).await? }),
-                _ => None,
-            });
-        }
-        let noted = file.metadata.file_metadata().key_value_metadata();
-        let is_noted = noted.is_some_and(|pairs| pairs.iter().any(|pair| pair.key == ARROW_SCHEMA_META_KEY));
-        let mut left = leaves.iter();
-        let fields = file.schema.fields().iter().map(|field| adjusted(field, &mut left, is_noted));
-        let fields = fields.collect::<Result<Fields>>()?;
-        if left.next().is_some() {
-            return Err(misfit());
-        }
-        let schema = Schema::new_with_metadata(fields, file.schema.metadata().clone());
-        Ok(ParquetFile { schema: Arc::new(schema), is_adjusted: true, ..file.clone() })
-    };
-    // Damaged pages can panic inside the reader.
-    let result = AssertUnwindSafe(work).catch_unwind().await;
-    result.unwrap_or_else(|_| Err(damaged())).map_err(|e| e.with("path", name))
+    let mut leaves = Vec::with_capacity(columns.num_columns());
+    for (i, column) in columns.columns().iter().enumerate() {
+        leaves.push(match column.physical_type() {
+            Type::INT96 => Some(Leaf::of(&file, i, column.path().string()).await?),
+            _ => None,
+        });
+    }
+    let noted = file.metadata.file_metadata().key_value_metadata();
+    let is_noted = noted.is_some_and(|pairs| pairs.iter().any(|pair| pair.key == ARROW_SCHEMA_META_KEY));
+    let mut left = leaves.iter();
+    let fields = file.schema.fields().iter().map(|field| adjusted(field, &mut left, is_noted));
+    let fields = fields.collect::<Result<Fields>>()?;
+    if left.next().is_some() {
+        return Err(misfit());
+    }
+    let schema = Schema::new_with_metadata(fields, file.schema.metadata().clone());
+    Ok((ParquetFile { schema: Arc::new(schema), is_adjusted: true, ..file }, leaves))
 }
 
 /// An INT96 column.
-struct Leaf {
+#[derive(Debug)]
+pub(crate) struct Leaf {
     /// Its path.
     column: String,
     /// For each of [`UNITS`], whether it holds every value exactly.
     fits: [bool; 4],
+    /// The earliest value, in nanoseconds since 1970; `None` if there is none.
+    pub(crate) earliest: Option<i128>,
+}
+
+impl Leaf {
+    /// Looks at all values of a column.
+    async fn of(file: &ParquetFile, at: usize, column: String) -> Result<Self> {
+        let mut leaf = Self { column, fits: [true; 4], earliest: None };
+        for group in file.metadata.row_groups() {
+            each_value::<Int96Type>(file, group, at, |value| leaf.see(value)).await?;
+        }
+        Ok(leaf)
+    }
+
+    fn see(&mut self, value: &Int96) {
+        for (fits, unit) in self.fits.iter_mut().zip(UNITS) {
+            *fits = *fits && holds(unit, value);
+        }
+        let nanos = nanos(value);
+        self.earliest = Some(self.earliest.map_or(nanos, |earliest| earliest.min(nanos)));
+    }
 }
 
 fn damaged() -> Error {
     Error::config("the Parquet file cannot be read; it is damaged")
 }
 
-fn misfit() -> Error {
+/// A file whose columns are not those that its schema has.
+pub(crate) fn misfit() -> Error {
     Error::internal("a Parquet file has other columns than its schema")
 }
 
-/// Looks at all values of a column.
-async fn look(file: &ParquetFile, column: usize) -> Result<[bool; 4]> {
-    let mut fits = [true; 4];
-    for group in file.metadata.row_groups() {
-        let chunk = group.column(column);
-        let (start, length) = chunk.byte_range();
-        if length == 0 {
-            continue;
-        }
-        let content = Content { start, bytes: file.object.read(start..start + length).await? };
-        let rows = usize::try_from(group.num_rows()).map_err(|_| damaged())?;
-        narrow(&mut fits, chunk, content, rows).map_err(|e| damaged().because(e))?;
+/// Looks at all values of one column in a row group.
+///
+/// # Errors
+/// As the store fails, and [`Config`](transload_core::ErrorKind::Config) if the file is damaged; it can panic then, too.
+pub(crate) async fn each_value<T: PhysicalType>(
+    file: &ParquetFile,
+    group: &RowGroupMetaData,
+    column: usize,
+    see: impl FnMut(&T::T) + Send,
+) -> Result<()> {
+    let chunk = group.column(column);
+    let (start, length) = chunk.byte_range();
+    if length == 0 {
+        return Ok(());
     }
-    Ok(fits)
+    let content = Content { start, bytes: file.object.read(start..start + length).await? };
+    let rows = usize::try_from(group.num_rows()).map_err(|_| damaged())?;
+    read_all::<T>(group, column, content, rows, see).map_err(|e| damaged().because(e))
 }
 
-/// Takes out the units that do not hold a value of a chunk.
-fn narrow(
-    fits: &mut [bool; 4],
-    chunk: &ColumnChunkMetaData,
+fn read_all<T: PhysicalType>(
+    group: &RowGroupMetaData,
+    column: usize,
     content: Content,
     rows: usize,
+    mut see: impl FnMut(&T::T),
 ) -> parquet::errors::Result<()> {
+    let chunk = group.column(column);
     let pages = SerializedPageReader::new(Arc::new(content), chunk, rows, None)?;
-    let mut reader = ColumnReaderImpl::<Int96Type>::new(chunk.column_descr_ptr(), Box::new(pages));
+    let mut reader = ColumnReaderImpl::<T>::new(chunk.column_descr_ptr(), Box::new(pages));
     let (mut defined, mut repeated, mut values) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         let (_, _, levels) = reader.read_records(BATCH, Some(&mut defined), Some(&mut repeated), &mut values)?;
         if levels == 0 {
             return Ok(());
         }
-        for value in &values {
-            for (fits, unit) in fits.iter_mut().zip(UNITS) {
-                *fits = *fits && holds(unit, value);
-            }
-        }
+        values.iter().for_each(&mut see);
         defined.clear();
         repeated.clear();
         values.clear();
     }
 }
 
+/// A value in nanoseconds since 1970.
+fn nanos(value: &Int96) -> i128 {
+    let [low, high, day] = [0_usize, 1, 2].map(|i| value.data().get(i).copied().unwrap_or_default());
+    let of_day = (i64::from(high) << 32) + i64::from(low);
+    (i128::from(day.cast_signed()) - EPOCH) * DAY_NANOS + i128::from(of_day)
+}
+
 /// Whether a value is a whole number of a unit, in 64 bits.
 fn holds(unit: Unit, value: &Int96) -> bool {
-    let [low, high, day] = [0_usize, 1, 2].map(|i| value.data().get(i).copied().unwrap_or_default());
-    let nanos = (i64::from(high) << 32) + i64::from(low);
-    let tick = unit.nanos();
-    let total = (i128::from(day.cast_signed()) - EPOCH) * DAY_NANOS + i128::from(nanos);
-    let (least, most) = (i128::from(i64::MIN) * i128::from(tick), i128::from(i64::MAX) * i128::from(tick));
-    nanos % tick == 0 && (least..=most).contains(&total)
+    let (total, tick) = (nanos(value), i128::from(unit.nanos()));
+    let (least, most) = (i128::from(i64::MIN) * tick, i128::from(i64::MAX) * tick);
+    total % tick == 0 && (least..=most).contains(&total)
 }
 
 /// A field with the units that the INT96 columns below it need. `leaves` has the columns of the file, in order.
@@ -275,8 +296,8 @@ mod tests {
 
     /// The types that `at` and the items of `times` get.
     async fn types(row_groups: &[&[i128]]) -> Result<[DataType; 2]> {
-        let file = exact(file(row_groups).await).await?;
-        assert!(file.is_adjusted);
+        let (file, leaves) = exact(file(row_groups).await).await?;
+        assert!(file.is_adjusted && leaves.iter().map(Option::is_some).eq([false, true, true]));
         assert_eq!(*file.schema.field(0).data_type(), DataType::Int64);
         let DataType::List(item) = file.schema.field(2).data_type() else { panic!("{}", file.schema) };
         Ok([file.schema.field(1).data_type().clone(), item.data_type().clone()])
@@ -309,8 +330,17 @@ mod tests {
         for broken in [&[FOR_EVER, 1][..], &[i128::from(i64::MAX) + 1], &[i128::from(i64::MIN) - 1]] {
             let error = types(&[broken]).await.unwrap_err();
             assert_eq!(error.kind(), transload_core::ErrorKind::Config);
-            assert!(error.to_string().contains("(column at, path t.parquet)"), "{error}");
+            assert!(error.to_string().contains("(column at)"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_earliest_value_is_known() {
+        let (_, leaves) = exact(file(&[&[5 * MICRO, FOR_EVER], &[LONG_AGO, 7 * MICRO]]).await).await.unwrap();
+        let earliest: Vec<Option<i128>> = leaves.into_iter().flatten().map(|leaf| leaf.earliest).collect();
+        assert_eq!(earliest, [Some(LONG_AGO); 2]);
+        let (_, leaves) = exact(file(&[&[]]).await).await.unwrap();
+        assert!(leaves.into_iter().flatten().all(|leaf| leaf.earliest.is_none()));
     }
 
     #[test]

@@ -1,24 +1,43 @@
 #![doc = include_str!("../README.md")]
 
+mod avro;
+mod calendar;
+mod cells;
 mod clean;
+mod columns;
 mod commit;
+mod compress;
+mod contents;
 mod csv;
 mod endpoint;
 pub mod files;
+mod folders;
+mod format;
+mod guess;
 mod int96;
+mod json;
 mod layout;
+mod legacy;
+mod limits;
 mod listing;
 mod manifest;
 mod moves;
 mod options;
+mod orc;
 mod outgoing;
 mod parquet;
+mod rows;
 mod scan;
+mod settings;
 mod source;
 mod stage;
 mod staging;
+mod text;
 mod twins;
+mod typed;
+mod union;
 mod whole;
+mod writer;
 
 use std::sync::Arc;
 
@@ -26,7 +45,9 @@ use transload_core::connector::{Capability, Connector, Endpoint};
 use transload_core::{Node, Problem, Resolve, Result};
 
 pub use crate::csv::{CsvRecord, csv_records};
-pub use crate::options::{ParquetOptions, ParquetSettings};
+pub use crate::format::format_of_name;
+pub use crate::options::ParquetOptions;
+pub use crate::settings::ParquetSettings;
 
 /// The `lake` kind.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,7 +67,7 @@ impl Connector for Lake {
     }
 
     fn parse(&self, options: &Node, resolver: Arc<dyn Resolve>) -> Result<Arc<dyn Endpoint>, Vec<Problem>> {
-        let settings = options::parse(options)?;
+        let settings = settings::parse(options)?;
         Ok(Arc::new(endpoint::LakeEndpoint { settings: Arc::new(settings), resolver }))
     }
 }

@@ -9,9 +9,9 @@ use object_store::path::Path;
 use transload_core::store::{Store, relative};
 use transload_core::{Error, Pin, PinnedFile, Result, TableName};
 
+use crate::format::Format;
 use crate::manifest::{FOLDER, Manifest};
 use crate::moves::Moves;
-use crate::options::Format;
 
 /// Attempts to read a table that is replaced again and again while it is read.
 const ATTEMPTS: usize = 10;
@@ -67,7 +67,7 @@ pub(crate) fn check_name(name: &TableName) -> Result<Path, String> {
     if fixed.is_empty() { Ok(Path::default()) } else { relative(&fixed.join("/")) }
 }
 
-/// Finds a table: a folder, a file (with or without its extension), or the files that fit a pattern.
+/// Finds a table: a folder, a file (with or without its ending), or the files that fit a pattern.
 pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Result<Found> {
     let root = check_name(name).map_err(Error::config)?;
     let missing = || {
@@ -89,12 +89,11 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
         let (files, versions) = visible(store, &root, there, &fits).await?;
         return if files.is_empty() { Err(missing()) } else { Ok(Found { root, files, manifest: None, versions }) };
     }
-    let extension = format!(".{}", format.extension());
     if !store.is_listed() {
-        match named(store, &root, &extension).await? {
+        match named(store, name, &root, format).await? {
             Some(found) => return Ok(found),
             // It was asked for by its whole name.
-            None if root.as_ref().ends_with(&extension) => return Err(missing()),
+            None if format.fits(root.as_ref()) => return Err(missing()),
             None => {}
         }
     }
@@ -103,38 +102,58 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
         return Ok(Found { root, files, manifest: Some(manifest), versions });
     }
     refuse_broken_links(store, &root, &|_| true).await?;
-    let fits = |path: &Path| path.as_ref().ends_with(&extension);
+    let fits = |path: &Path| format.fits(path.as_ref());
     let there = There::look(store, &root, &fits).await?;
     let (files, versions) = visible(store, &root, there, &fits).await?;
     if !files.is_empty() {
         return Ok(Found { root, files, manifest: None, versions });
     }
-    for candidate in [root.to_string(), format!("{root}{extension}")] {
+    let whole = std::iter::once(root.to_string());
+    let mut found: Vec<Found> = Vec::new();
+    for candidate in whole.chain(format.candidates(root.as_ref())) {
         let path = Path::parse(&candidate).map_err(|e| Error::config(e.to_string()))?;
-        if let Some(meta) = store.head(&path).await? {
-            let there = There { files: vec![meta], tables: BTreeSet::new() };
-            let (files, versions) = visible(store, &path, there, &|_| true).await?;
-            if !files.is_empty() {
-                let root = path.parent().unwrap_or_default();
-                return Ok(Found { root, files, manifest: None, versions });
-            }
+        let Some(meta) = store.head(&path).await? else { continue };
+        let there = There { files: vec![meta], tables: BTreeSet::new() };
+        let (files, versions) = visible(store, &path, there, &|_| true).await?;
+        if files.is_empty() {
+            continue;
         }
+        let found_here = Found { root: path.parent().unwrap_or_default(), files, manifest: None, versions };
+        if path == root {
+            return Ok(found_here);
+        }
+        found.push(found_here);
     }
-    Err(missing())
+    only(name, found)?.ok_or_else(missing)
 }
 
-/// The file that a name names, by itself or with its ending, where files are not listed. What has no ending is not asked
-/// for without one: a server may have a page there.
-async fn named(store: &Store, name: &Path, extension: &str) -> Result<Option<Found>> {
-    let is_whole = name.extension().is_some();
-    let with_ending = Path::parse(format!("{name}{extension}")).map_err(|e| Error::config(e.to_string()))?;
-    for path in is_whole.then(|| name.clone()).into_iter().chain([with_ending]) {
-        if let Some(meta) = store.head(&path).await? {
-            let root = path.parent().unwrap_or_default();
-            return Ok(Some(Found { root, files: vec![meta], manifest: None, versions: Vec::new() }));
-        }
+/// The one file that a name without its ending stands for.
+fn only(name: &TableName, mut found: Vec<Found>) -> Result<Option<Found>> {
+    if let [one, other, ..] = found.as_slice() {
+        let paths = [one, other].map(|found| found.files.first().map_or("", |file| file.location.as_ref()));
+        return Err(Error::config(format!("`{name}` can be `{}` or `{}`", paths[0], paths[1]))
+            .hint("write the name of the file with its ending"));
     }
-    Ok(None)
+    Ok(found.pop())
+}
+
+/// The file that a name names, by itself or with an ending, where files are not listed. What has no ending is not asked
+/// for without one: a server may have a page there.
+async fn named(store: &Store, name: &TableName, path: &Path, format: Format) -> Result<Option<Found>> {
+    let is_whole = path.extension().is_some();
+    let whole = is_whole.then(|| path.to_string());
+    let mut found = Vec::new();
+    for candidate in whole.into_iter().chain(format.candidates(path.as_ref())) {
+        let at = Path::parse(&candidate).map_err(|e| Error::config(e.to_string()))?;
+        let Some(meta) = store.head(&at).await? else { continue };
+        let root = at.parent().unwrap_or_default();
+        let found_here = Found { root, files: vec![meta], manifest: None, versions: Vec::new() };
+        if at == *path {
+            return Ok(Some(found_here));
+        }
+        found.push(found_here);
+    }
+    only(name, found)
 }
 
 /// What lies below a folder.
@@ -348,7 +367,7 @@ pub(crate) fn is_hidden(path: &Path, root: &Path) -> bool {
 /// The names of the tables under a url: files of the format, and folders that hold some.
 pub(crate) async fn tables(store: &Store, format: Format) -> Result<Vec<TableName>> {
     let root = Path::default();
-    let mut seen = Seen { extension: format!(".{}", format.extension()), ..Seen::default() };
+    let mut seen = Seen::new(format);
     // What a link leads nowhere from is listed too, so that whoever opens it is told.
     for path in store.broken_links(&root).await? {
         seen.look(&path);
@@ -375,9 +394,8 @@ pub(crate) async fn tables(store: &Store, format: Format) -> Result<Vec<TableNam
 }
 
 /// What was seen under a url: names, however many files they are of.
-#[derive(Default)]
 struct Seen {
-    extension: String,
+    format: Format,
     /// Of files that readers may see, as far as their paths tell.
     names: BTreeSet<String>,
     /// Tables that transload writes, and those of them that have a manifest.
@@ -386,6 +404,10 @@ struct Seen {
 }
 
 impl Seen {
+    fn new(format: Format) -> Self {
+        Self { format, names: BTreeSet::new(), begun: BTreeSet::new(), published: BTreeSet::new() }
+    }
+
     fn look(&mut self, path: &Path) {
         match table_of(path) {
             Some(table) => {
@@ -405,7 +427,7 @@ impl Seen {
     /// The table that a file is of. A folder of partitions is one table, and so is the folder of a file.
     fn name_of(&self, path: &Path) -> Option<String> {
         let text: &str = path.as_ref();
-        if is_hidden(path, &Path::default()) || !text.ends_with(&self.extension) {
+        if is_hidden(path, &Path::default()) || !self.format.fits(text) {
             return None;
         }
         let parts: Vec<&str> = text.split('/').collect();
@@ -470,7 +492,7 @@ mod tests {
     use transload_core::{Clock, CommitKey, ErrorKind, RunId};
 
     use super::*;
-    use crate::manifest::DataFile;
+    use crate::manifest::{DataFile, FileFormat};
 
     fn store<T: ObjectStore + MultipartStore>(objects: Arc<T>) -> Store {
         Store::over(objects, "memory", Clock::system())
@@ -493,6 +515,7 @@ mod tests {
         let file = |path: &&str| DataFile { path: path.to_string(), size: 1, rows: 1, commit: key() };
         let mut manifest = Manifest {
             format: 1,
+            file_format: FileFormat::Parquet,
             version,
             commits: vec![key()],
             columns: Vec::new(),
@@ -532,6 +555,27 @@ mod tests {
         }
         let names = tables(&store, Format::Parquet).await.unwrap();
         assert_eq!(names, [TableName::new("bronze/nation"), TableName::new("bronze/plain")]);
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_ending_stands_for_one_file() {
+        let store = memory();
+        for path in ["a.csv.gz", "b.csv", "b.csv.zst", "c/d.csv", "c/e.csv.gz", "c/f.json"] {
+            put(&store, path).await;
+        }
+        let found = async |name: &str| {
+            let found = find(&store, &TableName::new(name), Format::Csv).await?;
+            Ok::<_, Error>(found.files.iter().map(|f| f.location.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(found("a").await.unwrap(), ["a.csv.gz"]);
+        assert_eq!(found("b.csv").await.unwrap(), ["b.csv"]);
+        assert_eq!(found("c").await.unwrap(), ["c/d.csv", "c/e.csv.gz"]);
+        assert_eq!(found("c/e").await.unwrap(), ["c/e.csv.gz"]);
+        assert_eq!(found("b").await.unwrap_err().to_string(), "`b` can be `b.csv` or `b.csv.zst`");
+        found("c/f").await.unwrap_err();
+        let names: Vec<String> =
+            tables(&store, Format::Csv).await.unwrap().iter().map(|t| t.as_str().to_string()).collect();
+        assert_eq!(names, ["a.csv.gz", "b.csv", "b.csv.zst", "c"]);
     }
 
     #[tokio::test]

@@ -11,17 +11,25 @@ use transload_core::connector::{Partition, TableState};
 use transload_core::store::Store;
 use transload_core::{CommitKey, Error, LogicalType, Result};
 
+use crate::settings::{CsvDialect, WriteFormat};
+
 /// The folder in a table's folder that holds everything which is not data.
 pub(crate) const FOLDER: &str = "_transload";
 
 /// Commits whose keys a manifest remembers.
 const REMEMBERED: usize = 1000;
 
+/// The newest version of a manifest's format.
+const NEWEST: u32 = 2;
+
 /// The content of a table after a commit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Manifest {
-    /// Version of this format: 1.
+    /// Version of this format: 1 for a table of Parquet files, and 2 for others, of which 1 knows nothing.
     pub(crate) format: u32,
+    /// What the files are.
+    #[serde(default, skip_serializing_if = "FileFormat::is_parquet")]
+    pub(crate) file_format: FileFormat,
     /// The number of the commit, from 1.
     pub(crate) version: u64,
     /// Keys of this commit and those before it, newest first.
@@ -30,6 +38,54 @@ pub(crate) struct Manifest {
     pub(crate) partition_by: Vec<Partition>,
     pub(crate) files: Vec<DataFile>,
     pub(crate) state: TableState,
+}
+
+/// What the files of a table are, as far as their names do not say it. How they are compressed, they do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FileFormat {
+    #[default]
+    Parquet,
+    Csv(CsvDialect),
+    Json,
+    Avro,
+}
+
+impl FileFormat {
+    /// The version of the manifest's format that can say this.
+    pub(crate) fn version(self) -> u32 {
+        if self == Self::Parquet { 1 } else { NEWEST }
+    }
+
+    fn is_parquet(&self) -> bool {
+        *self == Self::Parquet
+    }
+}
+
+impl From<&WriteFormat> for FileFormat {
+    fn from(format: &WriteFormat) -> Self {
+        match format {
+            WriteFormat::Parquet(_) => Self::Parquet,
+            WriteFormat::Csv(dialect, _) => Self::Csv(*dialect),
+            WriteFormat::Json(_) => Self::Json,
+            WriteFormat::Avro(_) => Self::Avro,
+        }
+    }
+}
+
+impl std::fmt::Display for FileFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Parquet => f.write_str("Parquet"),
+            Self::Csv(dialect) => {
+                let (delimiter, quote) = (char::from(dialect.delimiter), char::from(dialect.quote));
+                let header = if dialect.header { "a" } else { "no" };
+                write!(f, "CSV with {delimiter:?} between fields, {quote:?} around them and {header} header")
+            }
+            Self::Json => f.write_str("JSON lines"),
+            Self::Avro => f.write_str("Avro"),
+        }
+    }
 }
 
 /// A column of the table.
@@ -87,9 +143,9 @@ impl Manifest {
             Error::config("the manifest of a table cannot be read").with("path", at.to_string()).because(e)
         };
         let manifest: Self = serde_json::from_slice(&text).map_err(broken)?;
-        if manifest.format != 1 {
+        if !(1..=NEWEST).contains(&manifest.format) {
             return Err(Error::config(format!(
-                "the table's manifest has format {}; this program knows 1",
+                "the table's manifest has format {}; this program knows 1 to {NEWEST}",
                 manifest.format
             ))
             .with("table", table.to_string())
@@ -119,5 +175,50 @@ impl Manifest {
     /// The files that a commit added and that are still there.
     pub(crate) fn files_of<'a>(&'a self, key: &'a CommitKey) -> impl Iterator<Item = &'a DataFile> {
         self.files.iter().filter(move |f| f.commit == *key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(file_format: FileFormat) -> Manifest {
+        Manifest {
+            format: file_format.version(),
+            file_format,
+            version: 1,
+            commits: Vec::new(),
+            columns: Vec::new(),
+            partition_by: Vec::new(),
+            files: Vec::new(),
+            state: TableState::default(),
+        }
+    }
+
+    #[test]
+    fn what_the_files_are_is_written_down_if_they_are_not_parquet() {
+        let dialect = CsvDialect { delimiter: b';', quote: b'"', header: false };
+        let csv = serde_json::json!({ "csv": { "delimiter": ";", "quote": "\"", "header": false } });
+        for (file_format, format, word) in [
+            (FileFormat::Parquet, 1, None),
+            (FileFormat::Json, 2, Some("json".into())),
+            (FileFormat::Avro, 2, Some("avro".into())),
+            (FileFormat::Csv(dialect), 2, Some(csv)),
+        ] {
+            let written = serde_json::to_value(manifest(file_format)).unwrap();
+            assert_eq!((written["format"].as_u64(), written.get("file_format")), (Some(format), word.as_ref()));
+            let read: Manifest = serde_json::from_value(written).unwrap();
+            assert_eq!(read.file_format, file_format);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_manifest_of_the_future_is_not_guessed_at() {
+        let memory = std::sync::Arc::new(object_store::memory::InMemory::new());
+        let store = Store::over(memory, "memory", transload_core::Clock::system());
+        let text = serde_json::to_vec(&Manifest { format: 3, ..manifest(FileFormat::Parquet) }).unwrap();
+        assert!(store.create(&path(&Path::from("t"), 1), Bytes::from(text)).await.unwrap());
+        let error = Manifest::newest(&store, &Path::from("t")).await.unwrap_err();
+        assert_eq!(error.message(), "the table's manifest has format 3; this program knows 1 to 2");
     }
 }

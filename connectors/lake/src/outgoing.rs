@@ -107,11 +107,17 @@ impl Outgoing {
         }
     }
 
+    /// Bytes that have been written to it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The memory that is taken by what is not in its place yet, in bytes.
     pub(crate) fn memory(&self) -> usize {
         match &self.to {
             To::Upload(parts) => parts.rest.capacity() + parts.sending.len() * PART_BYTES,
-            To::File(_) | To::Finished => 0,
+            To::File(file) => file.capacity(),
+            To::Finished => 0,
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
@@ -21,6 +21,8 @@ use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuil
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use transload_core::{Error, Result};
+
+use crate::legacy::Reading;
 
 /// More rows, in all row groups together, than any file has.
 const MOST_ROWS: u64 = 1 << 48;
@@ -51,6 +53,8 @@ pub(crate) struct ParquetFile {
     pub(crate) schema: SchemaRef,
     /// Whether `schema` is another one than the footer alone would give.
     pub(crate) is_adjusted: bool,
+    /// How values are read that are not meant as they are stored.
+    pub(crate) reading: Arc<Reading>,
 }
 
 impl ParquetFile {
@@ -73,7 +77,13 @@ impl ParquetFile {
             let arrow = ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::new())
                 .map_err(|e| unreadable(Box::new(e)))?;
             names_are_unique(arrow.schema())?;
-            Ok(Self { object: object.clone(), metadata, schema: Arc::clone(arrow.schema()), is_adjusted: false })
+            Ok(Self {
+                object: object.clone(),
+                metadata,
+                schema: Arc::clone(arrow.schema()),
+                is_adjusted: false,
+                reading: Arc::default(),
+            })
         };
         // Damaged footers can panic inside the reader.
         let result = std::panic::AssertUnwindSafe(work).catch_unwind().await;
@@ -82,7 +92,7 @@ impl ParquetFile {
             .map_err(|e| e.with("path", name))
     }
 
-    /// All rows of some of its columns, which are named by their places and come in their order.
+    /// All rows of some of its columns, which are named by their places and come in their order, as they are meant.
     ///
     /// # Errors
     /// As reading fails.
@@ -99,7 +109,9 @@ impl ParquetFile {
         let columns = ProjectionMask::roots(self.metadata.file_metadata().schema_descr(), columns);
         let reader = Reader { object: self.object.clone(), metadata: Some(Arc::clone(&self.metadata)) };
         let rows = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata).with_projection(columns);
-        Ok(rows.build().map_err(unreadable)?.map(move |batch| batch.map_err(unreadable)).boxed())
+        let reading = Arc::clone(&self.reading);
+        let meant = move |batch: parquet::errors::Result<RecordBatch>| reading.apply(&batch.map_err(unreadable)?);
+        Ok(rows.build().map_err(unreadable)?.map(meant).boxed())
     }
 }
 
@@ -126,7 +138,7 @@ fn counts_are_possible(metadata: &ParquetMetaData, size: u64) -> Result<()> {
 }
 
 /// Refuses a file with two columns of one name: readers that go by names would lose one of them.
-fn names_are_unique(schema: &SchemaRef) -> Result<()> {
+pub(crate) fn names_are_unique(schema: &Schema) -> Result<()> {
     let mut seen = HashSet::new();
     match schema.fields().iter().find(|field| !seen.insert(field.name())) {
         Some(twice) => Err(Error::config(format!("the file has two columns named `{}`", twice.name()))
@@ -209,7 +221,6 @@ pub(crate) fn read_as(field: &Field) -> FieldRef {
 #[cfg(test)]
 mod tests {
     use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-    use arrow::datatypes::Schema;
     use object_store::memory::InMemory;
     use object_store::path::Path;
     use object_store::{ObjectStoreExt, PutPayload};

@@ -34,7 +34,10 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use transload_core::Error;
 
 use crate::csv::CsvFile;
-use crate::parquet::{ParquetFile, PinnedReaders};
+use crate::json::JsonFile;
+use crate::legacy::Reading;
+use crate::parquet::{ParquetFile, PinnedObject, PinnedReaders};
+use crate::typed::TypedPart;
 
 /// A part of a file.
 #[derive(Debug, Clone)]
@@ -43,24 +46,50 @@ pub(crate) enum Piece {
     Parquet { file: ParquetFile, row_groups: Range<usize>, values: Vec<ScalarValue> },
     /// The whole file.
     Csv(Arc<CsvFile>),
+    /// The whole file.
+    Json(Arc<JsonFile>),
+    /// The whole file, Avro or ORC.
+    Typed(Arc<TypedPart>),
 }
 
 impl Piece {
-    fn path(&self) -> &str {
+    fn object(&self) -> &PinnedObject {
         match self {
-            Self::Parquet { file, .. } => file.object.meta.location.as_ref(),
-            Self::Csv(file) => file.object.meta.location.as_ref(),
+            Self::Parquet { file, .. } => &file.object,
+            Self::Csv(file) => &file.object,
+            Self::Json(file) => &file.object,
+            Self::Typed(part) => &part.file.object,
         }
     }
 
+    /// Where its file lies.
+    pub(crate) fn path(&self) -> &str {
+        self.object().meta.location.as_ref()
+    }
+
+    /// Bytes of its file.
+    pub(crate) fn size(&self) -> u64 {
+        self.object().meta.size
+    }
+
     /// Its rows, as its file says before it is read.
-    fn stated_rows(&self) -> Option<u64> {
+    pub(crate) fn stated_rows(&self) -> Option<u64> {
         match self {
             Self::Parquet { file, row_groups, .. } => {
                 let rows = |group: usize| u64::try_from(file.metadata.row_group(group).num_rows()).ok();
                 row_groups.clone().map(rows).sum()
             }
-            Self::Csv(_) => None,
+            Self::Typed(part) => part.file.rows,
+            Self::Csv(_) | Self::Json(_) => None,
+        }
+    }
+
+    /// What a person calls the format of a file that says how many rows it has; nothing for others.
+    fn title(&self) -> Option<&'static str> {
+        match self {
+            Self::Parquet { .. } => Some("Parquet"),
+            Self::Typed(part) => part.file.rows.is_some().then(|| part.file.title()),
+            Self::Csv(_) | Self::Json(_) => None,
         }
     }
 }
@@ -133,13 +162,12 @@ impl LakeScan {
     }
 
     fn open(&self, piece: &Piece, context: &Arc<TaskContext>) -> DfResult<BoxStream<'static, DfResult<RecordBatch>>> {
+        let batch_size = context.session_config().batch_size();
+        let (projection, schema) = (&self.projection, self.schema());
         match piece {
-            Piece::Csv(file) => Ok(CsvFile::stream(
-                Arc::clone(file),
-                self.projection.clone(),
-                self.schema(),
-                context.session_config().batch_size(),
-            )),
+            Piece::Csv(file) => CsvFile::stream(Arc::clone(file), projection.clone(), schema, batch_size),
+            Piece::Json(file) => JsonFile::stream(Arc::clone(file), projection.clone(), schema, batch_size),
+            Piece::Typed(part) => part.stream(projection, schema, batch_size),
             Piece::Parquet { file, row_groups, values } => {
                 let mut access = ParquetAccessPlan::new_none(file.metadata.num_row_groups());
                 row_groups.clone().for_each(|i| access.scan(i));
@@ -150,25 +178,36 @@ impl LakeScan {
                 if file.is_adjusted {
                     part = part.with_arrow_schema(Arc::clone(&file.schema));
                 }
+                let reading = file.reading.within(self.table.schema.file_schema());
+                // What a predicate says is about values as they are meant, and pages hold them as they are stored.
+                let predicate = self.predicate.as_ref().filter(|_| reading.is_as_stored());
                 let while_decoding =
-                    self.predicate.is_some() && context.session_config().options().execution.parquet.pushdown_filters;
-                let schema = if while_decoding { copied(&self.table.schema) } else { self.table.schema.clone() };
-                let mut source = ParquetSource::new(schema).with_parquet_file_reader_factory(Arc::new(PinnedReaders));
-                if let Some(predicate) = &self.predicate {
+                    predicate.is_some() && context.session_config().options().execution.parquet.pushdown_filters;
+                let columns = if while_decoding { copied(&self.table.schema) } else { self.table.schema.clone() };
+                let mut source = ParquetSource::new(columns).with_parquet_file_reader_factory(Arc::new(PinnedReaders));
+                if let Some(predicate) = predicate {
                     source = source.with_predicate(Arc::clone(predicate)).with_pushdown_filters(while_decoding);
                 }
                 // The store behind this url is never asked: the reader factory has its own.
                 let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
                     .with_file_groups(vec![FileGroup::new(vec![part])])
-                    .with_projection_indices(Some(self.projection.clone()))?
+                    .with_projection_indices(Some(projection.clone()))?
                     .with_preserve_order(true)
                     .build();
                 let stream = DataSourceExec::from_data_source(config).execute(0, Arc::clone(context))?;
-                let schema = self.schema();
-                Ok(if while_decoding { stream.map(move |b| as_views(&b?, &schema)).boxed() } else { stream.boxed() })
+                Ok(match (reading.is_as_stored(), while_decoding) {
+                    (false, _) => stream.map(move |b| meant(b, &reading)).boxed(),
+                    (true, true) => stream.map(move |b| as_views(&b?, &schema)).boxed(),
+                    (true, false) => stream.boxed(),
+                })
             }
         }
     }
+}
+
+/// The rows of a batch as they are meant.
+fn meant(batch: DfResult<RecordBatch>, reading: &Reading) -> DfResult<RecordBatch> {
+    Ok(reading.apply(&batch?)?)
 }
 
 /// The same columns, with text and bytes copied out of the pages they are in. A batch that is filtered while it is
@@ -267,9 +306,13 @@ fn guarded(
                     let seen = seen + batch.num_rows() as u64;
                     Ok(Some((batch, (batches, seen))))
                 }
-                Ok(None) if rows.is_some_and(|rows| rows != seen) => Err(named(Error::config(
-                    "the Parquet file cannot be read; it is damaged: its pages hold another number of rows than its footer",
-                ))),
+                Ok(None) if rows.is_some_and(|rows| rows != seen) => {
+                    let title = piece.title().unwrap_or_default();
+                    Err(named(Error::config(format!(
+                        "the {title} file cannot be read; it is damaged: its pages hold another number of rows than its \
+                         footer"
+                    ))))
+                }
                 Ok(None) => Ok(None),
                 Ok(Some(Err(error))) => Err(named(readable(error, &piece))),
                 Err(_) => Err(named(Error::config("the file is damaged: its reader gave up"))),
@@ -287,9 +330,9 @@ fn readable(error: DataFusionError, piece: &Piece) -> Error {
             .hint("read the files as separate tables");
     }
     let own = Error::from(error);
-    match (own.kind(), piece) {
-        (transload_core::ErrorKind::Internal, Piece::Parquet { .. }) => {
-            Error::config("the Parquet file cannot be read; it is damaged").because(own)
+    match (own.kind(), piece.title()) {
+        (transload_core::ErrorKind::Internal, Some(title)) => {
+            Error::config(format!("the {title} file cannot be read; it is damaged")).because(own)
         }
         _ => own,
     }

@@ -2,24 +2,28 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::table_schema::TableSchema;
 use futures::{StreamExt, TryStreamExt};
-use transload_core::connector::{DECLARED_TYPE, Source, Transform};
+use transload_core::connector::{DECLARED_TYPE, Source};
 use transload_core::store::Store;
-use transload_core::types::has_wide_dates;
-use transload_core::{Error, LogicalType, Pin, Result, Split, TableName};
+use transload_core::{LogicalType, Pin, Result, Split, TableName};
 
 use crate::csv::{self, CsvFile};
-use crate::int96;
-use crate::layout::{typed, values_in_path};
+use crate::folders::{FolderColumns, below_root};
+use crate::format::Format;
+use crate::json::{self, JsonFile};
+use crate::legacy::as_it_is_meant;
 use crate::listing::{self, Found};
-use crate::options::{Format, Settings};
+use crate::manifest::{Column, FileFormat, Manifest};
 use crate::parquet::{ParquetFile, PinnedObject, read_as};
 use crate::scan::{LakeTable, Piece};
+use crate::settings::{ParquetReading, Settings};
 use crate::twins::{self, Twins};
+use crate::typed::{TypedFile, TypedPart};
+use crate::union::union;
 
 /// Footers read at the same time.
 const CONCURRENT_FOOTERS: usize = 16;
@@ -34,12 +38,6 @@ pub(crate) struct LakeSource {
     pin: Pin,
     splits: Vec<Split>,
     table: LakeTable,
-}
-
-/// Columns whose values stand in the names of folders.
-struct FolderColumns {
-    fields: Vec<FieldRef>,
-    types: Vec<LogicalType>,
 }
 
 impl LakeSource {
@@ -61,19 +59,53 @@ impl LakeSource {
     }
 
     async fn of(store: &Store, settings: &Settings, found: &Found) -> Result<Self> {
-        let pin = Pin::Files(found.files.iter().map(listing::pinned).collect());
-        let folders = folder_columns(found)?;
+        let folders = FolderColumns::of(found)?;
         let objects: Vec<PinnedObject> = found
             .files
             .iter()
             .map(|meta| PinnedObject { store: Arc::clone(store.objects()), meta: meta.clone() })
             .collect();
-        // What transload wrote is Parquet, whatever else the connection reads.
-        if settings.format == Format::Csv && found.manifest.is_none() {
-            let files = csv::open(objects, &settings.csv, &folders.fields, &found.root).await?;
-            return Ok(Self::csv(files, pin));
-        }
-        let files = open_files(objects).await?;
+        // What transload wrote is of the format that it was written in, whatever else the connection reads.
+        let texts = match &found.manifest {
+            Some(manifest) => {
+                let columns: Vec<&Column> = manifest.columns.iter().filter(|c| !folders.has(&c.name)).collect();
+                match manifest.file_format {
+                    FileFormat::Parquet => return Self::parquet(objects, folders, settings.parquet, found).await,
+                    FileFormat::Avro => return Self::typed(opened(objects, TypedFile::avro).await?, folders, found),
+                    FileFormat::Csv(dialect) => {
+                        csv_pieces(csv::open_written(objects, dialect, &columns, &folders.as_texts(), &found.root)?)
+                    }
+                    FileFormat::Json => {
+                        json_pieces(json::open_written(objects, &columns, &folders.as_texts(), &found.root)?)
+                    }
+                }
+            }
+            None => match settings.format {
+                Format::Parquet => return Self::parquet(objects, folders, settings.parquet, found).await,
+                Format::Avro => return Self::typed(opened(objects, TypedFile::avro).await?, folders, found),
+                Format::Orc => {
+                    let calendar = settings.orc;
+                    let files = opened(objects, move |object| TypedFile::orc(object, calendar)).await?;
+                    return Self::typed(files, folders, found);
+                }
+                Format::Csv => csv_pieces(csv::open(objects, &settings.csv, &folders.as_texts(), &found.root).await?),
+                Format::Json => {
+                    json_pieces(json::open(objects, &settings.json, &folders.as_texts(), &found.root).await?)
+                }
+            },
+        };
+        let (schema, pieces) = texts;
+        Ok(Self::files(TableSchema::builder(schema).build(), pieces, found))
+    }
+
+    /// A table of Parquet files.
+    async fn parquet(
+        objects: Vec<PinnedObject>,
+        folders: FolderColumns,
+        reading: ParquetReading,
+        found: &Found,
+    ) -> Result<Self> {
+        let files = open_files(objects, reading).await?;
         let mut said_twice = Vec::new();
         for file in &files {
             let path = below_root(file.object.meta.location.as_ref(), found);
@@ -81,34 +113,49 @@ impl LakeSource {
         }
         let mut looks = futures::stream::iter(said_twice).map(twins::agree).buffered(CONCURRENT_LOOKS);
         while looks.try_next().await?.is_some() {}
-        Self::parquet(files, folders, found, pin)
-    }
-
-    fn csv(files: Vec<CsvFile>, pin: Pin) -> Self {
-        let schema = files.first().map_or_else(|| Arc::new(Schema::empty()), |f| Arc::clone(&f.schema));
-        let split = |file: &CsvFile| Split {
-            label: file.object.meta.location.to_string(),
-            rows: None,
-            bytes: Some(file.object.meta.size),
-            detail: serde_json::json!([{ "path": file.object.meta.location.to_string() }]),
-        };
-        let splits = files.iter().map(split).collect();
-        let pieces = files.into_iter().map(|f| vec![Piece::Csv(Arc::new(f))]).collect();
-        let table = LakeTable { schema: TableSchema::builder(Arc::clone(&schema)).build(), splits: Arc::new(pieces) };
-        Self { schema, pin, splits, table }
-    }
-
-    fn parquet(files: Vec<ParquetFile>, folders: FolderColumns, found: &Found, pin: Pin) -> Result<Self> {
         let in_files = match files.is_empty() {
-            false => union(&files, &folders.fields)?,
-            true => manifest_schema(found, &folders),
+            false => schema_of(&files, &folders.fields)?,
+            true => manifest_schema(found, &folders, read_as),
         };
-        let values = |file: &ParquetFile| {
-            let path = file.object.meta.location.as_ref();
-            folder_values(below_root(path, found), &folders).map_err(|e| e.with("path", path))
-        };
+        let values = |file: &ParquetFile| folders.values(file.object.meta.location.as_ref(), found);
         let values = files.iter().map(values).collect::<Result<_>>()?;
-        Ok(Self::assemble(files, values, in_files, Fields::from(folders.fields), pin))
+        Ok(Self::assemble(files, values, in_files, Fields::from(folders.fields), pin(found)))
+    }
+
+    /// A table of other files that say themselves what types their columns have.
+    fn typed(files: Vec<TypedFile>, folders: FolderColumns, found: &Found) -> Result<Self> {
+        let path = |file: &TypedFile| file.object.meta.location.to_string();
+        for file in &files {
+            folders.are_not_in(&file.schema).map_err(|e| e.with("path", path(file)))?;
+        }
+        let as_it_is = |field: &Field| Arc::new(field.clone());
+        let schemas: Vec<(&str, &Schema)> =
+            files.iter().map(|file| (file.object.meta.location.as_ref(), file.schema.as_ref())).collect();
+        let in_files = match files.is_empty() {
+            false => as_written(&union(&schemas, &folders.fields, as_it_is)?, found.manifest.as_ref()),
+            true => manifest_schema(found, &folders, as_it_is),
+        };
+        let mut pieces = Vec::with_capacity(files.len());
+        for file in files {
+            let folders = folders.values(file.object.meta.location.as_ref(), found)?;
+            pieces.push(Piece::Typed(Arc::new(TypedPart { file, in_files: Arc::clone(&in_files), folders })));
+        }
+        let schema = TableSchema::builder(in_files).with_table_partition_cols(Fields::from(folders.fields)).build();
+        Ok(Self::files(schema, pieces, found))
+    }
+
+    /// A table each of whose files is one split.
+    fn files(schema: TableSchema, pieces: Vec<Piece>, found: &Found) -> Self {
+        let split = |piece: &Piece| Split {
+            label: piece.path().to_string(),
+            rows: piece.stated_rows(),
+            bytes: Some(piece.size()),
+            detail: serde_json::json!([{ "path": piece.path() }]),
+        };
+        let splits = pieces.iter().map(split).collect();
+        let pieces = pieces.into_iter().map(|piece| vec![piece]).collect();
+        let table_schema = Arc::clone(schema.table_schema());
+        Self { schema: table_schema, pin: pin(found), splits, table: LakeTable { schema, splits: Arc::new(pieces) } }
     }
 
     /// A table of Parquet files, each with its values for the columns that are not in files.
@@ -169,128 +216,66 @@ impl Source for LakeSource {
     }
 }
 
-/// Reads the footers of files, and what else tells the types of their columns.
-pub(crate) async fn open_files(objects: Vec<PinnedObject>) -> Result<Vec<ParquetFile>> {
+fn pin(found: &Found) -> Pin {
+    Pin::Files(found.files.iter().map(listing::pinned).collect())
+}
+
+fn csv_pieces((schema, files): (SchemaRef, Vec<CsvFile>)) -> (SchemaRef, Vec<Piece>) {
+    (schema, files.into_iter().map(|file| Piece::Csv(Arc::new(file))).collect())
+}
+
+fn json_pieces((schema, files): (SchemaRef, Vec<JsonFile>)) -> (SchemaRef, Vec<Piece>) {
+    (schema, files.into_iter().map(|file| Piece::Json(Arc::new(file))).collect())
+}
+
+/// Opens files that say themselves what types their columns have.
+async fn opened<F: Future<Output = Result<TypedFile>>>(
+    objects: Vec<PinnedObject>,
+    open: impl Fn(PinnedObject) -> F,
+) -> Result<Vec<TypedFile>> {
+    futures::stream::iter(objects).map(open).buffered(CONCURRENT_LOOKS).try_collect().await
+}
+
+/// Reads the footers of Parquet files, and what else tells the types and the meaning of their columns.
+///
+/// # Errors
+/// [`Config`](transload_core::ErrorKind::Config) if one is damaged, or nobody can tell what its values mean.
+pub(crate) async fn open_files(objects: Vec<PinnedObject>, reading: ParquetReading) -> Result<Vec<ParquetFile>> {
     let files: Vec<ParquetFile> =
         futures::stream::iter(objects).map(ParquetFile::open).buffered(CONCURRENT_FOOTERS).try_collect().await?;
-    futures::stream::iter(files).map(int96::exact).buffered(CONCURRENT_LOOKS).try_collect().await
+    let meant = futures::stream::iter(files).map(move |file| as_it_is_meant(file, reading));
+    meant.buffered(CONCURRENT_LOOKS).try_collect().await
 }
 
-/// The columns that a table's folder names add: by the manifest where there is one, by guessing otherwise.
-fn folder_columns(found: &Found) -> Result<FolderColumns> {
-    let mut out = FolderColumns { fields: Vec::new(), types: Vec::new() };
-    if let Some(manifest) = &found.manifest {
-        for partition in manifest.partition_by.iter().filter(|p| p.transform == Transform::Identity) {
-            if let Some(column) = manifest.columns.iter().find(|c| c.name == partition.column) {
-                out.fields.push(read_as(&column.ty.to_field(&column.name, column.nullable)));
-                out.types.push(column.ty.clone());
-            }
-        }
-        return Ok(out);
-    }
-    let values = |path: &str| values_in_path(below_root(path, found)).map_err(|e| e.with("path", path));
-    let paths: Vec<_> = found.files.iter().map(|f| values(f.location.as_ref())).collect::<Result<_>>()?;
-    // The deepest path names every level there is; it need not be the first one.
-    let Some(deepest) = paths.iter().max_by_key(|p| p.len()) else { return Ok(out) };
-    for (i, (name, _)) in deepest.iter().enumerate() {
-        let mut values = Vec::new();
-        for (path, file) in paths.iter().zip(&found.files) {
-            match path.get(i) {
-                Some((other, value)) if other == name => values.extend(value.as_deref()),
-                _ => {
-                    return Err(Error::config(format!("not all files of the table are in a folder `{name}=…`"))
-                        .with("path", file.location.to_string())
-                        .hint("give all files the same levels of folders, or read them as separate tables"));
-                }
-            }
-        }
-        let ty = csv::guess(values.into_iter());
-        let field = Field::new(name, DataType::Utf8View, true)
-            .with_metadata([(DECLARED_TYPE.to_string(), ty.to_string())].into());
-        out.fields.push(Arc::new(field));
-        out.types.push(LogicalType::Text);
-    }
-    Ok(out)
-}
-
-fn below_root<'a>(path: &'a str, found: &Found) -> &'a str {
-    path.strip_prefix(found.root.as_ref()).unwrap_or(path).trim_start_matches('/')
-}
-
-/// The values of the columns in folders, by the path of a file below the table's folder.
-fn folder_values(path: &str, folders: &FolderColumns) -> Result<Vec<ScalarValue>> {
-    let values = values_in_path(path)?;
-    folders
-        .fields
-        .iter()
-        .zip(&folders.types)
-        .map(|(field, ty)| {
-            let value = values.iter().find(|(name, _)| name == field.name()).and_then(|(_, v)| v.as_deref());
-            typed(value, ty, field.data_type())
-        })
-        .collect()
-}
-
-/// One schema for files that may have grown apart: columns by name, in order of appearance, each in the
-/// smallest type that holds every file's values exactly.
-pub(crate) fn union(files: &[ParquetFile], beside: &[FieldRef]) -> Result<SchemaRef> {
-    let mut fields: Vec<FieldRef> = Vec::new();
-    let mut counts: Vec<usize> = Vec::new();
-    for file in files {
-        for field in file.schema.fields() {
-            if beside.iter().any(|f| f.name() == field.name()) {
-                continue;
-            }
-            let field = read_as(field);
-            let Some(at) = fields.iter().position(|f| f.name() == field.name()) else {
-                fields.push(field);
-                counts.push(1);
-                continue;
-            };
-            counts[at] += 1;
-            let seen = &fields[at];
-            if seen.data_type() == field.data_type() && seen.metadata() == field.metadata() {
-                if field.is_nullable() && !seen.is_nullable() {
-                    fields[at] = field;
-                }
-                continue;
-            }
-            let nullable = seen.is_nullable() || field.is_nullable();
-            let wide_dates = has_wide_dates(seen.data_type()) || has_wide_dates(field.data_type());
-            let wider = LogicalType::of(seen).zip(LogicalType::of(&field)).and_then(|(a, b)| a.supertype(&b));
-            match wider {
-                // What of a date in milliseconds is no date, its cast must see.
-                Some(LogicalType::Date) if wide_dates => {
-                    fields[at] = Arc::new(Field::new(field.name(), DataType::Date64, nullable));
-                }
-                Some(ty) if !wide_dates => fields[at] = read_as(&ty.to_field(field.name(), nullable)),
-                _ => {
-                    return Err(Error::config(format!(
-                        "column `{}` is {} here and {} in another file of the table",
-                        field.name(),
-                        field.data_type(),
-                        seen.data_type()
-                    ))
-                    .with("path", file.object.meta.location.to_string())
-                    .hint("read the files as separate tables"));
-                }
-            }
-        }
-    }
-    // A column that some files lack is NULL there.
-    for (field, count) in fields.iter_mut().zip(counts) {
-        if count < files.len() && !field.is_nullable() {
-            *field = Arc::new(field.as_ref().clone().with_nullable(true));
-        }
-    }
-    Ok(Arc::new(Schema::new(fields)))
+/// One schema for Parquet files; `beside` are the columns that are not in them.
+///
+/// # Errors
+/// As [`union`].
+pub(crate) fn schema_of(files: &[ParquetFile], beside: &[FieldRef]) -> Result<SchemaRef> {
+    let files: Vec<(&str, &Schema)> =
+        files.iter().map(|file| (file.object.meta.location.as_ref(), file.schema.as_ref())).collect();
+    union(&files, beside, read_as)
 }
 
 /// The columns in the files of a table that has no file.
-fn manifest_schema(found: &Found, folders: &FolderColumns) -> SchemaRef {
-    let columns = found.manifest.iter().flat_map(|m| &m.columns);
-    let in_files = columns.filter(|c| folders.fields.iter().all(|f| *f.name() != c.name));
-    Arc::new(Schema::new(in_files.map(|c| read_as(&c.ty.to_field(&c.name, c.nullable))).collect::<Fields>()))
+fn manifest_schema(found: &Found, folders: &FolderColumns, layout: impl Fn(&Field) -> FieldRef) -> SchemaRef {
+    let columns = found.manifest.iter().flat_map(|m| &m.columns).filter(|c| !folders.has(&c.name));
+    Arc::new(Schema::new(columns.map(|c| layout(&c.ty.to_field(&c.name, c.nullable))).collect::<Fields>()))
+}
+
+/// The columns of files that transload wrote in a format that has not all of its types: what was written as another type
+/// is declared to be what it was.
+fn as_written(in_files: &SchemaRef, manifest: Option<&Manifest>) -> SchemaRef {
+    let Some(manifest) = manifest else { return Arc::clone(in_files) };
+    let declared = |field: &FieldRef| match manifest.columns.iter().find(|c| c.name == *field.name()) {
+        Some(column) if LogicalType::of(field).as_ref() != Some(&column.ty) => {
+            let mut metadata = field.metadata().clone();
+            metadata.insert(DECLARED_TYPE.to_string(), column.ty.to_string());
+            Arc::new(field.as_ref().clone().with_metadata(metadata))
+        }
+        _ => Arc::clone(field),
+    };
+    Arc::new(Schema::new(in_files.fields().iter().map(declared).collect::<Fields>()))
 }
 
 /// Row groups for a person.

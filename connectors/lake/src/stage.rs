@@ -1,4 +1,4 @@
-//! Writing Parquet files where no reader looks.
+//! Writing files where no reader looks.
 //!
 //! Where the bytes of a file go until it is published, `outgoing.rs` knows.
 
@@ -14,9 +14,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 use transload_core::connector::{Partition, Transform};
 use transload_core::store::{Store, Upload};
@@ -24,9 +23,10 @@ use transload_core::{Error, Result, fault};
 
 use crate::layout::Router;
 use crate::listing::below;
-use crate::options::ParquetSettings;
 use crate::outgoing::{Outgoing, Whole};
+use crate::settings::{WriteFormat, Writing};
 use crate::staging;
+use crate::writer::OpenFile;
 
 /// Rows that are sorted into folders at a time.
 const ROUTED_ROWS: usize = 1 << 16;
@@ -53,8 +53,8 @@ pub struct StagedFile {
     pub(crate) upload: Option<Upload>,
 }
 
-/// A staged file with its footer.
-pub(crate) type Written = (StagedFile, ParquetMetaData);
+/// A staged file, with its footer if it is Parquet.
+pub(crate) type Written = (StagedFile, Option<ParquetMetaData>);
 
 /// Writes the files of one unit of work.
 pub(crate) struct Stager<'a> {
@@ -69,7 +69,7 @@ pub(crate) struct Stager<'a> {
     pub(crate) prefix: String,
     pub(crate) schema: SchemaRef,
     pub(crate) partition_by: &'a [Partition],
-    pub(crate) settings: &'a ParquetSettings,
+    pub(crate) writing: &'a Writing,
     /// Counts bytes that are written.
     pub(crate) written: &'a AtomicU64,
 }
@@ -140,7 +140,7 @@ impl Stager<'_> {
         memory: &Arc<dyn MemoryPool>,
     ) -> Result<Vec<Written>> {
         let (file_schema, kept) = file_schema(&self.schema, self.partition_by);
-        let reservation = MemoryConsumer::new("parquet writers").register(memory);
+        let reservation = MemoryConsumer::new("file writers").register(memory);
         let mut writers = Writers::new(self, file_schema, reservation);
         fault::point("stage.opened")?;
         if self.partition_by.is_empty() {
@@ -179,14 +179,6 @@ impl Stager<'_> {
             }
         }
     }
-
-    fn properties(&self) -> WriterProperties {
-        WriterProperties::builder()
-            .set_compression(self.settings.compression)
-            .set_max_row_group_row_count(Some(self.settings.row_group_rows))
-            .set_created_by(concat!("transload ", env!("CARGO_PKG_VERSION")).to_string())
-            .build()
-    }
 }
 
 /// Rows that wait to be sorted into folders.
@@ -220,7 +212,7 @@ struct Writers<'a> {
 }
 
 struct Writer {
-    parquet: ArrowWriter<Outgoing>,
+    file: OpenFile,
     staged: Path,
     /// Where it belongs, below the table's folder.
     path: String,
@@ -232,7 +224,7 @@ struct Writer {
 /// A file to which nothing is added any more.
 struct Ended {
     out: Outgoing,
-    metadata: ParquetMetaData,
+    metadata: Option<ParquetMetaData>,
     staged: Path,
     path: String,
     rows: u64,
@@ -241,15 +233,11 @@ struct Ended {
 }
 
 impl Writer {
-    fn memory(&self) -> usize {
-        self.parquet.memory_size() + self.parquet.inner().memory()
-    }
-
     /// Writes what stands at the end of a file.
     fn end(self) -> Result<Ended> {
-        let Self { mut parquet, staged, path, rows, bytes } = self;
-        let metadata = parquet.finish().map_err(unwritable)?;
-        Ok(Ended { out: parquet.inner_mut().release(), metadata, staged, path, rows, told: bytes })
+        let Self { file, staged, path, rows, bytes } = self;
+        let (out, metadata) = file.finish()?;
+        Ok(Ended { out, metadata, staged, path, rows, told: bytes })
     }
 }
 
@@ -282,12 +270,12 @@ impl<'a> Writers<'a> {
         }
         let Some(writer) = self.open.get_mut(folder) else { return Ok(()) };
         // The writer goes by its own fields, which differ from the batch's in ids and text layout only.
-        writer.parquet.write(batch).map_err(unwritable)?;
+        writer.file.write(batch)?;
         writer.rows += batch.num_rows() as u64;
-        writer.parquet.inner_mut().settle().await?;
-        let size = (writer.parquet.bytes_written() + writer.parquet.in_progress_size()) as u64;
+        writer.file.settle().await?;
+        let size = writer.file.size();
         self.growth.grown(std::mem::replace(&mut writer.bytes, size), size);
-        if size >= self.stager.settings.file_bytes {
+        if size >= self.stager.writing.file_bytes {
             self.close(folder).await?;
         }
         while self.reservation.try_resize(self.memory()).is_err() {
@@ -302,25 +290,24 @@ impl<'a> Writers<'a> {
     }
 
     fn memory(&self) -> usize {
-        self.open.values().map(Writer::memory).sum()
+        self.open.values().map(|w| w.file.memory()).sum()
     }
 
     fn create(&self, folder: &str) -> Result<Writer> {
         let number = self.done.len() + self.open.len();
-        let name = format!("{}-{number}.parquet", self.stager.prefix);
+        let name = format!("{}-{number}.{}", self.stager.prefix, self.stager.writing.ending());
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         let staged = match self.stager.in_place && self.stager.store.is_local() {
             true => below(self.stager.table, &path)?,
             false => staging::place(self.stager.store, &self.stager.folder, number),
         };
-        let file = Outgoing::begin(self.stager.store, &staged, self.stager.table, &path)?;
-        let properties = Some(self.stager.properties());
-        let parquet = ArrowWriter::try_new(file, Arc::clone(&self.schema), properties).map_err(unwritable)?;
-        Ok(Writer { parquet, staged, path, rows: 0, bytes: 0 })
+        let out = Outgoing::begin(self.stager.store, &staged, self.stager.table, &path)?;
+        let file = OpenFile::new(out, &path, &self.schema, &self.stager.writing.format)?;
+        Ok(Writer { file, staged, path, rows: 0, bytes: 0 })
     }
 
     async fn close_largest(&mut self) -> Result<()> {
-        let largest = self.open.iter().max_by_key(|(_, w)| w.memory()).map(|(folder, _)| folder.clone());
+        let largest = self.open.iter().max_by_key(|(_, w)| w.file.memory()).map(|(folder, _)| folder.clone());
         match largest {
             Some(folder) => self.close(&folder).await,
             None => Ok(()),
@@ -362,9 +349,14 @@ impl<'a> Writers<'a> {
     }
 }
 
-/// Writes one file without rows, so that other readers find the columns.
+/// Writes one file without rows, so that other readers find the columns. Of Parquet they find those of folders too, since
+/// there is no folder; what is read by the manifest alone has the columns that every file has.
 pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
-    let (schema, _) = file_schema(&stager.schema, &[]);
+    let beside: &[Partition] = match stager.writing.format {
+        WriteFormat::Parquet(_) => &[],
+        WriteFormat::Csv(..) | WriteFormat::Json(_) | WriteFormat::Avro(_) => stager.partition_by,
+    };
+    let (schema, _) = file_schema(&stager.schema, beside);
     let reservation = MemoryConsumer::new("empty file").register(
         &(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()) as Arc<dyn MemoryPool>),
     );
@@ -373,17 +365,6 @@ pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
     writers.open.insert(String::new(), writer);
     let mut files = writers.finish().await?;
     files.pop().map(|(file, _)| file).ok_or_else(|| Error::internal("an empty file was not written"))
-}
-
-/// What it means that the Parquet writer failed.
-pub(crate) fn unwritable(error: parquet::errors::ParquetError) -> Error {
-    if let parquet::errors::ParquetError::External(inner) = error {
-        return match inner.downcast::<std::io::Error>() {
-            Ok(io) => Error::from(*io),
-            Err(other) => Error::internal("a Parquet file cannot be written").because(other),
-        };
-    }
-    Error::internal("a Parquet file cannot be written").because(error)
 }
 
 #[cfg(test)]

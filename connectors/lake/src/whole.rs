@@ -18,6 +18,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 use transload_core::connector::{Sink, TableState};
@@ -28,8 +29,9 @@ use crate::commit::LakeSink;
 use crate::listing::{below, lock_of};
 use crate::manifest::Manifest;
 use crate::moves::{self, Moves};
-use crate::options::ParquetSettings;
-use crate::stage::{file_schema, unwritable};
+use crate::settings::{WriteFormat, Writing};
+use crate::stage::file_schema;
+use crate::writer::unwritable;
 
 /// A piece that has reached this size ends. Pieces are held in memory, one for each unit that writes or is read.
 const PIECE_BYTES: usize = 8 << 20;
@@ -55,8 +57,16 @@ struct Piece {
 impl WholeSink {
     pub(crate) fn new(inner: LakeSink) -> Self {
         // However large it gets, it is one file.
-        let parquet = ParquetSettings { file_bytes: u64::MAX, ..inner.parquet.clone() };
-        Self { inner: LakeSink { parquet, ..inner } }
+        let writing = Writing { file_bytes: u64::MAX, ..inner.writing.clone() };
+        Self { inner: LakeSink { writing, ..inner } }
+    }
+
+    /// How pieces are compressed. They are Parquet, whatever the file becomes.
+    fn compression(&self) -> Compression {
+        match &self.inner.writing.format {
+            WriteFormat::Parquet(parquet) => parquet.compression,
+            WriteFormat::Csv(..) | WriteFormat::Json(_) | WriteFormat::Avro(_) => Compression::SNAPPY,
+        }
     }
 
     /// The rows of pieces, one after the other.
@@ -113,7 +123,7 @@ impl Sink for WholeSink {
             store.remove(&left.location).await?;
         }
         let (schema, _) = file_schema(&self.inner.schema, &[]);
-        let properties = WriterProperties::builder().set_compression(self.inner.parquet.compression).build();
+        let properties = WriterProperties::builder().set_compression(self.compression()).build();
         let mut writer = Writer { store, folder, schema, properties, open: None, done: Vec::new() };
         let held = MemoryConsumer::new("pieces").register(memory);
         fault::point("stage.opened")?;
@@ -240,7 +250,6 @@ mod tests {
 
     use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-    use parquet::basic::Compression;
     use transload_core::connector::{Expected, WriteMode, WriteSpec};
     use transload_core::secret::NoReferences;
     use transload_core::store::{Address, StoreOptions};
@@ -250,6 +259,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
+    use crate::settings::ParquetWriting;
 
     fn sink(store: &Store, commit: &CommitKey) -> WholeSink {
         let fields = vec![Field::new("id", DataType::Int64, true), Field::new("word", DataType::Utf8, true)];
@@ -269,9 +279,11 @@ mod tests {
                 partition_by: Vec::new(),
                 expected: Expected::Anything,
             },
-            parquet: ParquetSettings {
-                compression: Compression::UNCOMPRESSED,
-                row_group_rows: 1000,
+            writing: Writing {
+                format: WriteFormat::Parquet(ParquetWriting {
+                    compression: Compression::UNCOMPRESSED,
+                    row_group_rows: 1000,
+                }),
                 file_bytes: 1 << 16,
             },
             written: AtomicU64::default(),

@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Field, Schema};
 use transload_coerce::Rulebook;
 use transload_core::connector::{Expected, ReadSpec, WriteMode, WriteSpec};
 use transload_core::decode::Kinded;
-use transload_core::tree::Spanned;
+use transload_core::tree::{Spanned, Value};
 use transload_core::{
     Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, Span, TableName,
 };
-use transload_plan::{Build, Plan, TableInput, build, check_expression, idle_misfit};
+use transload_plan::{Build, Plan, TableInput, TablePlan, build, check_expression, idle_misfit};
 use transload_spec::{CheckEntry, ColumnSettings, Files, Mode, Outside, Overrides, Problems, Spec, TableSpec};
 
 use crate::args;
@@ -75,6 +75,12 @@ fn check_quarantine(connection: &Kinded, resolver: &Arc<dyn Resolve>, problems: 
     let Some(quarantine) = open(connection, resolver, problems) else { return };
     if let Err(reason) = quarantine.check_write(&adding(&TableName::new(""))) {
         problems.push(Problem::new(connection.kind.span, reason));
+    }
+    // Beside the values as the source gave them, lists of reasons are put aside: not every format holds them.
+    let format = connection.options.get("format");
+    if let Some(format) = format.filter(|format| format.value != Value::Text("parquet".to_string())) {
+        let message = "rows are put aside as Parquet files";
+        problems.push(Problem::new(format.span, message).hint("remove `format`"));
     }
 }
 
@@ -266,7 +272,25 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
         inputs.push(input(checked, spec, purpose).await?);
     }
     let rulebook = (&checked.rulebook, &checked.rulebook_node);
-    Ok(build(Build { spec: &checked.spec, rulebook, tables: inputs, others: Some(others) })?)
+    let plan = build(Build { spec: &checked.spec, rulebook, tables: inputs, others: Some(others) })?;
+    if purpose == Purpose::Load {
+        for table in &plan.tables {
+            can_be_written(table, &checked.target).await.map_err(|e| e.with("table", table.to.as_str()))?;
+        }
+    }
+    Ok(plan)
+}
+
+/// Refuses a table with columns that the target cannot hold: better now than when the first rows are there.
+async fn can_be_written(table: &TablePlan, target: &Arc<dyn Endpoint>) -> Result<()> {
+    let columns: Vec<Field> = table.columns.iter().map(|c| c.ty.to_field(&c.name, c.nullable)).collect();
+    let spec = WriteSpec {
+        mode: table.write,
+        partition_by: table.partition_by.clone(),
+        expected: table.expected.clone(),
+        ..adding(&table.to)
+    };
+    target.sink(&table.to, Arc::new(Schema::new(columns)), &spec).await.map(drop)
 }
 
 /// Pins a table of the pipeline, and asks the target what it remembers of it.

@@ -17,8 +17,8 @@ use crate::tree::{Node, Problem};
 use crate::types::LogicalType;
 use crate::value::{Committed, Pin, Split, Staged};
 
-/// Field metadata of a text column whose values are meant as another type (CSV): the type's text form.
-/// The planner casts such a column; a connector never does.
+/// Field metadata of a column whose values are meant as another type than they are stored in, such as all those of CSV: the
+/// text form of that type. The planner casts such a column; a connector never does.
 pub const DECLARED_TYPE: &str = "transload:declared";
 
 /// Name of a hidden text column with which a source marks a row it could not read, and why. NULL for good rows.
@@ -258,7 +258,9 @@ impl TableInfo {
             Pin::Formula(_) => ("generated", None, None),
             Pin::Version(_) => ("versions", source.splits().iter().map(|s| s.bytes).sum(), None),
             Pin::Files(files) => {
-                let ending = files.first().and_then(|f| f.path.rsplit_once('.')).map_or("", |(_, ending)| ending);
+                let path = files.first().map_or("", |f| f.path.as_str());
+                let unpacked = [".gz", ".zst"].into_iter().find_map(|packed| path.strip_suffix(packed));
+                let ending = unpacked.unwrap_or(path).rsplit_once('.').map_or("", |(_, ending)| ending);
                 (ending, Some(files.iter().map(|f| f.size).sum::<u64>()), Some(files.len() as u64))
             }
         };

@@ -351,7 +351,10 @@ impl fmt::Display for LogicalType {
                 f.write_str("struct<")?;
                 for (i, (name, ty)) in fields.iter().enumerate() {
                     let comma = if i == 0 { "" } else { ", " };
-                    write!(f, "{comma}{name}: {ty}")?;
+                    match is_plain_name(name) {
+                        true => write!(f, "{comma}{name}: {ty}")?,
+                        false => write!(f, "{comma}\"{}\": {ty}", name.replace('"', "\"\""))?,
+                    }
                 }
                 f.write_str(">")
             }
@@ -359,6 +362,11 @@ impl fmt::Display for LogicalType {
             simple => f.write_str(simple.family()),
         }
     }
+}
+
+/// Whether the name of a field can stand in a type as it is; any other is put in double quotes, its own ones doubled.
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
 impl FromStr for LogicalType {
@@ -440,10 +448,7 @@ impl<'a> TypeParser<'a> {
         let mut fields: Vec<(String, LogicalType)> = Vec::new();
         self.expect('<')?;
         loop {
-            let name = self.word().to_string();
-            if name.is_empty() {
-                return Err("a struct needs `name: type` pairs".to_string());
-            }
+            let name = self.name()?;
             if fields.iter().any(|(seen, _)| *seen == name) {
                 return Err(format!("the struct names the field `{name}` twice"));
             }
@@ -453,6 +458,29 @@ impl<'a> TypeParser<'a> {
                 return Ok(LogicalType::Struct(fields));
             }
             self.expect(',')?;
+        }
+    }
+
+    /// The name of a field, which may be quoted.
+    fn name(&mut self) -> Result<String, String> {
+        if !self.accept('"') {
+            return match self.word() {
+                "" => Err("a struct needs `name: type` pairs".to_string()),
+                name => Ok(name.to_string()),
+            };
+        }
+        let mut name = String::new();
+        loop {
+            let end = self.rest.find('"').ok_or("a `\"` is missing")?;
+            name.push_str(&self.rest[..end]);
+            self.rest = &self.rest[end + 1..];
+            match self.rest.strip_prefix('"') {
+                Some(rest) => {
+                    name.push('"');
+                    self.rest = rest;
+                }
+                None => return Ok(name),
+            }
         }
     }
 
@@ -577,6 +605,7 @@ mod tests {
             "json",
             "list<int32>",
             "struct<a: int8, b: list<text>>",
+            "struct<größe_1: int8, \"first name\": text, \"\": date, \"a\"\"b: int8, c\": bool>",
             "map<text, decimal(4,1)>",
         ] {
             let ty: LogicalType = text.parse().unwrap();
@@ -615,6 +644,8 @@ mod tests {
             ("list<", "a type is missing"),
             ("int8 x", "left over"),
             ("struct<a: int8, a: int8>", "twice"),
+            ("struct<: int8>", "`name: type` pairs"),
+            ("struct<\"a: int8>", "a `\"` is missing"),
         ] {
             let error = text.parse::<LogicalType>().unwrap_err();
             assert!(error.contains(says), "{text}: {error}");

@@ -17,6 +17,9 @@ const VERSION: u32 = 1;
 /// The folder of quarantines in a target. Like all names that begin so it is not data, and no table's name.
 const QUARANTINE_FOLDER: &str = "_quarantine";
 
+/// Options of a lake that say of what format its files are. Rows are put aside as Parquet, whatever the target is.
+const FORMAT_OPTIONS: [&str; 5] = ["format", "csv", "json", "avro", "orc"];
+
 /// A pipeline, ready to be planned.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -373,7 +376,8 @@ impl Loader {
         }
     }
 
-    /// The connection for rows that are put aside. Beside the target it is reached as the target is.
+    /// The connection for rows that are put aside. Beside the target it is reached as the target is, and of its files only
+    /// the format is another one.
     fn quarantine(&mut self, said: &Quarantine, target: &Kinded) -> Option<Kinded> {
         let Quarantine(Kinded { kind, options }) = said;
         if !said.is_beside_target() {
@@ -392,6 +396,7 @@ impl Loader {
         }
         let mut options = target.options.clone();
         if let Value::Map(entries) = &mut options.value {
+            entries.retain(|(key, _)| !FORMAT_OPTIONS.contains(&key.value.as_str()));
             for (_, node) in entries.iter_mut().filter(|(key, _)| key.value == "url") {
                 if let Value::Text(url) = &mut node.value {
                     *url = format!("{}/{QUARANTINE_FOLDER}", url.trim_end_matches('/'));
@@ -504,6 +509,12 @@ mod tests {
         assert_eq!(url(&place(None)), Value::Text("out/_quarantine".into()));
         assert!(place(None).kind.value == "lake" && place(None).options.get("parquet").is_some());
         assert_eq!(url(&place(Some("prod"))), Value::Text("other/_quarantine".into()));
+        // It is Parquet there, too, where the target is not.
+        let written = "url: out/, format: csv, csv: { compression: gzip }";
+        let csv = text.replacen("url: out/, parquet: { compression: snappy }", written, 1);
+        let beside_csv = load_text(&csv, &Overrides::default()).unwrap().quarantine.unwrap();
+        assert_eq!(url(&beside_csv), Value::Text("out/_quarantine".into()));
+        assert!(["format", "csv"].iter().all(|option| beside_csv.options.get(option).is_none()));
         assert!(load_text(GOOD, &Overrides::default()).unwrap().quarantine.is_none());
         // Also an environment that is not chosen.
         let text = text.replace("target: { lake: { url: other } }", "target: { tpch: {} }");

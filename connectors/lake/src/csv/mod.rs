@@ -1,14 +1,12 @@
-//! Reading CSV: strictly, with line numbers, and as text.
-//!
-//! No value is interpreted here. A column's type, declared or guessed, travels as field metadata; the planner
-//! casts from text under the rulebook, where a value that does not fit has a policy and a count.
+//! CSV: read strictly, with line numbers, and as text; written so that it is read back as it was.
 
-mod guess;
 mod read;
 mod record;
 mod records;
 mod text;
+mod write;
 
-pub(crate) use guess::guess;
-pub(crate) use read::{CsvFile, open};
+pub(crate) use read::{CsvFile, open, open_written};
+pub(crate) use record::{Dialect, MAX_RECORD};
 pub use text::{CsvRecord, csv_records};
+pub(crate) use write::CsvRows;

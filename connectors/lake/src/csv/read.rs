@@ -4,23 +4,21 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringBuilder};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::error::Result as DfResult;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
-use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, RAW_COLUMN, hidden, is_hidden};
-use transload_core::{Error, Result};
+use transload_core::{Error, LogicalType, Result};
 
-use super::guess::guess;
 use super::record::{FieldAt, LONE_CR, TOO_LONG};
-use super::records::Records;
-use crate::layout::values_in_path;
-use crate::options::CsvSettings;
+use super::records::{Record, Records};
+use crate::guess::guess;
+use crate::manifest::Column;
 use crate::parquet::PinnedObject;
+use crate::rows::{self, BATCH_BYTES, Marks, Place};
+use crate::settings::{CsvDialect, CsvReading};
 
-/// Bytes of the file after which a batch ends, however few its rows are.
-const BATCH_BYTES: usize = 16 << 20;
 /// Files that types are guessed from.
 const SAMPLED_FILES: usize = 3;
 
@@ -28,39 +26,31 @@ const SAMPLED_FILES: usize = 3;
 #[derive(Debug)]
 pub(crate) struct CsvFile {
     pub(crate) object: PinnedObject,
-    /// The table's columns: all text.
-    pub(crate) schema: SchemaRef,
-    settings: CsvSettings,
+    reading: CsvReading,
     /// For each of the table's columns, where this file has it.
     columns: Vec<Place>,
-    /// Number of fields in a record of this file.
-    width: usize,
+    /// The names of the fields in a record of this file.
+    names: Vec<String>,
 }
 
-/// Where a file has a column.
-#[derive(Debug, Clone)]
-enum Place {
-    Field(usize),
-    Folder(Option<String>),
-    Nowhere,
-    Fault,
-    Raw,
-}
-
-/// Reads headers and samples, and makes one schema of all files.
+/// Reads headers and samples, and makes one schema of all files. `folders` are the columns of the table's folders.
+///
+/// # Errors
+/// [`Config`](transload_core::ErrorKind::Config) for a header that cannot be read, and for options about columns that are
+/// not there.
 pub(crate) async fn open(
     objects: Vec<PinnedObject>,
-    settings: &CsvSettings,
+    reading: &CsvReading,
     folders: &[FieldRef],
     root: &Path,
-) -> Result<Vec<CsvFile>> {
+) -> Result<(SchemaRef, Vec<CsvFile>)> {
     let mut names: Vec<String> = Vec::new();
     let mut headers: Vec<Vec<String>> = Vec::new();
     let mut samples: Vec<Vec<String>> = Vec::new();
     for (i, object) in objects.iter().enumerate() {
-        let wanted = if i < SAMPLED_FILES { settings.sample_rows } else { 0 };
+        let wanted = if i < SAMPLED_FILES { reading.sample_rows } else { 0 };
         let (header, rows) =
-            sample(object, settings, wanted).await.map_err(|e| e.with("path", object.meta.location.to_string()))?;
+            sample(object, reading, wanted).await.map_err(|e| e.with("path", object.meta.location.to_string()))?;
         for name in &header {
             if !names.contains(name) {
                 names.push(name.clone());
@@ -77,52 +67,47 @@ pub(crate) async fn open(
         not_in_folders_too(&header, folders).map_err(|e| e.with("path", object.meta.location.to_string()))?;
         headers.push(header);
     }
-    for (name, _) in &settings.types {
+    for (name, _) in &reading.types {
         if !names.contains(name) {
             return Err(Error::config(format!("`csv.types` names the column `{name}`, which no file has"))
                 .hint(format!("the columns are {}", names.join(", "))));
         }
     }
-    let mut fields: Vec<FieldRef> = names
-        .iter()
-        .zip(&samples)
-        .map(|(name, sample)| {
-            let declared = settings.types.iter().find(|(n, _)| n == name).map(|(_, ty)| ty.clone());
-            let ty = declared.unwrap_or_else(|| guess(sample.iter().map(String::as_str)));
-            let metadata = [(DECLARED_TYPE.to_string(), ty.to_string())];
-            Arc::new(Field::new(name, DataType::Utf8, true).with_metadata(metadata.into()))
-        })
-        .collect();
-    fields.extend(folders.iter().map(|f| Arc::new(f.as_ref().clone().with_data_type(DataType::Utf8))));
-    if settings.quarantine_bad_lines || settings.hides_texts() {
-        fields.push(Arc::new(hidden(Field::new(RAW_COLUMN, DataType::Utf8, true))));
-    }
-    if settings.quarantine_bad_lines {
-        fields.push(Arc::new(hidden(Field::new(FAULT_COLUMN, DataType::Utf8, true))));
-    }
-    let schema = Arc::new(Schema::new(fields));
-    let file = |(object, header): (PinnedObject, Vec<String>)| -> Result<CsvFile> {
-        let location = object.meta.location.as_ref();
-        let values = values_in_path(location.strip_prefix(root.as_ref()).unwrap_or(location))
-            .map_err(|e| e.with("path", location))?;
-        let place = |f: &FieldRef| match (f.name().as_str(), is_hidden(f)) {
-            (FAULT_COLUMN, true) => Place::Fault,
-            (_, true) => Place::Raw,
-            (name, false) => match (header.iter().position(|h| h == name), values.iter().find(|(n, _)| n == name)) {
-                (Some(at), _) => Place::Field(at),
-                (None, Some((_, value))) => Place::Folder(value.clone()),
-                (None, None) => Place::Nowhere,
-            },
-        };
-        Ok(CsvFile {
-            columns: schema.fields().iter().map(place).collect(),
-            schema: Arc::clone(&schema),
-            settings: settings.clone(),
-            width: header.len(),
-            object,
-        })
+    let column = |(name, sample): (&String, &Vec<String>)| {
+        let declared = reading.types.iter().find(|(n, _)| n == name).map(|(_, ty)| ty.clone());
+        let ty = declared.unwrap_or_else(|| guess(sample.iter().map(String::as_str)));
+        rows::column(name, &LogicalType::Text, &ty)
     };
-    objects.into_iter().zip(headers).map(file).collect()
+    let columns = names.iter().zip(&samples).map(column).collect();
+    let marks = match (reading.quarantine_bad_lines, reading.hides_texts()) {
+        (true, _) => Marks::Faults,
+        (false, true) => Marks::Lines,
+        (false, false) => Marks::None,
+    };
+    let schema = rows::schema(columns, folders, marks);
+    let file = |(object, names)| CsvFile::new(object, names, &schema, reading, root);
+    let files = objects.into_iter().zip(headers).map(file).collect::<Result<_>>()?;
+    Ok((schema, files))
+}
+
+/// The same for files that transload wrote with these `columns`, which need not be looked at for that.
+///
+/// # Errors
+/// [`Config`](transload_core::ErrorKind::Config) if the name of a folder cannot be read.
+pub(crate) fn open_written(
+    objects: Vec<PinnedObject>,
+    dialect: CsvDialect,
+    columns: &[&Column],
+    folders: &[FieldRef],
+    root: &Path,
+) -> Result<(SchemaRef, Vec<CsvFile>)> {
+    let own = columns.iter().map(|c| rows::column(&c.name, &LogicalType::Text, &c.ty)).collect();
+    let schema = rows::schema(own, folders, Marks::None);
+    let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
+    let reading = CsvReading::of_written(dialect);
+    let file = |object| CsvFile::new(object, names.clone(), &schema, &reading, root);
+    let files = objects.into_iter().map(file).collect::<Result<_>>()?;
+    Ok((schema, files))
 }
 
 /// Refuses a column that a header and the names of folders both give: one of its two values would get lost.
@@ -140,16 +125,16 @@ fn not_in_folders_too(header: &[String], folders: &[FieldRef]) -> Result<()> {
 /// The header of a file, and the rows among the first records behind it.
 async fn sample(
     object: &PinnedObject,
-    settings: &CsvSettings,
+    reading: &CsvReading,
     records: usize,
 ) -> Result<(Vec<String>, Vec<Vec<Option<String>>>)> {
-    let mut reader = Records::new(object.clone(), settings);
+    let mut reader = Records::new(object.clone(), reading.dialect.into())?;
     let Some(first) = reader.next().await? else {
         return Err(Error::config("the CSV file is empty").hint("a file without rows still needs a header"));
     };
     refuse_wide_text(reader.raw())?;
     let first = first.map_err(|(line, reason)| unreadable_header(line, reason))?;
-    let (header, mut first) = match settings.header {
+    let (header, mut first) = match reading.dialect.header {
         true => (checked_header(&reader, &first)?, None),
         false => ((1..=first.len()).map(|i| format!("c{i}")).collect(), Some(Ok(first))),
     };
@@ -164,7 +149,7 @@ async fn sample(
         };
         // Empty and bad lines say nothing about types.
         let Some(Ok(fields)) = reader.as_row(record, header.len()) else { continue };
-        let values = fields.iter().map(|f| reader.value(f, &settings.null_values));
+        let values = fields.iter().map(|f| reader.value(f, &reading.null_values));
         let values = values.map(|value| value.map(|text| text.map(Cow::into_owned)));
         rows.push(values.collect::<Result<_, _>>().map_err(Error::internal)?);
     }
@@ -210,22 +195,34 @@ fn checked_header(reader: &Records, record: &[FieldAt]) -> Result<Vec<String>> {
 }
 
 impl CsvFile {
+    fn new(
+        object: PinnedObject,
+        names: Vec<String>,
+        schema: &SchemaRef,
+        reading: &CsvReading,
+        root: &Path,
+    ) -> Result<Self> {
+        let columns = rows::places(schema, &names, &object, root)?;
+        Ok(Self { object, reading: reading.clone(), columns, names })
+    }
+
     /// The rows, projected, as batches.
     pub(crate) fn stream(
         file: Arc<Self>,
         projection: Vec<usize>,
         schema: SchemaRef,
         batch_size: usize,
-    ) -> BoxStream<'static, DfResult<RecordBatch>> {
-        let reader = Records::new(file.object.clone(), &file.settings);
-        futures::stream::try_unfold((reader, file.settings.header), move |(mut reader, mut header)| {
+    ) -> DfResult<BoxStream<'static, DfResult<RecordBatch>>> {
+        let reader = Records::new(file.object.clone(), file.reading.dialect.into())?;
+        let begin = (reader, file.reading.dialect.header);
+        Ok(futures::stream::try_unfold(begin, move |(mut reader, mut header)| {
             let (file, projection, schema) = (Arc::clone(&file), projection.clone(), Arc::clone(&schema));
             async move {
                 let batch = file.batch(&mut reader, &mut header, &projection, &schema, batch_size).await?;
                 Ok(batch.map(|b| (b, (reader, header))))
             }
         })
-        .boxed()
+        .boxed())
     }
 
     async fn batch(
@@ -242,24 +239,21 @@ impl CsvFile {
         while rows < batch_size && bytes < BATCH_BYTES {
             let Some(record) = reader.next().await? else { break };
             if std::mem::take(header) {
+                self.is_header(reader, record)?;
                 continue;
             }
-            match reader.as_row(record, self.width) {
+            match reader.as_row(record, self.names.len()) {
                 None => continue,
                 Some(Ok(fields)) => {
-                    let hides = keeps_lines && self.settings.hides_texts();
+                    let hides = keeps_lines && self.reading.hides_texts();
                     let hides =
-                        hides && reader.hides_text(&fields, &self.settings.null_values).map_err(Error::internal)?;
+                        hides && reader.hides_text(&fields, &self.reading.null_values).map_err(Error::internal)?;
                     self.append(reader, &fields, hides, projection, &mut builders).map_err(Error::internal)?;
                 }
-                Some(Err((line, reason))) if self.settings.quarantine_bad_lines => {
+                Some(Err((line, reason))) if self.reading.quarantine_bad_lines => {
                     self.append_fault(reader, line, &reason, projection, &mut builders);
                 }
-                Some(Err((line, reason))) => {
-                    return Err(Error::config(format!("a line cannot be read: {reason}"))
-                        .with("line", line.to_string())
-                        .hint("repair the file, or set `csv.on_bad_line: quarantine`"));
-                }
+                Some(Err((line, reason))) => return Err(rows::unreadable(line, &reason, "csv")),
             }
             rows += 1;
             bytes += reader.size();
@@ -270,6 +264,17 @@ impl CsvFile {
         let columns: Vec<ArrayRef> = builders.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(Some(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?))
+    }
+
+    /// Makes sure that the first record names the columns that the file is known to have.
+    fn is_header(&self, reader: &Records, record: Record) -> Result<()> {
+        let fields = record.map_err(|(line, reason)| unreadable_header(line, reason))?;
+        let name = |field: &FieldAt| reader.value(field, &[]).map(|name| name.unwrap_or_default().trim().to_string());
+        let names: Result<Vec<String>, String> = fields.iter().map(name).collect();
+        match names {
+            Ok(names) if names == self.names => Ok(()),
+            _ => Err(Error::config("the header is not that of the table").hint("somebody changed the file by hand")),
+        }
     }
 
     /// Appends a good record. `hides`: whether a text of it is read as NULL, so that the line is kept too.
@@ -283,7 +288,7 @@ impl CsvFile {
     ) -> Result<(), String> {
         for (builder, column) in builders.iter_mut().zip(projection) {
             match &self.columns[*column] {
-                Place::Field(at) => builder.append_option(reader.value(&fields[*at], &self.settings.null_values)?),
+                Place::Own(at) => builder.append_option(reader.value(&fields[*at], &self.reading.null_values)?),
                 Place::Folder(value) => builder.append_option(value.as_deref()),
                 Place::Raw if hides => builder.append_value(String::from_utf8_lossy(reader.raw())),
                 Place::Nowhere | Place::Fault | Place::Raw => builder.append_null(),
@@ -302,7 +307,7 @@ impl CsvFile {
     ) {
         for (builder, column) in builders.iter_mut().zip(projection) {
             match &self.columns[*column] {
-                Place::Fault => builder.append_value(format!("line {line}: {reason}")),
+                Place::Fault => builder.append_value(rows::fault(line, reason)),
                 Place::Raw => builder.append_value(String::from_utf8_lossy(reader.raw())),
                 _ => builder.append_null(),
             }
@@ -317,15 +322,14 @@ mod tests {
     use futures::executor::block_on;
     use object_store::memory::InMemory;
     use object_store::{ObjectStore, ObjectStoreExt};
+    use transload_core::connector::{DECLARED_TYPE, FAULT_COLUMN, RAW_COLUMN};
 
     use super::*;
     use crate::csv::record::MAX_RECORD;
 
-    fn settings(null_value: &str) -> CsvSettings {
-        CsvSettings {
-            delimiter: b',',
-            quote: b'"',
-            header: true,
+    fn reading(null_value: &str) -> CsvReading {
+        CsvReading {
+            dialect: CsvDialect { delimiter: b',', quote: b'"', header: true },
             null_values: vec![null_value.to_string()],
             types: Vec::new(),
             sample_rows: 10,
@@ -333,25 +337,25 @@ mod tests {
         }
     }
 
-    fn open_text(content: Vec<u8>, null_value: &str) -> CsvFile {
-        open_with(content, settings(null_value))
+    fn open_text(content: Vec<u8>, null_value: &str) -> (SchemaRef, CsvFile) {
+        open_with(content, &reading(null_value))
     }
 
-    fn open_with(content: Vec<u8>, settings: CsvSettings) -> CsvFile {
+    fn open_with(content: Vec<u8>, reading: &CsvReading) -> (SchemaRef, CsvFile) {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let path = Path::from("t.csv");
         block_on(async {
             store.put(&path, content.into()).await.unwrap();
             let object = PinnedObject { meta: store.head(&path).await.unwrap(), store: Arc::clone(&store) };
-            open(vec![object], &settings, &[], &Path::default()).await.unwrap().remove(0)
+            let (schema, mut files) = open(vec![object], reading, &[], &Path::default()).await.unwrap();
+            (schema, files.remove(0))
         })
     }
 
     fn batches(content: Vec<u8>) -> Vec<RecordBatch> {
-        let file = Arc::new(open_text(content, ""));
-        let schema = Arc::clone(&file.schema);
+        let (schema, file) = open_text(content, "");
         let columns = (0..schema.fields().len()).collect();
-        block_on(CsvFile::stream(file, columns, schema, 8192).try_collect()).unwrap()
+        block_on(CsvFile::stream(Arc::new(file), columns, schema, 8192).unwrap().try_collect()).unwrap()
     }
 
     /// The values of one column in all batches.
@@ -366,11 +370,11 @@ mod tests {
 
     #[test]
     fn a_record_of_which_a_text_is_read_as_null_is_kept_as_it_stands() {
-        let file = Arc::new(open_text(b"a,b\n1,NA\n2,\nNA,\"NA\"\r\n\"N\"\"A\",4\n".to_vec(), "NA"));
-        let schema = Arc::clone(&file.schema);
+        let (schema, file) = open_text(b"a,b\n1,NA\n2,\nNA,\"NA\"\r\n\"N\"\"A\",4\n".to_vec(), "NA");
+        let file = Arc::new(file);
         let read = |columns: Vec<usize>| -> Vec<RecordBatch> {
             let schema = Arc::new(schema.project(&columns).unwrap());
-            block_on(CsvFile::stream(Arc::clone(&file), columns, schema, 8192).try_collect()).unwrap()
+            block_on(CsvFile::stream(Arc::clone(&file), columns, schema, 8192).unwrap().try_collect()).unwrap()
         };
         let raw = schema.index_of(RAW_COLUMN).unwrap();
         let lines = texts(&[Some("1,NA"), None, Some("NA,\"NA\""), None]);
@@ -384,10 +388,9 @@ mod tests {
     #[test]
     fn lines_are_not_kept_where_only_empty_fields_are_null() {
         for (null_value, quarantines, keeps) in [("", false, false), ("", true, true), ("NA", false, true)] {
-            let mut settings = settings(null_value);
-            settings.quarantine_bad_lines = quarantines;
-            let file = open_with(b"a,b\n1,NA\n2,\n".to_vec(), settings);
-            let has = |name| transload_core::connector::hidden_column(&file.schema, name).is_some();
+            let reading = CsvReading { quarantine_bad_lines: quarantines, ..reading(null_value) };
+            let (schema, _) = open_with(b"a,b\n1,NA\n2,\n".to_vec(), &reading);
+            let has = |name| transload_core::connector::hidden_column(&schema, name).is_some();
             assert_eq!((has(RAW_COLUMN), has(FAULT_COLUMN)), (keeps, quarantines), "{null_value:?}");
         }
         let lines = column(&batches(b"a,b\n1,NA\n2,\n".to_vec()), RAW_COLUMN);
@@ -445,8 +448,8 @@ mod tests {
 
     #[test]
     fn empty_and_bad_lines_say_nothing_about_types() {
-        let file = open_text(b"a,b\n1,2\n\nx\nx,\xff\n5\" x,6\n3,NA\n\n".to_vec(), "NA");
-        let declared = |at: usize| file.schema.field(at).metadata()[DECLARED_TYPE].as_str();
+        let (schema, _) = open_text(b"a,b\n1,2\n\nx\nx,\xff\n5\" x,6\n3,NA\n\n".to_vec(), "NA");
+        let declared = |at: usize| schema.field(at).metadata()[DECLARED_TYPE].as_str();
         assert_eq!([declared(0), declared(1)], ["int64", "int64"]);
     }
 }

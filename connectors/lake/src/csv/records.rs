@@ -3,25 +3,20 @@
 use std::borrow::Cow;
 
 use memchr::memchr;
-use transload_core::{Error, Result};
+use transload_core::Result;
 
 use super::record::{Dialect, FieldAt, MAX_RECORD, Step, step};
-use crate::options::CsvSettings;
+use crate::contents::Contents;
 use crate::parquet::PinnedObject;
-
-/// Bytes read from the store at a time.
-const CHUNK: u64 = 1 << 20;
 
 /// The records of one file, one after the other.
 pub(crate) struct Records {
-    object: PinnedObject,
+    contents: Contents,
     dialect: Dialect,
     buffer: Vec<u8>,
     /// Where the current record begins in the buffer, and where the next one does.
     current: usize,
     next: usize,
-    /// Bytes of the file that are in the buffer or before it.
-    read: u64,
     /// Line of the current record, from 1, and of the next one.
     line: u64,
     next_line: u64,
@@ -46,27 +41,26 @@ enum Doubtful {
 pub(crate) type Record = Result<Vec<FieldAt>, (u64, &'static str)>;
 
 impl Records {
-    pub(crate) fn new(object: PinnedObject, settings: &CsvSettings) -> Self {
-        Self {
-            object,
-            dialect: Dialect { delimiter: settings.delimiter, quote: settings.quote },
+    pub(crate) fn new(object: PinnedObject, dialect: Dialect) -> Result<Self> {
+        Ok(Self {
+            contents: Contents::new(object)?,
+            dialect,
             buffer: Vec::new(),
             current: 0,
             next: 0,
-            read: 0,
             line: 0,
             next_line: 1,
             doubtful: Doubtful::None,
             passes: false,
             fields: Vec::new(),
-        }
+        })
     }
 
     /// The next record, or what is wrong with it; `None` at the end of the file. Each line of a bad record comes on its
     /// own.
     pub(crate) async fn next(&mut self) -> Result<Option<Record>> {
         loop {
-            let last = self.read >= self.object.meta.size;
+            let last = self.contents.is_at_end();
             let rest = &self.buffer[self.next..];
             if rest.is_empty() && last {
                 return Ok(None);
@@ -157,15 +151,7 @@ impl Records {
         self.buffer.drain(..self.next);
         self.next = 0;
         self.current = 0;
-        let end = (self.read + CHUNK).min(self.object.meta.size);
-        let chunk = self.object.read(self.read..end).await?;
-        if chunk.is_empty() {
-            return Err(Error::config("the file is shorter than when it was pinned"));
-        }
-        let start = if self.read == 0 { skip_mark(&chunk)? } else { 0 };
-        self.read += chunk.len() as u64;
-        self.buffer.extend_from_slice(&chunk[start..]);
-        Ok(())
+        self.contents.fill(&mut self.buffer).await
     }
 
     /// The current record as it stands in the file, without the line break.
@@ -202,16 +188,5 @@ impl Records {
                 text.replace(&quote.repeat(2), &quote).into()
             }
         }))
-    }
-}
-
-/// Skips a UTF-8 byte order mark; refuses UTF-16 and UTF-32.
-fn skip_mark(chunk: &[u8]) -> Result<usize> {
-    match chunk {
-        [0xef, 0xbb, 0xbf, ..] => Ok(3),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-            Err(Error::config("the file is UTF-16, and UTF-8 is needed").hint("convert it: iconv -f UTF-16 -t UTF-8"))
-        }
-        _ => Ok(0),
     }
 }

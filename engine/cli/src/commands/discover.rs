@@ -1,6 +1,6 @@
 //! `transload discover`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -85,21 +85,23 @@ pub(crate) fn open(location: &str, target: bool) -> Result<Place, Failure> {
         let connection = serde_json::json!(kinded).to_string();
         return Ok(Place { endpoint, rulebook: checked.rulebook, connection });
     }
-    let format = if holds_csv(path) { "csv" } else { "parquet" };
-    let options = serde_json::json!({ "url": location.replace("${", "$${"), "format": format });
+    let options = serde_json::json!({ "url": location.replace("${", "$${"), "format": format(path) });
     let connection = serde_json::json!({ "lake": options }).to_string();
     let options = serde_json::from_value(options).map_err(|e| Error::internal("options cannot be made").because(e))?;
     let endpoint = planned(&Connection { kind: "lake".to_string(), options }, &resolver())?;
     Ok(Place { endpoint, rulebook: pipeline::standard_rulebook()?, connection })
 }
 
-/// Whether a folder has CSV files and no Parquet files in it or right below it.
-fn holds_csv(folder: &Path) -> bool {
-    let mut extensions = Vec::new();
-    let mut look = |folder: &Path| -> Vec<std::path::PathBuf> {
+/// Formats that a folder can be read in, most likely ones first.
+const FORMATS: [&str; 5] = ["parquet", "csv", "json", "avro", "orc"];
+
+/// The most likely format of the files in a folder or right below it.
+fn format(folder: &Path) -> &'static str {
+    let mut found: Vec<&str> = Vec::new();
+    let mut look = |folder: &Path| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(1000);
         let paths: Vec<_> = entries.map(|e| e.path()).collect();
-        extensions.extend(paths.iter().filter_map(|p| Some(p.extension()?.to_string_lossy().into_owned())));
+        found.extend(paths.iter().filter_map(|path| transload_lake::format_of_name(&path.to_string_lossy())));
         paths
     };
     for path in look(folder) {
@@ -107,7 +109,13 @@ fn holds_csv(folder: &Path) -> bool {
             look(&path);
         }
     }
-    extensions.iter().any(|e| e == "csv") && !extensions.iter().any(|e| e == "parquet")
+    FORMATS.into_iter().find(|format| found.contains(format)).unwrap_or("parquet")
+}
+
+/// The name of a table without what its file ends with: `in/orders` for `in/orders.csv.gz`.
+fn stem(name: &str) -> PathBuf {
+    let unpacked = [".gz", ".zst"].into_iter().find_map(|packed| name.strip_suffix(packed));
+    Path::new(unpacked.unwrap_or(name)).with_extension("")
 }
 
 fn listing(tables: &[&TableInfo]) -> String {
@@ -135,7 +143,7 @@ fn draft(tables: &[Found], connection: &str) -> Result<String, Failure> {
         let from = serde_json::to_string(table.name.as_str())
             .map_err(|e| Error::internal("a name cannot be written").because(e))?;
         text.push_str(&format!("  - from: {from}\n"));
-        let stem = Path::new(table.name.as_str()).with_extension("");
+        let stem = stem(table.name.as_str());
         if stem.as_os_str() != table.name.as_str() {
             let to = serde_json::to_string(&stem.to_string_lossy())
                 .map_err(|e| Error::internal("a name cannot be written").because(e))?;
