@@ -56,7 +56,7 @@ impl FolderColumns {
                     }
                 }
             }
-            let ty = guess(values.into_iter());
+            let ty = guess(values);
             let field = Field::new(name, DataType::Utf8View, true)
                 .with_metadata([(DECLARED_TYPE.to_string(), ty.to_string())].into());
             out.fields.push(Arc::new(field));

@@ -36,6 +36,9 @@ fn damaged(reason: &str) -> Error {
     Error::config(format!("the Avro file cannot be read; it is damaged: {reason}"))
 }
 
+/// What a header holds: the schema, the name of the codec, the mark between blocks, and its length.
+type Parts<'a> = (&'a [u8], &'a [u8], [u8; SYNC], usize);
+
 impl Header {
     /// Reads the header of a file.
     ///
@@ -60,7 +63,7 @@ impl Header {
         }
     }
 
-    fn read(bytes: &[u8]) -> Result<(&[u8], &[u8], [u8; SYNC], usize), Flaw> {
+    fn read(bytes: &[u8]) -> Result<Parts<'_>, Flaw> {
         let mut cursor = Cursor::new(bytes);
         cursor.take(MAGIC.len())?;
         let (mut schema, mut codec) = (None, None);

@@ -295,7 +295,7 @@ fn follow(root: &FsPath, folder: &FsPath, above: &mut Vec<PathBuf>, found: &mut 
 /// What was to be removed may be gone already.
 fn gone(removed: std::io::Result<()>) -> Result<()> {
     match removed {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
+        Err(e) if ![ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&e.kind()) => Err(e.into()),
         _ => Ok(()),
     }
 }
