@@ -9,7 +9,7 @@ use crate::harness::{Bench, python, root};
 
 /// The matrix as README must show it. A column is a claim; what proves it is the test named in README below the matrix.
 fn matrix() -> String {
-    let connectors: [&dyn Connector; 2] = [&transload_lake::Lake, &transload_tpch::Tpch];
+    let connectors: [&dyn Connector; 3] = [&transload_delta::Delta, &transload_lake::Lake, &transload_tpch::Tpch];
     let mut text = String::from(
         "| kind | read | write | append | replace | partitions | discover |\n| --- | --- | --- | --- | --- | --- | --- |\n",
     );
