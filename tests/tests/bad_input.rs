@@ -729,8 +729,8 @@ fn a_damaged_manifest_is_named() {
     let good = fs::read_to_string(bench.path(manifest)).unwrap();
     bench.write(manifest, &good[..good.len() / 2]);
     assert_refused(&bench, 3, &["the manifest of a table cannot be read", "t/_transload/manifest/"]);
-    bench.write(manifest, good.replace("\"format\": 1", "\"format\": 2"));
-    assert_refused(&bench, 3, &["has format 2", "use a newer transload"]);
+    bench.write(manifest, good.replace("\"format\": 1", "\"format\": 3"));
+    assert_refused(&bench, 3, &["has format 3", "use a newer transload"]);
 }
 
 #[test]

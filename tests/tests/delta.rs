@@ -379,3 +379,72 @@ fn a_folder_with_other_files_is_not_made_a_table() {
     bench.run(&["plan", "p.yaml"]).expect(3).says("holds files and no Delta table");
     assert_eq!(bench.all_files("lake").len(), 1);
 }
+
+#[test]
+fn a_table_is_not_made_inside_or_around_another_one() {
+    let bench = Bench::new();
+    let pipeline = |to: &str| {
+        format!(
+            "version: 1\npipeline: test\nsource: {{ tpch: {{ scale: 0.01 }} }}\ntarget: {{ delta: {{ url: lake }} }}\ntables: [ {{ from: nation, to: {to} }} ]\n"
+        )
+    };
+    bench.write("p.yaml", pipeline("sales/nation"));
+    bench.run(&["run", "p.yaml"]).expect(0);
+    bench.write("p.yaml", pipeline("sales"));
+    bench.run(&["plan", "p.yaml"]).expect(3).says("holds files and no Delta table").says("sales/nation");
+    bench.write("p.yaml", pipeline("sales/nation/more"));
+    bench.run(&["plan", "p.yaml"]).expect(3).says("would lie inside the table in `sales/nation`");
+}
+
+#[test]
+fn a_version_or_a_time_that_the_log_does_not_have_is_refused() {
+    let bench = Bench::new();
+    python(&bench, "from deltalake import write_deltalake\nwrite_deltalake('src/t', pa.table({'id': [1, 2, 3]}))");
+    for (at, said) in
+        [("v999", "no version 999"), ("19700101000000000", "does not reach back"), ("soon", "neither a version")]
+    {
+        bench.write(
+            "p.yaml",
+            format!("version: 1\npipeline: test\nsource: {{ delta: {{ url: src }} }}\ntarget: {{ lake: {{ url: lake }} }}\ntables: [ {{ from: \"t@{at}\", to: t }} ]\n"),
+        );
+        bench.run(&["plan", "p.yaml"]).expect(3).says(said);
+    }
+}
+
+#[test]
+fn a_table_that_only_takes_added_rows_is_not_replaced() {
+    let bench = Bench::new();
+    let pipeline = |property: &str, mode: &str| {
+        format!(
+            "version: 1\npipeline: test\nsource: {{ tpch: {{ scale: 0.01 }} }}\ntarget: {{ delta: {{ url: lake, properties: {{ {property} }} }} }}\ntables: [ {{ from: nation, mode: {mode} }} ]\n"
+        )
+    };
+    bench.write("p.yaml", pipeline("delta.appendOnly: \"True\"", "full"));
+    bench.run(&["check", "p.yaml"]).expect(3).says("`delta.appendOnly` cannot be True");
+    bench.write("p.yaml", pipeline("delta.appendOnly: \"true\"", "full"));
+    bench.run(&["run", "p.yaml"]).expect(0);
+    bench.run(&["run", "p.yaml"]).expect(3).says("the table only takes added rows");
+    bench.write("p.yaml", pipeline("delta.appendOnly: \"true\"", "append"));
+    bench.run(&["run", "p.yaml"]).expect(0);
+}
+
+#[test]
+fn a_file_that_could_not_be_taken_out_keeps_a_table_from_being_replaced() {
+    let bench = Bench::new();
+    // As Spark spells it: in other programs' logs the letter is encoded.
+    python(
+        &bench,
+        "from deltalake import write_deltalake\nfrom urllib.parse import quote\n\
+         write_deltalake('lake/nation', pa.table({'p': ['München'], 'n_nationkey': pa.array([1], pa.int64())}), partition_by=['p'])\n\
+         log = Path('lake/nation/_delta_log/00000000000000000000.json')\n\
+         text = log.read_text()\nadd = [json.loads(l) for l in text.splitlines() if '\"add\"' in l][0]['add']['path']\n\
+         from urllib.parse import unquote\nwhile unquote(add) != add: text = text.replace(add, unquote(add)); add = unquote(add)\n\
+         log.write_text(text)\n\
+         file = next(Path('lake/nation').glob('*/*.parquet')); to = Path('lake/nation') / add; to.parent.mkdir(exist_ok=True); file.rename(to)",
+    );
+    bench.write(
+        "p.yaml",
+        "version: 1\npipeline: test\nsource: { tpch: { scale: 0.01 } }\ntarget: { delta: { url: lake } }\ntables: [ { from: nation } ]\n",
+    );
+    bench.run(&["run", "p.yaml"]).expect(3).says("spells a file's path in a way that cannot be repeated");
+}

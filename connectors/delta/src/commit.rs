@@ -68,6 +68,8 @@ pub(crate) struct DeltaSink {
     pub(crate) spec: WriteSpec,
     /// Bytes that units of work have written.
     pub(crate) written: AtomicU64,
+    /// The version that was there when the commit was tried first: what others change after it is not overwritten.
+    pub(crate) seen: OnceLock<u64>,
 }
 
 /// What is in the way of a commit.
@@ -140,8 +142,19 @@ impl DeltaSink {
 
     /// Refuses a folder with files that belong to something else.
     async fn is_free(&self, store: &Store) -> Result<()> {
+        let mut above: Vec<_> = self.root.parts().collect();
+        while above.pop().is_some() {
+            let outer: Path = above.iter().cloned().collect();
+            if Log::of(store, &outer)?.is_there().await? {
+                let said = format!("the table would lie inside the table in `{outer}`");
+                return Err(self.named(Error::config(said)).hint("use another `to`"));
+            }
+        }
         let foreign = |path: &Path| {
             let rest = path.as_ref().strip_prefix(self.root.as_ref()).unwrap_or(path.as_ref());
+            if rest.split('/').any(|part| part == "_delta_log") {
+                return true;
+            }
             let hidden =
                 rest.split('/').any(|part| part.starts_with('.') || (part.starts_with('_') && !part.contains('=')));
             let run = path.filename().and_then(|name| name.strip_prefix("part-")?.get(..RUN_NAME));
@@ -166,16 +179,20 @@ impl DeltaSink {
                 return Ok(record.state);
             }
         }
-        Err(Error::config("the record of the table's last load is gone")
-            .hint("the folder `_transload` of the table was removed; `mode: full` begins anew"))
+        // A table that was copied comes without it. A plan does not let a load go on from a cursor that is not there.
+        tracing::warn!(table = %self.table, "the table does not say any more how far an incremental load has come");
+        Ok(TableState::default())
     }
 
     /// The result of this commit when an earlier call did it, whatever was committed since.
-    async fn done_before(&self, store: &Store, made: i64) -> Result<Committed> {
-        let made = u64::try_from(made).map_err(|_| Error::config("the table's log names a version that cannot be"))?;
-        let record = Record::read(store, &self.root, made, &self.spec.commit).await?;
-        let version = Log::of(store, &self.root)?.at(made).await?;
-        Ok(self.committed(&record, version.table().to_string(), true))
+    async fn done_before(&self, store: &Store, now: &Version, made: i64) -> Result<Committed> {
+        let lost = |e: Error| {
+            Error::new(ErrorKind::CommitUnknown, "the table is published, and the record of it cannot be read")
+                .because(e)
+        };
+        let made = u64::try_from(made).map_err(|_| lost(Error::config("the log names a version that cannot be")))?;
+        let record = Record::read(store, &self.root, made, &self.spec.commit).await.map_err(lost)?;
+        Ok(self.committed(&record, now.table().to_string(), true))
     }
 
     fn committed(&self, record: &Record, table: String, already_done: bool) -> Committed {
@@ -228,6 +245,17 @@ impl DeltaSink {
         StructType::try_new(fields).map_err(|_| Error::config("the table would have two columns of one name"))
     }
 
+    /// The same, with those fields that the table has already as they are there, with all that is said of them.
+    fn grown_schema(columns: &[Column], now: &Version) -> Result<StructType> {
+        let there = now.snapshot.schema();
+        let field = |c: &Column| match there.field(&c.name) {
+            Some(field) => Ok(field.clone()),
+            None => Ok(StructField::new(&c.name, delta(&c.ty)?, c.nullable)),
+        };
+        let fields: Vec<StructField> = columns.iter().map(field).collect::<Result<_>>()?;
+        StructType::try_new(fields).map_err(|_| Error::config("the table would have two columns of one name"))
+    }
+
     /// The columns the table has after this commit, if they are not those it has now.
     fn new_columns(&self, now: &Version) -> Result<Option<Vec<Column>>> {
         let (theirs, ours) = (now.columns()?, self.columns()?);
@@ -253,7 +281,7 @@ impl DeltaSink {
                     return Err(Error::config(format!("the table has no column `{}`", column.name))
                         .hint("set `schema: evolve` at the target, which adds columns, or drop the column"));
                 }
-                Some(there) if there.ty != column.ty => {
+                Some(there) if delta(&there.ty)? != delta(&column.ty)? => {
                     return Err(Error::config(format!(
                         "column `{}` is {} in the table and {} in the rows",
                         column.name, there.ty, column.ty
@@ -324,7 +352,10 @@ impl DeltaSink {
             }
             Some(base) => {
                 if let Some(columns) = self.new_columns(base)? {
-                    let schema = Self::delta_schema(&columns)?;
+                    let schema = match replaced && self.settings.schema.is_none() {
+                        true => Self::delta_schema(&columns)?,
+                        false => Self::grown_schema(&columns, base)?,
+                    };
                     if needs_more(&columns, base)? {
                         return Err(Error::config("the table's protocol has no timestamps without a zone")
                             .hint("cast the column to timestamp(us, UTC), or add the feature timestampNtz to the table")
@@ -341,8 +372,7 @@ impl DeltaSink {
         };
         let now = Clock::system().now().timestamp_millis();
         if let (Some(base), true) = (base, replaced) {
-            for file in base.files().await? {
-                let mut remove = file.remove_action(true);
+            for mut remove in base.removes().await? {
                 remove.deletion_timestamp = Some(now);
                 actions.push(Action::Remove(remove));
             }
@@ -355,10 +385,13 @@ impl DeltaSink {
         };
         let made = i64::try_from(version).map_err(|_| Error::internal("a version is out of range"))?;
         let transaction = |name: String| Transaction::new_with_last_update(name, made, Some(now));
-        let properties = CommitProperties::default().with_max_retries(0).with_application_transactions(vec![
-            transaction(APPLICATION.to_string()),
-            transaction(application(&self.spec.commit)),
-        ]);
+        let properties = CommitProperties::default()
+            .with_max_retries(0)
+            .with_cleanup_expired_logs(Some(false))
+            .with_application_transactions(vec![
+                transaction(APPLICATION.to_string()),
+                transaction(application(&self.spec.commit)),
+            ]);
         fault::point("commit.manifest")?;
         let snapshot = base.map(|base| &base.snapshot as &dyn TableReference);
         let commit = CommitBuilder::from(properties).with_actions(actions);
@@ -388,6 +421,10 @@ impl DeltaSink {
             Some(_) => {
                 tracing::warn!(table = %self.table, %error, "published, and something after that failed");
                 Ok(())
+            }
+            // The request may still be on its way.
+            None if error.is_transient() && self.existing()?.is_some_and(|store| !store.is_local()) => {
+                Err(unknown(error))
             }
             None => Err(error),
         }
@@ -454,7 +491,9 @@ fn protocol(columns: &[Column]) -> Result<Protocol> {
 
 /// Whether the columns ask more than the table's protocol has.
 fn needs_more(columns: &[Column], now: &Version) -> Result<bool> {
-    let has = now.columns()?.iter().any(|c| has_local_timestamps(&c.ty));
+    let features = serde_json::to_value(now.snapshot.protocol())
+        .map_err(|e| Error::internal("a protocol cannot be written down").because(e))?;
+    let has = features["writerFeatures"].as_array().is_some_and(|names| names.iter().any(|n| n == "timestampNtz"));
     Ok(!has && columns.iter().any(|c| has_local_timestamps(&c.ty)))
 }
 
@@ -517,7 +556,7 @@ impl Sink for DeltaSink {
             written: &self.written,
         };
         let indexed = self.settings.properties.iter().find(|(name, _)| name == INDEXED_COLUMNS);
-        let indexed = indexed.and_then(|(_, number)| number.parse().ok());
+        let indexed = indexed.map(|(_, number)| number.parse().unwrap_or(usize::MAX));
         let with_nan = Arc::new(Mutex::new(BTreeSet::new()));
         let rows = noting_nan(rows, Arc::clone(&with_nan));
         let written = writer.write(rows, memory).await.map_err(|e| self.named(e))?;
@@ -613,17 +652,21 @@ impl DeltaSink {
     async fn commit_in_turn(&self, store: &Store, files: &[StagedFile], state: &TableState) -> Result<Committed> {
         let written: Vec<&files::StagedFile> = files.iter().map(|f| &f.file).collect();
         let log = Log::of(store, &self.root)?;
-        let mut first: Option<u64> = None;
         let mut is_published = false;
         for attempt in 0..ATTEMPTS {
             let base = log.newest().await.map_err(|e| self.named(e))?;
             if let Some(base) = &base {
                 if let Some(made) = base.transaction(&application(&self.spec.commit)).await? {
                     self.clean_up(store, &written).await;
-                    return self.done_before(store, made).await.map_err(|e| self.named(e));
+                    return self.done_before(store, base, made).await.map_err(|e| self.named(e));
                 }
                 base.can_be_written().map_err(|e| self.named(e))?;
-                let seen = *first.get_or_insert(base.number());
+                if self.spec.mode == WriteMode::Replace && base.only_grows() {
+                    return Err(self
+                        .named(Error::config("the table only takes added rows: its property delta.appendOnly says so"))
+                        .hint("use `mode: append`, or unset the property"));
+                }
+                let seen = *self.seen.get_or_init(|| base.number());
                 if self.spec.mode == WriteMode::Replace && log.changed_between(seen, base.number()).await? {
                     break;
                 }

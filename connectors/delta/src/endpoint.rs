@@ -47,7 +47,7 @@ fn parts(table: &TableName) -> Result<(Path, Moment), String> {
     if let Some(version) = at.strip_prefix('v').and_then(|v| v.parse().ok()) {
         return Ok((folder(name)?, Moment::Version(version)));
     }
-    let time = (at.len() == 17)
+    let time = (at.len() == 17 && at.is_ascii())
         .then(|| NaiveDateTime::parse_from_str(&format!("{}.{}", &at[..14], &at[14..]), "%Y%m%d%H%M%S%.3f"));
     match time {
         Some(Ok(time)) => Ok((folder(name)?, Moment::Time(time.and_utc()))),
@@ -73,6 +73,10 @@ async fn tables(store: &Store, prefix: Path) -> Result<Vec<TableName>> {
     while let Some(folder) = waiting.pop() {
         let inside = store.objects().list_with_delimiter(Some(&folder)).await?.common_prefixes;
         if inside.iter().any(|f| f.filename() == Some(LOG)) {
+            if folder.is_root() {
+                return Err(Error::config("the url is a table itself")
+                    .hint("use the folder above, and its name as the table's"));
+            }
             found.push(TableName::new(folder.to_string()));
             continue;
         }
@@ -155,6 +159,7 @@ impl Endpoint for DeltaEndpoint {
             schema,
             spec: spec.clone(),
             written: AtomicU64::default(),
+            seen: OnceLock::new(),
         };
         sink.check_columns()?;
         Ok(Arc::new(sink))
@@ -180,7 +185,15 @@ mod tests {
         assert_eq!(at("orders@v12").unwrap().1, Moment::Version(12));
         let time = "2024-01-31T12:00:00.500Z".parse().unwrap();
         assert_eq!(at("orders@20240131120000500").unwrap(), (Path::from("orders"), Moment::Time(time)));
-        for bad in ["orders@", "orders@12", "orders@v", "orders@20241331120000000", "_delta_log", "a/../b"] {
+        for bad in [
+            "orders@1234567890123é12",
+            "orders@",
+            "orders@12",
+            "orders@v",
+            "orders@20241331120000000",
+            "_delta_log",
+            "a/../b",
+        ] {
             at(bad).unwrap_err();
         }
     }

@@ -1,13 +1,15 @@
 //! A table's log: its versions, and what this program can make of them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
-use deltalake_core::kernel::{Action, EagerSnapshot, LogicalFileView, StructField, StructTypeExt};
+use deltalake_core::kernel::{Action, DataType, EagerSnapshot, LogicalFileView, Remove, StructField, StructTypeExt};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore, get_actions};
 use deltalake_core::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use transload_core::store::Store;
 use transload_core::{Error, LogicalType, Result};
@@ -74,14 +76,37 @@ impl Log {
         let mut table = DeltaTable::new(Arc::clone(&self.log));
         table.load_with_datetime(time).await.map_err(unreadable)?;
         let version = table.version().ok_or_else(|| Error::internal("a table was opened at no version"))?;
-        self.at(version).await
+        let found = self.at(version).await?;
+        if found.snapshot.table_properties().enable_in_commit_timestamps == Some(true) {
+            return Err(Error::config("the table keeps the times of its versions in a way that cannot be read here")
+                .hint("name a version, such as @v12"));
+        }
+        // Where the log does not reach back so far, the library gives the oldest version there is.
+        let entry = Path::from(format!("_delta_log/{version:020}.json"));
+        let made = self.log.object_store(None).head(&entry).await.map_err(|e| unreadable(e.into()))?.last_modified;
+        match made.timestamp_millis() <= time.timestamp_millis() {
+            true => Ok(found),
+            false => Err(Error::config("the table's log does not reach back to that time")),
+        }
     }
 
     async fn open(&self, version: Option<u64>) -> Result<Version> {
-        let snapshot = EagerSnapshot::try_new(self.log.as_ref(), version).await.map_err(unreadable)?;
-        if let Some(wanted) = version.filter(|v| *v != snapshot.version()) {
-            return Err(Error::config(format!("the table has no version {wanted}")));
-        }
+        let opened = EagerSnapshot::try_new(self.log.as_ref(), version).await;
+        let snapshot = match (opened, version) {
+            (Ok(snapshot), _) => snapshot,
+            (Err(error), None) => return Err(unreadable(error)),
+            // The library does not say that there is none.
+            (Err(error), Some(wanted)) => {
+                let newest = EagerSnapshot::try_new(self.log.as_ref(), None).await.map_err(unreadable)?;
+                return Err(match wanted > newest.version() {
+                    true => Error::config(format!(
+                        "the table has no version {wanted} yet; the newest is {}",
+                        newest.version()
+                    )),
+                    false => unreadable(error),
+                });
+            }
+        };
         PROTOCOL.can_read_from_protocol(snapshot.protocol()).map_err(unsupported)?;
         Ok(Version { log: Arc::clone(&self.log), snapshot })
     }
@@ -141,18 +166,83 @@ impl Version {
 
     /// What an application has said of itself last.
     pub(crate) async fn transaction(&self, application: &str) -> Result<Option<i64>> {
+        if self.snapshot.table_properties().set_transaction_retention_duration.is_some() {
+            return Err(Error::config("the table forgets what was committed to it, so no commit could be found again")
+                .hint("unset its property delta.setTransactionRetentionDuration"));
+        }
         self.snapshot.transaction_version(self.log.as_ref(), application).await.map_err(unreadable)
+    }
+
+    /// Whether the table only takes added rows.
+    pub(crate) fn only_grows(&self) -> bool {
+        self.snapshot.table_properties().append_only == Some(true)
+    }
+
+    /// What takes every file out of the table.
+    ///
+    /// # Errors
+    /// [`Config`](transload_core::ErrorKind::Config) for a path that the log spells as the library would not: a reader
+    /// compares spellings, and the file would stay.
+    pub(crate) async fn removes(&self) -> Result<Vec<Remove>> {
+        let mut removes = Vec::new();
+        let mut unusual = HashSet::new();
+        for file in self.files().await? {
+            let remove = file.remove_action(true);
+            let json = serde_json::to_value(&remove)
+                .map_err(|e| Error::internal("an entry of a log cannot be written down").because(e))?;
+            let path = json["path"].as_str().unwrap_or_default();
+            if !path.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./=".contains(&b)) {
+                unusual.insert(path.to_string());
+            }
+            removes.push(remove);
+        }
+        // Of other paths there is more than one spelling.
+        let mut number = self.number();
+        while !unusual.is_empty() {
+            let Some(entry) = self.log.read_commit_entry(number).await.map_err(unreadable)? else { break };
+            for line in entry.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                let action: serde_json::Value = serde_json::from_slice(line)
+                    .map_err(|_| Error::config("an entry of the table's log cannot be read"))?;
+                if let Some(path) = action["add"]["path"].as_str() {
+                    unusual.remove(path);
+                }
+            }
+            match number.checked_sub(1) {
+                Some(before) => number = before,
+                None => break,
+            }
+        }
+        match unusual.is_empty() {
+            true => Ok(removes),
+            false => Err(Error::config("the log spells a file's path in a way that cannot be repeated here").hint(
+                "the file could not be taken out: rewrite the table with the program that made it, or use another `to`",
+            )),
+        }
     }
 
     /// Refuses a table that asks more of a writer than this one does.
     pub(crate) fn can_be_written(&self) -> Result<()> {
         PROTOCOL.can_write_to(&self.snapshot).map_err(unsupported)?;
+        if let Some(field) = self.snapshot.schema().fields().find(|field| is_strict(field.data_type())) {
+            return Err(Error::config("a part of a column may not be NULL, which cannot be checked here")
+                .with("column", field.name()));
+        }
         match self.snapshot.schema().get_invariants() {
             Ok(none) if none.is_empty() => Ok(()),
             Ok(some) => Err(Error::config("the table has conditions on its columns, which cannot be checked here")
                 .with("column", some[0].field_name.clone())),
             Err(_) => Err(Error::config("the table's conditions on its columns cannot be read")),
         }
+    }
+}
+
+/// Whether some part of a type may not be NULL.
+fn is_strict(ty: &DataType) -> bool {
+    match ty {
+        DataType::Array(array) => !array.contains_null() || is_strict(array.element_type()),
+        DataType::Map(map) => !map.value_contains_null() || is_strict(map.key_type()) || is_strict(map.value_type()),
+        DataType::Struct(fields) => fields.fields().any(|f| !f.is_nullable() || is_strict(f.data_type())),
+        _ => false,
     }
 }
 
@@ -177,7 +267,7 @@ pub(crate) fn unreadable(error: DeltaTableError) -> Error {
             .hint("the log is the folder `_delta_log`; another Delta reader can tell more about it")
     };
     match error {
-        DeltaTableError::ObjectStore { source } => Error::from(source),
+        DeltaTableError::ObjectStore { source } => store_error(&source).unwrap_or_else(|| Error::from(source)),
         DeltaTableError::Io { source } => Error::from(source),
         DeltaTableError::NotATable(_) => Error::config("there is no Delta table"),
         DeltaTableError::InvalidVersion(version) => Error::config(format!("the table has no version {version}")),

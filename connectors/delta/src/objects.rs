@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use transload_core::store::Store;
 
@@ -46,6 +46,31 @@ impl fmt::Display for TableObjects {
     }
 }
 
+/// An upload that survives a power cut once it is complete, as a large checkpoint must.
+#[derive(Debug)]
+struct Synced {
+    inner: Box<dyn MultipartUpload>,
+    store: Store,
+    at: Path,
+}
+
+#[async_trait]
+impl MultipartUpload for Synced {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.inner.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let put = self.inner.complete().await?;
+        self.store.sync_object(&self.at).map_err(|e| Error::Generic { store: "table", source: Box::new(e) })?;
+        Ok(put)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
+    }
+}
+
 #[async_trait]
 impl ObjectStore for TableObjects {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
@@ -65,7 +90,8 @@ impl ObjectStore for TableObjects {
     }
 
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
+        let inner = self.inner.put_multipart_opts(path, options).await?;
+        Ok(Box::new(Synced { inner, store: self.store.clone(), at: self.whole(path) }))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {

@@ -9,14 +9,13 @@ use transload_core::{Node, Problem, Span, Template};
 use transload_lake::{ParquetOptions, ParquetSettings, files};
 
 /// Table properties that can be given to a new table: those that ask nothing of a writer which this one does not do.
-const PROPERTIES: [&str; 7] = [
+const PROPERTIES: [&str; 6] = [
     "delta.appendOnly",
     "delta.checkpointInterval",
     "delta.dataSkippingNumIndexedCols",
     "delta.deletedFileRetentionDuration",
     "delta.enableExpiredLogCleanup",
     "delta.logRetentionDuration",
-    "delta.setTransactionRetentionDuration",
 ];
 
 /// Options of a Delta connection.
@@ -72,6 +71,21 @@ pub(crate) struct Settings {
     pub(crate) writing: Vec<(&'static str, Span)>,
 }
 
+/// What a property should be, if a value is not: readers pass over values that they do not understand.
+fn unfit(name: &str, value: &str) -> Option<&'static str> {
+    let whole = |least: i64| value.parse::<i64>().is_ok_and(|n| n >= least);
+    let words: Vec<&str> = value.split(' ').collect();
+    let is_interval = matches!(words.as_slice(), ["interval", number, unit]
+        if number.parse::<u32>().is_ok() && ["second", "minute", "hour", "day", "week"].contains(&unit.trim_end_matches('s')));
+    let (fits, wanted) = match name {
+        "delta.appendOnly" | "delta.enableExpiredLogCleanup" => (["true", "false"].contains(&value), "true or false"),
+        "delta.checkpointInterval" => (whole(1), "a whole number, 1 or more"),
+        "delta.dataSkippingNumIndexedCols" => (whole(-1), "a whole number, or -1 for all columns"),
+        _ => (is_interval, "such as interval 30 days"),
+    };
+    (!fits).then_some(wanted)
+}
+
 pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     let mut problems = Vec::new();
     let Some(options) = decode::<Options>(node, &mut problems) else { return Err(problems) };
@@ -86,6 +100,10 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
         if !PROPERTIES.contains(&name.value.as_str()) {
             let message = format!("`{}` is not a property that tables can be given here", name.value);
             problems.push(Problem::new(name.span, message).hint(format!("there are {}", PROPERTIES.join(", "))));
+        }
+        if let Some(wanted) = unfit(&name.value, &value.value) {
+            let message = format!("`{}` cannot be {}", name.value, value.value);
+            problems.push(Problem::new(value.span, message).hint(format!("it is {wanted}")));
         }
         properties.push((name.value, value.value));
     }

@@ -1,6 +1,6 @@
 //! A table at one version, open for reading.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
@@ -54,8 +54,13 @@ pub(crate) async fn open(
         only: only.clone(),
     });
     let partitions = version.partition_columns().to_vec();
+    let wanted: Option<HashSet<&str>> = only.as_ref().map(|only| only.iter().map(String::as_str).collect());
+    let files = version.files().await?;
+    let is_wanted = |file: &&LogicalFileView| {
+        wanted.as_ref().is_none_or(|wanted| wanted.contains(file.object_store_path().as_ref()))
+    };
     let mut found: Vec<TableFile> =
-        version.files().await?.iter().map(|file| table_file(table, file, &partitions)).collect::<Result<_>>()?;
+        files.iter().filter(is_wanted).map(|file| table_file(table, file, &partitions)).collect::<Result<_>>()?;
     let is_part = only.is_some();
     if let Some(only) = only {
         let mut by_path: HashMap<Path, TableFile> = found.into_iter().map(|file| (file.path.clone(), file)).collect();

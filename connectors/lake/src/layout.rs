@@ -335,8 +335,8 @@ pub(crate) fn typed(value: Option<&str>, ty: &LogicalType, arrow: &DataType) -> 
             _ => ScalarValue::Utf8(Some(value.to_string())),
         }),
         LogicalType::Bool => match value {
-            "true" => Ok(ScalarValue::Boolean(Some(true))),
-            "false" => Ok(ScalarValue::Boolean(Some(false))),
+            v if v.eq_ignore_ascii_case("true") => Ok(ScalarValue::Boolean(Some(true))),
+            v if v.eq_ignore_ascii_case("false") => Ok(ScalarValue::Boolean(Some(false))),
             _ => Err(broken()),
         },
         _ => ScalarValue::try_from_string(value.to_string(), arrow).map_err(|_| broken()),
