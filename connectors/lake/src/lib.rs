@@ -9,6 +9,7 @@ mod commit;
 mod compress;
 mod contents;
 mod csv;
+mod dictionary;
 mod endpoint;
 pub mod files;
 mod folders;

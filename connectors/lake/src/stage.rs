@@ -265,7 +265,7 @@ impl<'a> Writers<'a> {
             if self.open.len() >= OPEN_FILES {
                 self.close_largest().await?;
             }
-            let writer = self.create(folder)?;
+            let writer = self.create(folder, Some(batch))?;
             self.open.insert(folder.to_string(), writer);
         }
         let Some(writer) = self.open.get_mut(folder) else { return Ok(()) };
@@ -293,7 +293,7 @@ impl<'a> Writers<'a> {
         self.open.values().map(|w| w.file.memory()).sum()
     }
 
-    fn create(&self, folder: &str) -> Result<Writer> {
+    fn create(&self, folder: &str, first: Option<&RecordBatch>) -> Result<Writer> {
         let number = self.done.len() + self.open.len();
         let name = format!("{}-{number}.{}", self.stager.prefix, self.stager.writing.ending());
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
@@ -302,7 +302,7 @@ impl<'a> Writers<'a> {
             false => staging::place(self.stager.store, &self.stager.folder, number),
         };
         let out = Outgoing::begin(self.stager.store, &staged, self.stager.table, &path)?;
-        let file = OpenFile::new(out, &path, &self.schema, &self.stager.writing.format)?;
+        let file = OpenFile::new(out, &path, &self.schema, &self.stager.writing.format, first)?;
         Ok(Writer { file, staged, path, rows: 0, bytes: 0 })
     }
 
@@ -361,7 +361,7 @@ pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
         &(Arc::new(datafusion::execution::memory_pool::UnboundedMemoryPool::default()) as Arc<dyn MemoryPool>),
     );
     let mut writers = Writers::new(stager, schema, reservation);
-    let writer = writers.create("")?;
+    let writer = writers.create("", None)?;
     writers.open.insert(String::new(), writer);
     let mut files = writers.finish().await?;
     files.pop().map(|(file, _)| file).ok_or_else(|| Error::internal("an empty file was not written"))

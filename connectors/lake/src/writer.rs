@@ -8,12 +8,14 @@ use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 use transload_core::{Error, Result};
 
 use crate::avro::AvroRows;
 use crate::compress::{Compression, Compressor};
 use crate::csv::CsvRows;
+use crate::dictionary::outgrown;
 use crate::json::JsonRows;
 use crate::outgoing::Outgoing;
 use crate::settings::{ParquetWriting, WriteFormat};
@@ -42,14 +44,21 @@ enum Rows {
 }
 
 impl OpenFile {
-    /// Begins a file. `name` is one that no other file of the table has.
+    /// Begins a file, whose first rows will be those of `first`. `name` is one that no other file of the table has.
     ///
     /// # Errors
     /// As the disk fails.
-    pub(crate) fn new(out: Outgoing, name: &str, schema: &SchemaRef, format: &WriteFormat) -> Result<Self> {
+    pub(crate) fn new(
+        out: Outgoing,
+        name: &str,
+        schema: &SchemaRef,
+        format: &WriteFormat,
+        first: Option<&RecordBatch>,
+    ) -> Result<Self> {
         let (rows, compression) = match format {
             WriteFormat::Parquet(parquet) => {
-                let writer = ArrowWriter::try_new(out, Arc::clone(schema), Some(properties(parquet)));
+                let outgrown = first.map(outgrown).transpose()?.unwrap_or_default();
+                let writer = ArrowWriter::try_new(out, Arc::clone(schema), Some(properties(parquet, outgrown)));
                 return Ok(Self::Parquet(Box::new(writer.map_err(unwritable)?)));
             }
             WriteFormat::Csv(dialect, packed) => (Rows::Csv(CsvRows::new(Arc::clone(schema), *dialect)), *packed),
@@ -145,12 +154,13 @@ impl RowWriter {
     }
 }
 
-fn properties(parquet: &ParquetWriting) -> WriterProperties {
-    WriterProperties::builder()
+fn properties(parquet: &ParquetWriting, without_dictionary: Vec<ColumnPath>) -> WriterProperties {
+    let builder = WriterProperties::builder()
         .set_compression(parquet.compression)
         .set_max_row_group_row_count(Some(parquet.row_group_rows))
-        .set_created_by(concat!("transload ", env!("CARGO_PKG_VERSION")).to_string())
-        .build()
+        .set_created_by(concat!("transload ", env!("CARGO_PKG_VERSION")).to_string());
+    let set = |builder: WriterPropertiesBuilder, column| builder.set_column_dictionary_enabled(column, false);
+    without_dictionary.into_iter().fold(builder, set).build()
 }
 
 /// What it means that the Parquet writer failed.
@@ -190,7 +200,7 @@ mod tests {
         let store = Store::open(dir.path().to_str().unwrap(), true, &NoReferences).unwrap();
         let staged = Path::from("t.staged");
         let out = Outgoing::begin(&store, &staged, &Path::default(), "t").unwrap();
-        let mut writer = OpenFile::new(out, "t", &batch(0).schema(), format).unwrap();
+        let mut writer = OpenFile::new(out, "t", &batch(0).schema(), format, None).unwrap();
         writer.write(&batch(0)).unwrap();
         writer.settle().await.unwrap();
         writer.write(&batch(1000)).unwrap();
