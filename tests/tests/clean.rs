@@ -97,6 +97,35 @@ fn what_killed_loads_have_left_in_a_container_is_removed() {
     cleans_in(&Container::new("cleaned"));
 }
 
+#[test]
+fn an_upload_that_was_begun_and_not_noted_is_found_and_given_up() {
+    let bucket = Bucket::new("unnoted");
+    for kind in ["lake", "delta"] {
+        let bench = Bench::with(bucket.variables());
+        let table = "  - from: customer\n    key: [c_custkey]\n    partition_by: [ { identity: c_mktsegment } ]\n";
+        let target = format!("target: {{ {kind}: {{ url: '{}' }} }}", bucket.url(kind));
+        bench.write("p.yaml", tpch_pipeline(table).replace("target: { lake: { url: lake } }", &target));
+        bench.run_with_faults(&["run", "p.yaml"], "upload.begun=return(kill)").expect(-1);
+        // There is nothing else of the table.
+        assert_eq!(bucket.files(kind), [""; 0]);
+        let begun = bucket.unfinished(kind);
+        assert!(!begun.is_empty() && begun.iter().all(|path| path.contains("/c_mktsegment=")), "{begun:?}");
+        bench.run(&["clean", "p.yaml"]).expect(99);
+        let would = bench.run(&["clean", "p.yaml", "--older-than", "0s", "--dry-run"]).expect(0);
+        assert!(would.stdout.lines().all(|line| line.starts_with("would remove upload")), "{}", would.stdout);
+        assert_eq!(bucket.unfinished(kind), begun);
+
+        let cleaned = bench.run(&["clean", "p.yaml", "--older-than", "0s", "--format", "json"]).expect(0).last_line();
+        assert_eq!(cleaned["removed"].as_array().unwrap().len(), begun.len(), "{cleaned}");
+        assert_eq!(kinds(&cleaned), BTreeSet::from([("customer".to_string(), "upload".to_string())]));
+        assert_eq!(bucket.unfinished(kind), [""; 0]);
+        bench.run(&["clean", "p.yaml", "--older-than", "0s"]).expect(99);
+        // Whoever resumes it all the same does the work again.
+        bench.run(&["resume", &bench.newest_run()]).expect(0);
+        assert_eq!(bucket.unfinished(kind), [""; 0]);
+    }
+}
+
 fn cleans_in(bucket: &dyn Place) {
     let bench = Bench::with(bucket.variables());
     bucket.put("lake/other/foreign.txt", "not ours");

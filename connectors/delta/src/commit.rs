@@ -23,8 +23,7 @@ use serde::{Deserialize, Serialize};
 use transload_core::connector::{Expected, Sink, TableState, WriteMode, WriteSpec};
 use transload_core::store::{Address, Store};
 use transload_core::{
-    Clock, CommitKey, Committed, Error, ErrorKind, LogicalType, Pin, PinnedVersion, Result, RunId, Staged, TableName,
-    fault,
+    Clock, CommitKey, Committed, Error, ErrorKind, LogicalType, Pin, PinnedVersion, Result, Staged, TableName, fault,
 };
 use transload_lake::files::{self, FileWriter};
 
@@ -42,9 +41,6 @@ const APPLICATION: &str = "transload";
 
 /// The property that says of how many columns a file's bounds are kept.
 const INDEXED_COLUMNS: &str = "delta.dataSkippingNumIndexedCols";
-
-/// Length of the name of a run, with which the names of its files begin.
-const RUN_NAME: usize = "20260101T000000Z-01234567".len();
 
 /// A staged file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,11 +84,6 @@ impl From<Error> for Obstacle {
 /// The key of a commit as the name of an application.
 fn application(key: &CommitKey) -> String {
     format!("{APPLICATION}/{key}")
-}
-
-/// How the names of a commit's files begin.
-pub(crate) fn prefix(key: &CommitKey) -> String {
-    format!("part-{key}-")
 }
 
 impl DeltaSink {
@@ -157,8 +148,7 @@ impl DeltaSink {
             }
             let hidden =
                 rest.split('/').any(|part| part.starts_with('.') || (part.starts_with('_') && !part.contains('=')));
-            let run = path.filename().and_then(|name| name.strip_prefix("part-")?.get(..RUN_NAME));
-            let own = run.is_some_and(|run| RunId::parse(run).is_some());
+            let own = path.filename().and_then(files::commit_of).is_some();
             !hidden && !own
         };
         match store.list(&self.root).await?.into_iter().find(|object| foreign(&object.location)) {
@@ -624,7 +614,7 @@ impl Sink for DeltaSink {
             return Ok(());
         }
         files::discard(&store, &self.root, &self.spec.commit, &[]).await?;
-        let begins = prefix(&self.spec.commit);
+        let begins = files::prefix(&self.spec.commit);
         let records = self.root.clone().join(FOLDER);
         let ends = format!("-{}.json", self.spec.commit);
         for object in store.list(&self.root).await? {

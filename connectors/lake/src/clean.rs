@@ -1,22 +1,27 @@
 //! Finding and removing what writers have left that died and do not come back.
 //!
-//! Nothing is judged by its name. A file below a table's folder is ours if a note of a commit or a manifest of the table
+//! No file is judged by its name. One below a table's folder is ours if a note of a commit or a manifest of the table
 //! names it, and whatever lies in the folder of a commit's staging is. A table is looked at under the lock of its
 //! commits, so that nothing that is in between is taken for left.
+//!
+//! Uploads are: a process can be killed before it has noted one, and then there is nothing but the name of the file that
+//! it was to become. It begins with the key of a commit, which nobody else makes up, and an upload that is not complete
+//! holds nothing that anybody sees. What lies at its place is not touched.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use transload_core::connector::{CleanSpec, Orphan, OrphanKind};
-use transload_core::store::{Lock, Store};
+use transload_core::store::{Begun, Lock, Store};
 use transload_core::{CommitKey, Result, RunId, TableName, fault};
 
-use crate::listing::{below, inside, is_hidden, lock_of, table_of};
+use crate::listing::{LOOKS_AT_ONCE, below, inside, is_hidden, lock_of, table_of};
 use crate::manifest::{self, FOLDER, Manifest};
 use crate::moves::{self, Moves};
+use crate::names::commit_of;
 use crate::staging::{self, UploadNote, is_upload_note};
 
 /// Versions back from the newest whose files are looked for.
@@ -32,13 +37,49 @@ pub(crate) async fn clean(store: &Store, spec: &CleanSpec) -> Result<Vec<Orphan>
             tables.entry(table.to_string()).or_insert(table);
         }
     }
+    let mut begun: BTreeMap<String, Vec<Begun>> = BTreeMap::new();
+    for upload in staging::begun(store, &Path::default()).await? {
+        let table = table_of_upload(&upload.path, &tables);
+        begun.entry(table.to_string()).or_default().push(upload);
+        tables.entry(table.to_string()).or_insert(table);
+    }
     let mut found = Vec::new();
-    for table in tables.values() {
+    for (name, table) in &tables {
         let table = Table { store, table, spec };
-        let left = table.clean().await;
+        let left = table.clean(begun.remove(name).unwrap_or_default()).await;
         found.extend(left.map_err(|e| e.with("table", table.table.to_string()))?);
     }
     Ok(found)
+}
+
+/// The table that an upload was begun for: the folder around those of partitions, or what is known to be a table before.
+fn table_of_upload(path: &Path, known: &BTreeMap<String, Path>) -> Path {
+    let mut folder = path.parent().unwrap_or_default();
+    while folder.filename().is_some_and(|name| name.contains('=')) && !known.contains_key(&folder.to_string()) {
+        folder = folder.parent().unwrap_or_default();
+    }
+    folder
+}
+
+/// Something that is left.
+struct Found {
+    orphan: Orphan,
+    /// The name of the upload, if it is one that nobody has noted: what lies at its place is something else.
+    upload: Option<String>,
+}
+
+impl From<Orphan> for Found {
+    fn from(orphan: Orphan) -> Self {
+        Self { orphan, upload: None }
+    }
+}
+
+/// What one commit has beside what is published.
+#[derive(Default)]
+struct Traces<'a> {
+    staged: Vec<&'a ObjectMeta>,
+    /// Its uploads that are open, noted or not.
+    begun: Vec<&'a Begun>,
 }
 
 /// A table that is cleaned.
@@ -49,20 +90,25 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    async fn clean(&self) -> Result<Vec<Orphan>> {
-        let left = self.look().await?;
-        if left.is_empty() || self.spec.dry_run {
-            return Ok(left);
+    /// `begun` are its uploads that are open.
+    async fn clean(&self, begun: Vec<Begun>) -> Result<Vec<Orphan>> {
+        let mut left = self.look(&begun).await?;
+        if !left.is_empty() && !self.spec.dry_run {
+            let turn = self.store.lock(&lock_of(self.table)).await?;
+            let cleaned = self.clean_in_turn(&turn, begun).await;
+            turn.release().await;
+            left = cleaned?;
         }
-        let turn = self.store.lock(&lock_of(self.table)).await?;
-        let cleaned = self.clean_in_turn(&turn).await;
-        turn.release().await;
-        cleaned
+        Ok(left.into_iter().map(|found| found.orphan).collect())
     }
 
     /// Looks again while no commit of the table is under way, and removes what is still left.
-    async fn clean_in_turn(&self, turn: &Lock) -> Result<Vec<Orphan>> {
-        let left = self.look().await?;
+    async fn clean_in_turn(&self, turn: &Lock, mut begun: Vec<Begun>) -> Result<Vec<Found>> {
+        if !begun.is_empty() {
+            let open = staging::begun(self.store, self.table).await?;
+            begun.retain(|upload| open.contains(upload));
+        }
+        let left = self.look(&begun).await?;
         turn.check()?;
         self.remove(&left).await?;
         // A first load that was given up leaves nothing but its lock, and now not even that.
@@ -73,20 +119,23 @@ impl Table<'_> {
     }
 
     /// What is left, sorted by path.
-    async fn look(&self) -> Result<Vec<Orphan>> {
+    async fn look(&self, begun: &[Begun]) -> Result<Vec<Found>> {
         let newest = Manifest::newest(self.store, self.table).await?;
         let published: HashSet<&str> = newest.iter().flat_map(|m| &m.files).map(|f| f.path.as_str()).collect();
         let kept = self.store.list(&self.table.clone().join(FOLDER)).await?;
         let mut left = Vec::new();
-        for (key, staged) in self.by_commit(&kept) {
-            left.extend(self.of_commit(&key, &staged, &published).await?);
+        for (key, traces) in self.by_commit(&kept, begun) {
+            left.extend(self.of_commit(&key, &traces, &published).await?);
         }
-        left.extend(kept.iter().filter_map(|file| self.temporary(file)));
+        left.extend(kept.iter().filter_map(|file| self.temporary(file)).map(Found::from));
         if let Some(newest) = &newest {
-            left.extend(self.replaced(newest, &published, &kept).await?);
+            left.extend(self.replaced(newest, &published, &kept).await?.into_iter().map(Found::from));
         }
-        left.sort_by(|a, b| (&a.path, a.what).cmp(&(&b.path, b.what)));
-        left.dedup_by(|a, b| a.path == b.path && a.what == b.what);
+        let order = |a: &Found, b: &Found| {
+            (&a.orphan.path, a.orphan.what, &a.upload).cmp(&(&b.orphan.path, b.orphan.what, &b.upload))
+        };
+        left.sort_by(order);
+        left.dedup_by(|a, b| order(a, b).is_eq());
         Ok(left)
     }
 
@@ -107,40 +156,48 @@ impl Table<'_> {
         inside(self.table, at).unwrap_or(at.as_ref())
     }
 
-    /// Of what is kept beside the rows: what commits have staged, by their keys. What is not in the folder of a commit
-    /// is nobody's.
-    fn by_commit<'k>(&self, kept: &'k [ObjectMeta]) -> BTreeMap<String, Vec<&'k ObjectMeta>> {
+    /// Of what is kept beside the rows, and of the open uploads: what commits have staged and begun, by their keys. What
+    /// is not in the folder of a commit is nobody's.
+    fn by_commit<'k>(&self, kept: &'k [ObjectMeta], begun: &'k [Begun]) -> BTreeMap<String, Traces<'k>> {
         let staging = staging::folder(self.table);
-        let mut commits: BTreeMap<String, Vec<&ObjectMeta>> = BTreeMap::new();
+        let mut commits: BTreeMap<String, Traces<'k>> = BTreeMap::new();
         for file in kept {
             let Some(mut below) = file.location.prefix_match(&staging) else { continue };
             if let Some(key) = below.next().map(|part| part.as_ref().to_string())
                 && CommitKey::run_of(&key).is_some()
             {
-                commits.entry(key).or_default().push(file);
+                commits.entry(key).or_default().staged.push(file);
+            }
+        }
+        for upload in begun {
+            if let Some((key, _)) = upload.path.filename().and_then(commit_of) {
+                commits.entry(key.to_string()).or_default().begun.push(upload);
             }
         }
         commits
     }
 
-    /// What one commit has left: what it has staged, and what it has put into its place and not published. A commit that
-    /// was at work later than what may be taken keeps everything.
-    async fn of_commit(&self, key: &str, staged: &[&ObjectMeta], published: &HashSet<&str>) -> Result<Vec<Orphan>> {
+    /// What one commit has left: what it has staged, what it has put into its place and not published, and the uploads
+    /// that it has begun and not noted. A commit that was at work later than what may be taken keeps everything.
+    async fn of_commit(&self, key: &str, traces: &Traces<'_>, published: &HashSet<&str>) -> Result<Vec<Found>> {
         let run = CommitKey::run_of(key);
-        let Some(last) = staged.iter().map(|file| file.last_modified).max() else { return Ok(Vec::new()) };
+        let staged = traces.staged.iter().map(|file| file.last_modified);
+        let Some(last) = staged.chain(traces.begun.iter().map(|upload| upload.initiated)).max() else {
+            return Ok(Vec::new());
+        };
         if !self.spec.takes(run.as_ref(), last) {
             return Ok(Vec::new());
         }
-        let mut left = Vec::new();
+        let mut left = self.unnoted(traces, run.as_ref()).await?;
         let mut in_place: Vec<String> = Vec::new();
-        for file in staged {
+        for file in &traces.staged {
             let is_moves = file.location.filename() == Some(moves::NAME);
             let what = match (is_moves, is_upload_note(&file.location)) {
                 (true, _) => OrphanKind::Note,
                 (_, true) => OrphanKind::Upload,
                 _ => OrphanKind::Staged,
             };
-            left.push(self.orphan(self.path(&file.location), what, run.clone(), file));
+            left.push(self.orphan(self.path(&file.location), what, run.clone(), file).into());
             if is_moves && let Some(noted) = Moves::read(self.store, &file.location).await? {
                 in_place.extend(noted.files);
             }
@@ -148,10 +205,35 @@ impl Table<'_> {
         in_place.retain(|path| !published.contains(path.as_str()));
         for path in in_place {
             if let Some(file) = self.store.head(&below(self.table, &path)?).await? {
-                left.push(self.orphan(&path, OrphanKind::Unpublished, run.clone(), &file));
+                left.push(self.orphan(&path, OrphanKind::Unpublished, run.clone(), &file).into());
             }
         }
         Ok(left)
+    }
+
+    /// The uploads of a commit that none of its notes names.
+    async fn unnoted(&self, traces: &Traces<'_>, run: Option<&RunId>) -> Result<Vec<Found>> {
+        if traces.begun.is_empty() {
+            return Ok(Vec::new());
+        }
+        let notes: Vec<Path> = traces.staged.iter().map(|file| file.location.clone()).filter(is_upload_note).collect();
+        let store = self.store;
+        let notes = futures::stream::iter(notes).map(|at| async move { UploadNote::read(store, &at).await });
+        let notes: Vec<Option<UploadNote>> = notes.buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
+        let noted: HashSet<&str> = notes.iter().flatten().map(|note| note.upload.as_str()).collect();
+        let unnoted = traces.begun.iter().filter(|upload| !noted.contains(upload.id.as_str()));
+        let found = unnoted.map(|upload| Found {
+            orphan: Orphan {
+                table: TableName::new(self.table.to_string()),
+                path: self.path(&upload.path).to_string(),
+                what: OrphanKind::Upload,
+                run: run.cloned(),
+                bytes: None,
+                modified: upload.initiated,
+            },
+            upload: Some(upload.id.clone()),
+        });
+        Ok(found.collect())
     }
 
     /// What is left of a manifest that was to appear at once.
@@ -194,17 +276,21 @@ impl Table<'_> {
     }
 
     /// Removes what was found: what others could see first, then what tells of it.
-    async fn remove(&self, left: &[Orphan]) -> Result<()> {
-        let is_in_place = |orphan: &&Orphan| matches!(orphan.what, OrphanKind::Unpublished | OrphanKind::Replaced);
-        let (in_place, beside): (Vec<&Orphan>, Vec<&Orphan>) = left.iter().partition(is_in_place);
-        for orphan in in_place.into_iter().chain(beside) {
+    async fn remove(&self, left: &[Found]) -> Result<()> {
+        let is_in_place = |found: &&Found| matches!(found.orphan.what, OrphanKind::Unpublished | OrphanKind::Replaced);
+        let (in_place, beside): (Vec<&Found>, Vec<&Found>) = left.iter().partition(is_in_place);
+        for Found { orphan, upload } in in_place.into_iter().chain(beside) {
             let at = below(self.table, &orphan.path)?;
-            if orphan.what == OrphanKind::Upload
-                && let Some(note) = UploadNote::read(self.store, &at).await?
-            {
-                note.abort(self.store, self.table).await?;
+            if let Some(id) = upload {
+                staging::abort(self.store, &at, id).await?;
+            } else {
+                if orphan.what == OrphanKind::Upload
+                    && let Some(note) = UploadNote::read(self.store, &at).await?
+                {
+                    note.abort(self.store, self.table).await?;
+                }
+                self.store.remove_and_prune(&at).await?;
             }
-            self.store.remove_and_prune(&at).await?;
             fault::point("clean.removed")?;
         }
         Ok(())
@@ -235,6 +321,7 @@ mod tests {
         let local = Store::open(dir.path().to_str().unwrap(), true, &NoReferences).unwrap();
         let bucket = Bucket::default();
         let remote = Store::over(Arc::new(bucket.clone()), "bucket", Clock::system());
+        let remote = remote.with_unfinished(Arc::new(bucket.clone()));
         (dir, bucket, [local, remote])
     }
 
@@ -367,6 +454,76 @@ mod tests {
             assert!(there(store).await.is_empty(), "{store:?}");
         }
         assert!(!dir.path().join(TABLE).exists() && bucket.open_uploads().is_empty());
+    }
+
+    /// Begins an upload as somebody does who is killed before it is noted.
+    async fn begin(store: &Store, path: &str) {
+        let Staging::Uploads(uploads) = store.staging().unwrap() else { panic!("it is no bucket") };
+        uploads.begin(&Path::from(path)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn uploads_that_nobody_has_noted_are_found_by_their_names() {
+        let (_dir, bucket, [_, store]) = stores();
+        let (dead, other) = (key(), CommitKey::new(&RunId::new(&Clock::system()), &TableName::new("u")));
+        let name = |key: &CommitKey| format!("{}-0.parquet", crate::names::prefix_of_unit(key, "000000"));
+        // Another attempt has published a file at the same place.
+        let file = name(&dead);
+        put(&store, &format!("t/{file}")).await;
+        publish(&store, 1, &[file.as_str()]).await;
+        stage(&store, &dead, &format!("x=3/{file}")).await;
+        begin(&store, &format!("t/{file}")).await;
+        begin(&store, &format!("t/{file}")).await;
+        // Of this table there is nothing else.
+        let inner = format!("deep/u/x=1/y=2/{}", name(&other));
+        begin(&store, &inner).await;
+        let foreign = ["t/foreign.parquet".to_string(), format!("_aside/t/{file}"), format!("t/x-{file}")];
+        for path in &foreign {
+            begin(&store, path).await;
+        }
+        let note = format!("_transload/staging/{dead}/000000/0.upload");
+        let inside = format!("x=1/y=2/{}", name(&other));
+        let expected = [
+            (OrphanKind::Upload, inside.as_str()),
+            (OrphanKind::Upload, note.as_str()),
+            (OrphanKind::Upload, file.as_str()),
+            (OrphanKind::Upload, file.as_str()),
+        ];
+        let would = clean(&store, &spec(true)).await.unwrap();
+        assert_eq!(found(&would), expected);
+        assert_eq!((would[0].table.as_str(), &would[0].run), ("deep/u", &CommitKey::run_of(other.as_str())));
+        assert_eq!(bucket.open_uploads().len(), 4 + foreign.len());
+
+        // A commit that was at work a moment ago may go on, and so may a run that is kept.
+        let young = CleanSpec { before: Clock::system().now() - TimeDelta::hours(1), ..spec(false) };
+        assert!(clean(&store, &young).await.unwrap().is_empty());
+        let keep = [&dead, &other].into_iter().filter_map(|key| CommitKey::run_of(key.as_str())).collect();
+        assert!(clean(&store, &CleanSpec { keep, ..spec(false) }).await.unwrap().is_empty());
+
+        assert_eq!(found(&clean(&store, &spec(false)).await.unwrap()), expected);
+        let mut left: Vec<Path> = foreign.iter().map(|path| Path::from(path.as_str())).collect();
+        left.sort();
+        assert_eq!(bucket.open_uploads(), left);
+        assert_eq!(
+            there(&store).await,
+            ["t/_transload/manifest/00000000000000000001.json".to_string(), format!("t/{file}")]
+        );
+        assert!(clean(&store, &spec(false)).await.unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_table_of_an_upload_is_around_its_partitions() {
+        let known = BTreeMap::from([("a/k=1".to_string(), Path::from("a/k=1"))]);
+        for (path, table) in [
+            ("f", ""),
+            ("x=1/f", ""),
+            ("t/f", "t"),
+            ("a/b/x=1/y=2/f", "a/b"),
+            ("a/k=1/x=2/f", "a/k=1"),
+            ("a=1/t/f", "a=1/t"),
+        ] {
+            assert_eq!(table_of_upload(&Path::from(path), &known), Path::from(table), "{path}");
+        }
     }
 
     #[tokio::test]

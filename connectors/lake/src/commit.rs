@@ -24,6 +24,7 @@ use transload_core::{
 use crate::listing::{LOOKS_AT_ONCE, below, is_hidden, lock_of, overlapping, pinned};
 use crate::manifest::{Column, DataFile, FOLDER, FileFormat, Manifest};
 use crate::moves::{self, Moves};
+use crate::names;
 use crate::settings::Writing;
 use crate::stage::{StagedFile, Stager, write_empty};
 use crate::staging;
@@ -82,7 +83,7 @@ impl LakeSink {
             table: &self.root,
             folder: self.staging().join(unit),
             in_place: false,
-            prefix: format!("part-{}-{unit}", self.spec.commit),
+            prefix: names::prefix_of_unit(&self.spec.commit, unit),
             schema: Arc::clone(&self.schema),
             partition_by: &self.spec.partition_by,
             writing: &self.writing,
@@ -101,7 +102,7 @@ impl LakeSink {
 
     /// Removes what an unfinished attempt has left of a unit.
     async fn clear_unit(&self, stager: &Stager<'_>) -> Result<()> {
-        staging::discard(stager.store, &self.root, &stager.folder, &|_| false).await
+        staging::discard(stager.store, &self.root, &stager.folder).await
     }
 
     /// Removes what commits that died have moved and not published, by their notes: whatever else is there is not theirs.
@@ -120,7 +121,7 @@ impl LakeSink {
                     match note.parent() {
                         // Nobody can ask which uploads are complete by now, and with that removed.
                         Some(folder) if !store.is_local() => {
-                            staging::discard(store, &self.root, &folder, &|_| false).await?;
+                            staging::discard(store, &self.root, &folder).await?;
                         }
                         _ => store.remove(&note).await?,
                     }
@@ -311,7 +312,8 @@ impl Sink for LakeSink {
     async fn abort(&self) -> Result<()> {
         let Some(store) = self.existing()? else { return Ok(()) };
         if !store.has(&self.root.clone().join(FOLDER)).await? {
-            return Ok(());
+            // Nothing is noted, but an upload may have begun.
+            return staging::give_up_begun(&store, &self.root, &self.spec.commit).await;
         }
         let turn = store.lock(&lock_of(&self.root)).await?;
         let aborted = self.abort_in_turn(&store, &turn).await;
@@ -537,7 +539,7 @@ mod tests {
     };
     use parquet::basic::Compression;
     use transload_core::secret::NoReferences;
-    use transload_core::store::StoreOptions;
+    use transload_core::store::{Staging, StoreOptions};
     use transload_core::{Clock, RunId, Template};
     use transload_testkit::bucket::{Broken, Bucket, Request};
 
@@ -822,7 +824,8 @@ mod tests {
     /// A bucket that can be broken, and the same as a store.
     fn breakable() -> (Bucket, Store) {
         let bucket = Bucket::default();
-        (bucket.clone(), Store::over(Arc::new(bucket), "bucket", Clock::system()))
+        let store = Store::over(Arc::new(bucket.clone()), "bucket", Clock::system());
+        (bucket.clone(), store.with_unfinished(Arc::new(bucket)))
     }
 
     /// Another process that goes on with the same commit.
@@ -847,6 +850,41 @@ mod tests {
         assert_eq!((done.rows, done.parts, files(&store).await.len()), (3, 3, 3));
         assert!(bucket.open_uploads().is_empty());
         assert_eq!(left_of_staging(&store).await, 0);
+    }
+
+    /// Begins an upload of a sink's as somebody does who is killed before it is noted.
+    async fn begin_and_die(sink: &LakeSink, store: &Store, path: &str) {
+        let name = format!("{path}{}-7.parquet", names::prefix_of_unit(&sink.spec.commit, "000000"));
+        let Staging::Uploads(uploads) = store.staging().unwrap() else { panic!("it is no bucket") };
+        uploads.begin(&below(&sink.root, &name).unwrap()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_nobody_has_noted_is_given_up_with_its_commit_or_by_it() {
+        let (bucket, store) = breakable();
+        let other = load(&store, "t", WriteMode::Append);
+        begin_and_die(&other, &store, "").await;
+        let of_other = bucket.open_uploads();
+        let sink = load(&store, "t", WriteMode::Append);
+        for path in ["", "x=1/"] {
+            begin_and_die(&sink, &store, path).await;
+        }
+        // One that cannot be given up now is left to the next who comes, and so is the note that something is left.
+        let staged = stage(&sink, 2).await;
+        bucket.break_one(Request::Uploads, 0, Broken::Undone);
+        sink.commit(staged.clone(), TableState::default()).await.unwrap();
+        assert_eq!((bucket.open_uploads().len(), left_of_staging(&store).await > 0), (3, true));
+        let done = resumed(&sink, &store).commit(staged, TableState::default()).await.unwrap();
+        assert!(done.already_done);
+        assert_eq!((bucket.open_uploads(), left_of_staging(&store).await), (of_other, 0));
+        assert_eq!(files(&store).await.len(), 2);
+
+        // Of a commit that has noted nothing at all.
+        let (bucket, store) = breakable();
+        let sink = load(&store, "t", WriteMode::Append);
+        begin_and_die(&sink, &store, "x=1/").await;
+        sink.abort().await.unwrap();
+        assert!(bucket.open_uploads().is_empty() && store.list(&Path::default()).await.unwrap().is_empty());
     }
 
     #[tokio::test]

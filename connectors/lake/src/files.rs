@@ -20,6 +20,7 @@ use transload_core::store::Store;
 use transload_core::{CommitKey, Error, LogicalType, Pin, Problem, Result};
 
 use crate::layout::{typed, values_in_path};
+use crate::names;
 use crate::options::ParquetOptions;
 use crate::parquet::{PinnedObject, read_as};
 use crate::settings::{self, ParquetSettings};
@@ -27,6 +28,7 @@ use crate::source::{LakeSource, open_files, schema_of};
 use crate::stage::{Stager, Written};
 use crate::staging;
 
+pub use crate::names::{commit_of, prefix};
 pub use crate::stage::StagedFile;
 
 /// Files that are published at the same time.
@@ -146,13 +148,13 @@ impl FileWriter<'_> {
             table: self.table,
             folder: staging::folder_of(self.table, self.commit).join(self.unit),
             in_place: true,
-            prefix: format!("part-{}-{}", self.commit, self.unit),
+            prefix: names::prefix_of_unit(self.commit, self.unit),
             schema: Arc::clone(&self.schema),
             partition_by: self.partition_by,
             writing: &self.settings.writing,
             written: self.written,
         };
-        staging::discard(self.store, self.table, &stager.folder, &|_| false).await?;
+        staging::discard(self.store, self.table, &stager.folder).await?;
         let written = stager.write(rows, memory).await?;
         let file = |(file, metadata): Written| {
             let values = values_in_path(&file.path)?;
@@ -183,7 +185,7 @@ pub async fn is_there(store: &Store, table: &Path, file: &StagedFile) -> Result<
 }
 
 /// Removes what a commit has noted about its uploads, and gives them up, but for those of the files that are `published`.
-/// Can be repeated.
+/// Those that nobody has noted are given up, too. Can be repeated.
 ///
 /// # Errors
 /// As the store fails.
@@ -191,7 +193,7 @@ pub async fn discard(store: &Store, table: &Path, commit: &CommitKey, published:
     staging::discard_all(store, table, commit, published).await
 }
 
-/// Finds, and removes, what commits have left that died, as far as it is noted: uploads. See
+/// Finds, and removes, what commits have left that died, as far as it is noted or the server tells: uploads. See
 /// [`Endpoint::clean`](transload_core::connector::Endpoint::clean).
 ///
 /// # Errors

@@ -23,6 +23,7 @@ mod limits;
 mod listing;
 mod manifest;
 mod moves;
+mod names;
 mod options;
 mod orc;
 mod outgoing;

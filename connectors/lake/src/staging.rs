@@ -3,6 +3,9 @@
 //! A commit's folder, `_transload/staging/KEY/`, holds a folder for each of its units: with the files themselves where
 //! they are staged under other names, with a note about each upload where they are staged as uploads. Beside them is the
 //! note of what the commit moves (`moves.rs`).
+//!
+//! An upload is begun before it can be noted. Whoever is killed in between leaves one that only the server knows: it is
+//! found by the name of its file, which begins with the commit's key (`names.rs`).
 
 use std::collections::HashSet;
 
@@ -10,11 +13,12 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
-use transload_core::store::{Staging, Store};
+use transload_core::store::{Begun, Staging, Store};
 use transload_core::{CommitKey, Error, Result};
 
-use crate::listing::below;
+use crate::listing::{below, is_hidden};
 use crate::manifest::FOLDER;
+use crate::names;
 use crate::stage::StagedFile;
 
 /// Uploads that are given up at the same time.
@@ -31,7 +35,7 @@ pub(crate) struct UploadNote {
     /// Where the file belongs, below the table's folder.
     pub(crate) path: String,
     /// The name of the upload.
-    upload: String,
+    pub(crate) upload: String,
 }
 
 /// Where everything lies that commits of a table have staged.
@@ -71,10 +75,7 @@ impl UploadNote {
 
     /// Gives the upload up.
     pub(crate) async fn abort(&self, store: &Store, table: &Path) -> Result<()> {
-        match store.staging()? {
-            Staging::Uploads(uploads) => uploads.abort(&below(table, &self.path)?, &self.upload).await,
-            Staging::Names(_) => Ok(()),
-        }
+        abort(store, &below(table, &self.path)?, &self.upload).await
     }
 }
 
@@ -122,19 +123,39 @@ fn staged_path(file: &StagedFile) -> Result<Path> {
     Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))
 }
 
-/// Removes everything that a commit has staged. The uploads of `published` are complete, and the others are given up.
+/// The uploads below a folder that the server says to be open, of files that commits name.
+pub(crate) async fn begun(store: &Store, folder: &Path) -> Result<Vec<Begun>> {
+    let Ok(Staging::Uploads(uploads)) = store.staging() else { return Ok(Vec::new()) };
+    let mut begun = uploads.unfinished(folder).await?;
+    begun.retain(|upload| {
+        !is_hidden(&upload.path, folder) && upload.path.filename().and_then(names::commit_of).is_some()
+    });
+    Ok(begun)
+}
+
+/// Removes everything that a commit has staged. The uploads of `published` are complete, and the others are given up,
+/// also those that nobody has noted.
 pub(crate) async fn discard_all(store: &Store, table: &Path, key: &CommitKey, published: &[&StagedFile]) -> Result<()> {
     let published: HashSet<&str> = published.iter().map(|file| file.staged.as_str()).collect();
     let is_complete = |note: &Path| {
         let note: &str = note.as_ref();
         published.contains(note)
     };
-    discard(store, table, &folder_of(table, key), &is_complete).await
+    let folder = folder_of(table, key);
+    give_up_noted(store, table, &folder, &is_complete).await?;
+    // As long as there is something left, there are notes that say so.
+    give_up_begun(store, table, key).await?;
+    store.remove_all(&folder).await
 }
 
-/// Removes everything that is staged below a folder. Uploads are given up, but for those that `is_complete` knows by
-/// their notes.
-pub(crate) async fn discard(
+/// Removes everything that is staged below a folder. Uploads that are noted there are given up.
+pub(crate) async fn discard(store: &Store, table: &Path, folder: &Path) -> Result<()> {
+    give_up_noted(store, table, folder, &|_| false).await?;
+    store.remove_all(folder).await
+}
+
+/// Gives up the uploads that are noted below a folder, but for those that `is_complete` knows by their notes.
+async fn give_up_noted(
     store: &Store,
     table: &Path,
     folder: &Path,
@@ -148,6 +169,24 @@ pub(crate) async fn discard(
             None => Ok(()),
         }
     });
-    given_up.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-    store.remove_all(folder).await
+    given_up.buffer_unordered(AT_ONCE).try_collect::<()>().await
+}
+
+/// Gives up every upload of a commit that the server says to be open, noted or not. Nothing of it may be staged any more
+/// that is wanted.
+pub(crate) async fn give_up_begun(store: &Store, table: &Path, key: &CommitKey) -> Result<()> {
+    let begins = names::prefix(key);
+    let mut open = begun(store, table).await?;
+    open.retain(|upload| upload.path.filename().is_some_and(|name| name.starts_with(&begins)));
+    let given_up =
+        futures::stream::iter(open).map(|upload| async move { abort(store, &upload.path, &upload.id).await });
+    given_up.buffer_unordered(AT_ONCE).try_collect::<()>().await
+}
+
+/// Gives the upload of this name up.
+pub(crate) async fn abort(store: &Store, place: &Path, id: &str) -> Result<()> {
+    match store.staging()? {
+        Staging::Uploads(uploads) => uploads.abort(place, id).await,
+        Staging::Names(_) => Ok(()),
+    }
 }

@@ -15,6 +15,8 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use transload_core::Clock;
+use transload_core::store::{Begun, Unfinished};
 
 /// The least size of a part that is not the last one, in bytes.
 const LEAST_PART: usize = 5 << 20;
@@ -36,6 +38,8 @@ pub enum Request {
     Complete,
     /// An upload is given up.
     Abort,
+    /// The uploads are listed.
+    Uploads,
 }
 
 /// How a request ends that does not end well.
@@ -65,7 +69,7 @@ struct State {
 
 #[derive(Debug)]
 struct Open {
-    path: Path,
+    begun: Begun,
     /// By the marks that were given for them.
     parts: BTreeMap<String, Bytes>,
 }
@@ -78,7 +82,7 @@ impl Bucket {
 
     /// The places of the uploads that are neither complete nor given up, sorted.
     pub fn open_uploads(&self) -> Vec<Path> {
-        let mut open: Vec<Path> = self.state().open.values().map(|upload| upload.path.clone()).collect();
+        let mut open: Vec<Path> = self.state().open.values().map(|upload| upload.begun.path.clone()).collect();
         open.sort();
         open
     }
@@ -172,7 +176,8 @@ impl MultipartStore for Bucket {
             let mut state = self.state();
             state.begun += 1;
             let id = format!("upload-{}", state.begun);
-            state.open.insert(id.clone(), Open { path: at.clone(), parts: BTreeMap::new() });
+            let begun = Begun { path: at.clone(), id: id.clone(), initiated: Clock::system().now() };
+            state.open.insert(id.clone(), Open { begun, parts: BTreeMap::new() });
             Ok(id)
         })
         .await
@@ -181,7 +186,7 @@ impl MultipartStore for Bucket {
     async fn put_part(&self, at: &Path, id: &MultipartId, number: usize, content: PutPayload) -> Result<PartId> {
         self.does(Request::Send, async {
             let mut state = self.state();
-            let open = state.open.get_mut(id).filter(|open| open.path == *at).ok_or_else(|| no_upload(at))?;
+            let open = state.open.get_mut(id).filter(|open| open.begun.path == *at).ok_or_else(|| no_upload(at))?;
             let content_id = format!("\"{number}\"");
             open.parts.insert(content_id.clone(), content.into());
             Ok(PartId { content_id })
@@ -191,7 +196,8 @@ impl MultipartStore for Bucket {
 
     async fn complete_multipart(&self, at: &Path, id: &MultipartId, parts: Vec<PartId>) -> Result<PutResult> {
         self.does(Request::Complete, async {
-            let open = self.state().open.remove(id).filter(|open| open.path == *at).ok_or_else(|| no_upload(at))?;
+            let open =
+                self.state().open.remove(id).filter(|open| open.begun.path == *at).ok_or_else(|| no_upload(at))?;
             let mut content = Vec::new();
             for (number, part) in parts.iter().enumerate() {
                 let part = open.parts.get(&part.content_id).ok_or_else(|| no_upload(at))?;
@@ -207,5 +213,16 @@ impl MultipartStore for Bucket {
 
     async fn abort_multipart(&self, at: &Path, id: &MultipartId) -> Result<()> {
         self.does(Request::Abort, async { self.state().open.remove(id).map(drop).ok_or_else(|| no_upload(at)) }).await
+    }
+}
+
+#[async_trait]
+impl Unfinished for Bucket {
+    async fn unfinished(&self, folder: &Path) -> Result<Vec<Begun>> {
+        self.does(Request::Uploads, async {
+            let all = self.state().open.values().map(|open| open.begun.clone()).collect::<Vec<Begun>>();
+            Ok(all.into_iter().filter(|begun| begun.path.prefix_matches(folder)).collect())
+        })
+        .await
     }
 }

@@ -157,6 +157,15 @@ pub(super) fn upload_gone() -> Error {
         .hint("somebody has given the upload up, or removed the file: start a new run")
 }
 
+/// Whether a server does not do what it is asked for, or does not do it for this key: to ask again is of no use.
+pub(super) fn is_refused(error: &StoreError) -> bool {
+    match Answer::of(error).status {
+        Some(408 | 429) => false,
+        Some(status) => matches!(status, 400..=499 | 501),
+        None => matches!(error, StoreError::NotSupported { .. } | StoreError::NotImplemented { .. }),
+    }
+}
+
 /// An error of a request that makes something: what is not found then is the bucket.
 pub(super) fn writing(error: StoreError) -> Error {
     match error {

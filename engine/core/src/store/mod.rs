@@ -4,7 +4,7 @@
 //! can do the same, so that whoever keeps things in a store does not have to ask which it is: create an object once,
 //! hold a lock. `local.rs` does it with files and fsync, `remote.rs` and `lease.rs` with conditional requests. Only who
 //! writes large files that nobody shall see yet has to ask, by [`Staging`]: a folder has names that are changed later,
-//! a bucket has uploads that are completed later (`uploads.rs`).
+//! a bucket has uploads that are completed later (`uploads.rs`), and may list those that are not (`unfinished.rs`).
 //!
 //! `options.rs` is what a connection can say about how a store is reached, `vendor.rs` makes a store of that, and
 //! `answer.rs` says what its errors mean.
@@ -16,6 +16,7 @@ mod location;
 mod options;
 mod quiet;
 mod remote;
+mod unfinished;
 mod uploads;
 mod vendor;
 mod web;
@@ -43,6 +44,7 @@ pub(crate) use self::answer::explain;
 pub use self::local::Local;
 pub use self::location::relative;
 pub use self::options::{AzureOptions, GcsOptions, HttpOptions, S3Options, StoreOptions};
+pub use self::unfinished::{Begun, Unfinished};
 pub use self::uploads::{MOST_PARTS, PART_BYTES, Upload, Uploads};
 
 /// A folder of objects, on whatever system.
@@ -175,7 +177,13 @@ impl Store {
             }
             Ok(Location::Bucket(bucket)) => reached(Kind::Bucket(bucket.vendor))
                 .and_then(|()| vendor::connect(&bucket, options, resolver))
-                .map(|open| Place::Remote(Remote::new(open.objects, open.uploads, clock))),
+                .map(|open| {
+                    let remote = Remote::new(open.objects, open.uploads, clock);
+                    Place::Remote(match open.unfinished {
+                        Some(unfinished) => remote.listed_by(unfinished),
+                        None => remote,
+                    })
+                }),
             Ok(Location::Web(_)) if create => Err(read_only()),
             Ok(Location::Web(web)) => reached(Kind::Web)
                 .and_then(|()| vendor::browse(&web, options))
@@ -197,6 +205,14 @@ impl Store {
     pub fn over<T: ObjectStore + MultipartStore>(objects: Arc<T>, url: &str, clock: Clock) -> Self {
         let uploads: Arc<dyn MultipartStore> = Arc::<T>::clone(&objects);
         Self { place: Place::Remote(Remote::new(objects, uploads, clock)), url: url.to_string() }
+    }
+
+    /// The same store, if it is in a bucket with a list of the uploads that nobody has completed.
+    pub fn with_unfinished(self, unfinished: Arc<dyn Unfinished>) -> Self {
+        match self.place {
+            Place::Remote(remote) => Self { place: Place::Remote(remote.listed_by(unfinished)), url: self.url },
+            Place::Local(_) => self,
+        }
     }
 
     /// The location as it was given.

@@ -14,6 +14,7 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 
+use super::unfinished::Unfinished;
 use super::uploads::Uploads;
 use super::{answer, head};
 use crate::clock::Clock;
@@ -46,6 +47,11 @@ impl Remote {
     pub(super) fn new(objects: Arc<dyn ObjectStore>, uploads: Arc<dyn MultipartStore>, clock: Clock) -> Self {
         let uploads = Uploads::new(Arc::clone(&objects), uploads);
         Self { objects, uploads: Some(uploads), clock }
+    }
+
+    /// The same, with a list of the uploads that nobody has completed.
+    pub(super) fn listed_by(self, unfinished: Arc<dyn Unfinished>) -> Self {
+        Self { uploads: self.uploads.map(|uploads| uploads.listed_by(unfinished)), ..self }
     }
 
     /// One that can only be read.

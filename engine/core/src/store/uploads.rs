@@ -4,7 +4,7 @@
 //! them. Amazon and Google call it a multipart upload, and give it a name; Azure calls the parts uncommitted blocks, and
 //! drops them by itself after a week.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use bytes::Bytes;
 use object_store::multipart::{MultipartStore, PartId};
@@ -13,6 +13,7 @@ use object_store::{Error as StoreError, ObjectStore, PutPayload};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use super::unfinished::{Begun, Unfinished};
 use super::{answer, head};
 use crate::error::{Error, Result};
 
@@ -25,11 +26,16 @@ pub const MOST_PARTS: usize = 10_000;
 /// Parts of all files of a store that are on their way at the same time.
 const PARTS_AT_ONCE: usize = 8;
 
+/// Says once that a server does not tell of its uploads, however many tables are written.
+static UNTOLD: Once = Once::new();
+
 /// The uploads of a bucket.
 #[derive(Clone)]
 pub struct Uploads {
     objects: Arc<dyn ObjectStore>,
     uploads: Arc<dyn MultipartStore>,
+    /// None where uploads have no list.
+    unfinished: Option<Arc<dyn Unfinished>>,
     turns: Arc<Semaphore>,
 }
 
@@ -44,7 +50,38 @@ pub struct Upload {
 
 impl Uploads {
     pub(super) fn new(objects: Arc<dyn ObjectStore>, uploads: Arc<dyn MultipartStore>) -> Self {
-        Self { objects, uploads, turns: Arc::new(Semaphore::new(PARTS_AT_ONCE)) }
+        Self { objects, uploads, unfinished: None, turns: Arc::new(Semaphore::new(PARTS_AT_ONCE)) }
+    }
+
+    /// The same, with a list of them.
+    pub(super) fn listed_by(self, unfinished: Arc<dyn Unfinished>) -> Self {
+        Self { unfinished: Some(unfinished), ..self }
+    }
+
+    /// The uploads of what will be below a folder that are neither complete nor given up, in no order.
+    ///
+    /// # Behavior
+    /// None where they cannot be known: where a store has no list of them, as Azure's and Google's, and where the server
+    /// does not know the request or does not let this key make it. It is logged then.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn unfinished(&self, folder: &Path) -> Result<Vec<Begun>> {
+        let Some(unfinished) = &self.unfinished else { return Ok(Vec::new()) };
+        match unfinished.unfinished(folder).await {
+            Ok(found) => Ok(found),
+            Err(error) if answer::is_refused(&error) => {
+                let error = answer::explain(&error).chain().join(": ");
+                UNTOLD.call_once(|| {
+                    tracing::warn!(
+                        error,
+                        "the server does not list its uploads: none is found that a killed process has begun and not noted"
+                    );
+                });
+                Ok(Vec::new())
+            }
+            Err(error) => Err(Error::from(error)),
+        }
     }
 
     /// Begins an upload of what will be the object at `path`, and returns its name.

@@ -17,6 +17,7 @@ use url::Url;
 use super::location::{Bucket, Vendor, Web};
 use super::options::{PATH_STYLE, Patience, StoreOptions, Value, Written};
 use super::quiet::Quiet;
+use super::unfinished::{S3Uploads, Unfinished};
 use super::web::WebFiles;
 use crate::error::{Error, Result};
 use crate::secret::Resolve;
@@ -110,6 +111,8 @@ pub(super) struct Objects {
     pub(super) objects: Arc<dyn ObjectStore>,
     /// The same for uploads.
     pub(super) uploads: Arc<dyn MultipartStore>,
+    /// The list of uploads, where there is one.
+    pub(super) unfinished: Option<Arc<dyn Unfinished>>,
 }
 
 /// Opens the objects below a bucket's prefix. No request is made.
@@ -140,8 +143,13 @@ fn s3(bucket: &Bucket, options: &StoreOptions, resolver: &dyn Resolve) -> Result
     if let Some(endpoint) = endpoint.filter(|_| is_hosted) {
         builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, hosted(&endpoint, &bucket.name)?);
     }
-    match builder.with_bucket_name(&bucket.name).build() {
-        Ok(objects) => Ok(below(objects, &bucket.prefix)),
+    let builder = builder.with_bucket_name(&bucket.name);
+    match builder.clone().build() {
+        Ok(objects) => {
+            let credentials = Arc::clone(objects.credentials());
+            let uploads = S3Uploads::new(builder, credentials, bucket.prefix.clone(), retries(patience));
+            Ok(Objects { unfinished: Some(Arc::new(uploads)), ..below(objects, &bucket.prefix) })
+        }
         Err(e) => Err(S3.unusable(Some(&e))),
     }
 }
@@ -221,7 +229,7 @@ pub(super) fn browse(web: &Web, options: &StoreOptions) -> Result<Arc<dyn Object
 /// The objects below a prefix.
 fn below<T: ObjectStore + MultipartStore>(objects: T, prefix: &Path) -> Objects {
     let all = Arc::new(Quiet(PrefixStore::new(objects, prefix.clone())));
-    Objects { objects: Arc::<Quiet<PrefixStore<T>>>::clone(&all), uploads: all }
+    Objects { objects: Arc::<Quiet<PrefixStore<T>>>::clone(&all), uploads: all, unfinished: None }
 }
 
 impl Settings {
