@@ -5,14 +5,21 @@
 //! left out, and unknown keys are reported with the closest known name. The typed structs stay the
 //! single description of the file format: the JSON Schema is derived from the same types.
 
+mod fault;
+mod shapes;
+
 use std::cell::RefCell;
-use std::fmt;
 
 use serde::de::value::{StrDeserializer, UnitDeserializer};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
+use self::fault::{Fault, list};
+use self::shapes::{SUBTREE, TREE};
 use crate::tree::{Node, Problem, SPANNED, Span, Spanned, Value};
+
+pub use self::fault::closest;
+pub use self::shapes::{Entries, Kinded, TreeNode};
 
 /// Decodes `node` as a `T`. Problems are added to `problems`; `None` means that nothing usable was left.
 /// A value that is returned beside new problems is incomplete and only good for finding more of them.
@@ -21,248 +28,6 @@ pub fn decode<T: DeserializeOwned>(node: &Node, problems: &mut Vec<Problem>) -> 
     let result = T::deserialize(Decoder { node, found: &found });
     problems.append(&mut found.borrow_mut());
     result.ok()
-}
-
-/// Keys with values, in the order of the file, each key with its place.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entries<V>(pub Vec<(Spanned<String>, V)>);
-
-impl<V> Default for Entries<V> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<V> Entries<V> {
-    /// The value under `key`.
-    pub fn get(&self, key: &str) -> Option<&V> {
-        self.0.iter().find(|(k, _)| k.value == key).map(|(_, v)| v)
-    }
-}
-
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor<V>(std::marker::PhantomData<V>);
-
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<V> {
-            type Value = Entries<V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a mapping")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-
-        deserializer.deserialize_map(EntriesVisitor(std::marker::PhantomData))
-    }
-}
-
-impl<V: serde::Serialize> serde::Serialize for Entries<V> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(k, v)| (&k.value, v)))
-    }
-}
-
-impl<V: schemars::JsonSchema> schemars::JsonSchema for Entries<V> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("Map_of_{}", V::schema_name()).into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let value = generator.subschema_for::<V>();
-        schemars::json_schema!({ "type": "object", "additionalProperties": value })
-    }
-}
-
-/// A mapping of one key, the kind, to its settings: `{ lake: { url: … } }`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Kinded {
-    /// The key.
-    pub kind: Spanned<String>,
-    /// What stands under it.
-    pub options: Node,
-}
-
-impl Kinded {
-    /// Reads a mapping of one key; `expected` is said of anything else.
-    ///
-    /// # Errors
-    /// The deserializer's own.
-    pub fn one_key<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<Self, D::Error> {
-        let Entries(mut entries) = Entries::<TreeNode>::deserialize(deserializer)?;
-        match (entries.pop(), entries.is_empty()) {
-            (Some((kind, options)), true) => Ok(Self { kind, options: options.0 }),
-            _ => Err(de::Error::custom(expected)),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Kinded {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::one_key(deserializer, "expected exactly one kind, such as `lake: { … }`")
-    }
-}
-
-impl serde::Serialize for Kinded {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map([(&self.kind.value, &self.options)])
-    }
-}
-
-impl schemars::JsonSchema for Kinded {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Connection".into()
-    }
-
-    /// One kind with its settings; whoever knows the kinds replaces this definition.
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "object", "minProperties": 1, "maxProperties": 1 })
-    }
-}
-
-/// A whole subtree, spans included: for settings that somebody else decodes.
-#[derive(Debug, Clone)]
-pub struct TreeNode(pub Node);
-
-const TREE: &str = "$transload::Node";
-
-thread_local! {
-    /// Hands a subtree from the decoder to [`TreeNode`], which serde's data model has no word for.
-    static SUBTREE: RefCell<Option<Node>> = const { RefCell::new(None) };
-}
-
-impl<'de> Deserialize<'de> for TreeNode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct V;
-
-        impl<'de> Visitor<'de> for V {
-            type Value = TreeNode;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("settings")
-            }
-
-            fn visit_unit<E>(self) -> Result<TreeNode, E> {
-                Ok(TreeNode(SUBTREE.take().unwrap_or_default()))
-            }
-
-            fn visit_newtype_struct<D: Deserializer<'de>>(self, d: D) -> Result<TreeNode, D::Error> {
-                Node::deserialize(d).map(TreeNode)
-            }
-        }
-
-        deserializer.deserialize_newtype_struct(TREE, V)
-    }
-}
-
-/// Why decoding stopped here.
-#[derive(Debug)]
-enum Fault {
-    /// A sentence that still needs a place.
-    Message(String, Option<String>),
-    /// Already in the list.
-    Reported,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Message(text, _) => f.write_str(text),
-            Self::Reported => f.write_str("reported"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl de::Error for Fault {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        let text = message.to_string();
-        match text.split_once("; hint: ") {
-            Some((text, hint)) => Self::Message(text.to_string(), Some(hint.to_string())),
-            None => Self::Message(text, None),
-        }
-    }
-
-    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        use de::Unexpected as U;
-        let wanted = wording(&expected.to_string());
-        let (what, hint) = match found {
-            U::Bool(_) => ("true or false", wanted == "text"),
-            U::Unsigned(_) | U::Signed(_) => ("a whole number", wanted == "text"),
-            U::Float(_) => ("a number", wanted == "text"),
-            U::Str(_) => ("text", false),
-            U::Unit | U::Option => ("nothing", false),
-            U::Seq => ("a list", false),
-            U::Map => ("a mapping", false),
-            _ => ("something else", false),
-        };
-        let hint = hint.then(|| "put it in quotes".to_string());
-        Self::Message(format!("expected {wanted}, found {what}"), hint)
-    }
-
-    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        let wanted = wording(&expected.to_string());
-        match found {
-            de::Unexpected::Signed(n) => Self::Message(format!("expected {wanted}, found {n}"), None),
-            de::Unexpected::Unsigned(n) => Self::Message(format!("expected {wanted}, found {n}"), None),
-            de::Unexpected::Float(n) => Self::Message(format!("expected {wanted}, found {n}"), None),
-            _ => Self::Message(format!("expected {wanted}"), None),
-        }
-    }
-
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let hint = closest(variant, expected);
-        Self::Message(format!("`{variant}` is not one of {}", list(expected)), hint)
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        Self::Message(format!("`{field}` is missing"), None)
-    }
-}
-
-/// The words of serde's built-in visitors, as a person would say them.
-fn wording(expected: &str) -> String {
-    match expected {
-        "a string" | "string" => "text",
-        "a boolean" => "true or false",
-        "u8" => "a whole number from 0 to 255",
-        "u16" => "a whole number from 0 to 65535",
-        "u32" | "u64" | "usize" => "a whole number, 0 or more",
-        "i8" => "a whole number from -128 to 127",
-        "i32" | "i64" => "a whole number",
-        "f32" | "f64" => "a number",
-        "a sequence" => "a list",
-        "a map" => "a mapping",
-        other if other.starts_with("struct ") => "a mapping",
-        other => other,
-    }
-    .to_string()
-}
-
-fn list(names: &[&str]) -> String {
-    names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// The name in `known` that `word` was probably meant to be.
-pub fn closest<S: AsRef<str>>(word: &str, known: &[S]) -> Option<String> {
-    known
-        .iter()
-        .map(|k| (strsim::damerau_levenshtein(&word.to_lowercase(), &k.as_ref().to_lowercase()), k.as_ref()))
-        .filter(|(distance, k)| *distance <= 1 + k.len() / 4)
-        .min()
-        .map(|(_, k)| format!("did you mean `{k}`?"))
 }
 
 #[derive(Clone, Copy)]
