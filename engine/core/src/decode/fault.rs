@@ -9,6 +9,8 @@ use serde::de;
 pub(super) enum Fault {
     /// A sentence that still needs a place.
     Message(String, Option<String>),
+    /// A mapping lacks this field.
+    Missing(&'static str),
     /// Already in the list.
     Reported,
 }
@@ -17,6 +19,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Message(text, _) => f.write_str(text),
+            Self::Missing(field) => write!(f, "`{field}` is missing"),
             Self::Reported => f.write_str("reported"),
         }
     }
@@ -66,7 +69,7 @@ impl de::Error for Fault {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::Message(format!("`{field}` is missing"), None)
+        Self::Missing(field)
     }
 }
 

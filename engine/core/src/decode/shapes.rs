@@ -70,6 +70,9 @@ impl<V: schemars::JsonSchema> schemars::JsonSchema for Entries<V> {
     }
 }
 
+/// The name by which a placeholder for a [`Kinded`] is asked for.
+pub(super) const KINDED: &str = "$transload::Kinded";
+
 /// A mapping of one key, the kind, to its settings: `{ lake: { url: … } }`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kinded {
@@ -85,11 +88,29 @@ impl Kinded {
     /// # Errors
     /// The deserializer's own.
     pub fn one_key<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<Self, D::Error> {
-        let Entries(mut entries) = Entries::<TreeNode>::deserialize(deserializer)?;
-        match (entries.pop(), entries.is_empty()) {
-            (Some((kind, options)), true) => Ok(Self { kind, options: options.0 }),
-            _ => Err(de::Error::custom(expected)),
+        struct V<'e>(&'e str);
+
+        impl<'de> Visitor<'de> for V<'_> {
+            type Value = Kinded;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping")
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, d: D) -> Result<Kinded, D::Error> {
+                let Entries(mut entries) = Entries::<TreeNode>::deserialize(d)?;
+                match (entries.pop(), entries.is_empty()) {
+                    (Some((kind, options)), true) => Ok(Kinded { kind, options: options.0 }),
+                    _ => Err(de::Error::custom(self.0)),
+                }
+            }
+
+            fn visit_none<E>(self) -> Result<Kinded, E> {
+                Ok(Kinded { kind: Spanned::placeholder(String::new()), options: Node::default() })
+            }
         }
+
+        deserializer.deserialize_newtype_struct(KINDED, V(expected))
     }
 }
 

@@ -384,7 +384,10 @@ impl StoreOptions {
                 problems.push(Problem::new(url.span, message).hint("write the path out, or use ${env:HOME}"));
             }
         }
-        let kind = Kind::begun(url.beginning(), url.literal().is_some());
+        let kind = match url.is_placeholder() {
+            true => None,
+            false => Kind::begun(url.beginning(), url.literal().is_some()),
+        };
         for (name, span, theirs) in self.given() {
             if let Some(reason) = kind.and_then(|kind| misplaced(name, theirs, kind)) {
                 problems.push(Problem::new(span, reason).hint("remove it, or change the url"));
