@@ -25,6 +25,7 @@ mod moves;
 mod options;
 mod orc;
 mod outgoing;
+mod pages;
 mod parquet;
 mod rows;
 mod scan;
