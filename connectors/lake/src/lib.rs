@@ -27,6 +27,7 @@ mod names;
 mod options;
 mod orc;
 mod outgoing;
+mod pages;
 mod parquet;
 mod rows;
 mod scan;

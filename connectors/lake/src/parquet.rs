@@ -23,6 +23,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaD
 use transload_core::{Error, Result};
 
 use crate::legacy::Reading;
+use crate::pages::Chunks;
 
 /// More rows, in all row groups together, than any file has.
 const MOST_ROWS: u64 = 1 << 48;
@@ -65,7 +66,7 @@ impl ParquetFile {
             Error::config("the Parquet file cannot be read; it is damaged or not Parquet").because(e)
         };
         let work = async {
-            let mut reader = Reader { object: object.clone(), metadata: None };
+            let mut reader = Reader::new(object.clone(), None);
             let metadata = reader.get_metadata(None).await.map_err(|e| match e {
                 ParquetError::External(inner) => match inner.downcast::<object_store::Error>() {
                     Ok(store) => Error::from(*store),
@@ -107,7 +108,7 @@ impl ParquetFile {
         };
         let metadata = ArrowReaderMetadata::try_new(Arc::clone(&self.metadata), options).map_err(unreadable)?;
         let columns = ProjectionMask::roots(self.metadata.file_metadata().schema_descr(), columns);
-        let reader = Reader { object: self.object.clone(), metadata: Some(Arc::clone(&self.metadata)) };
+        let reader = Reader::new(self.object.clone(), Some(Arc::clone(&self.metadata)));
         let rows = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata).with_projection(columns);
         let reading = Arc::clone(&self.reading);
         let meant = move |batch: parquet::errors::Result<RecordBatch>| reading.apply(&batch.map_err(unreadable)?);
@@ -163,13 +164,21 @@ impl ParquetFileReaderFactory for PinnedReaders {
             .extension::<ParquetFile>()
             .ok_or_else(|| Error::internal("a file reached the scan without its footer"))?
             .clone();
-        Ok(Box::new(Reader { object: file.object, metadata: Some(file.metadata) }))
+        Ok(Box::new(Reader::new(file.object, Some(file.metadata))))
     }
 }
 
 struct Reader {
     object: PinnedObject,
     metadata: Option<Arc<ParquetMetaData>>,
+    /// What the metadata says of places, once it is asked.
+    chunks: Option<Chunks>,
+}
+
+impl Reader {
+    fn new(object: PinnedObject, metadata: Option<Arc<ParquetMetaData>>) -> Self {
+        Self { object, metadata, chunks: None }
+    }
 }
 
 impl AsyncFileReader for Reader {
@@ -179,9 +188,16 @@ impl AsyncFileReader for Reader {
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
         async move {
-            coalesce_ranges(&ranges, |range| self.object.read(range), OBJECT_STORE_COALESCE_DEFAULT)
+            let read = coalesce_ranges(&ranges, |range| self.object.read(range), OBJECT_STORE_COALESCE_DEFAULT)
                 .await
-                .map_err(|e: object_store::Error| ParquetError::External(Box::new(e)))
+                .map_err(|e: object_store::Error| ParquetError::External(Box::new(e)))?;
+            if let Some(metadata) = &self.metadata {
+                let chunks = self.chunks.get_or_insert_with(|| Chunks::of(metadata));
+                for (range, bytes) in ranges.iter().zip(&read) {
+                    chunks.check(metadata, range, bytes).map_err(|e| ParquetError::External(Box::new(e)))?;
+                }
+            }
+            Ok(read)
         }
         .boxed()
     }

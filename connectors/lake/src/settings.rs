@@ -412,6 +412,17 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_url_hides_nothing_and_is_not_blamed_twice() {
+        let options = serde_json::json!({ "format": "csv", "csv": { "delimiter": "::" }, "s3": { "regoin": "x" } });
+        let said = [
+            "unknown key `regoin`",
+            "`url` is missing",
+            "the delimiter must be one ASCII character that is not a line break",
+        ];
+        assert_eq!(problems(options), said);
+    }
+
+    #[test]
     fn a_zone_is_known_or_refused() {
         let zone = |zone: &str| problems(serde_json::json!({ "url": "x", "parquet": { "int96_zone": zone } }));
         for known in ["UTC", "+02:00", "America/Los_Angeles", "writer"] {

@@ -8,9 +8,9 @@ use transload_core::tree::Spanned;
 use transload_core::{Endpoint, Error, ErrorKind, Problem, Result, TableName};
 use transload_plan::{OtherInput, TableInput};
 use transload_quality::{Check, Place};
-use transload_spec::{Spec, TableSpec};
+use transload_spec::{Spec, TableSpec, fits};
 
-use crate::pipeline::{Checked, Purpose, input, matches};
+use crate::pipeline::{Checked, Purpose, input};
 
 const LOADED_TOO: &str = "is a table of this pipeline, so it changes with the load";
 const LEAVE_OUT_IN: &str = "leave out `in` to look at the rows that go there";
@@ -37,7 +37,7 @@ pub(crate) fn check(
             endpoint.map_or(Ok(()), |endpoint| endpoint.check_name(&TableName::new(name)))
         };
         let can_be = match other.place {
-            Place::Pipeline if spec.tables.iter().any(|t| matches(&t.to.value, name)) => Ok(()),
+            Place::Pipeline if !spec.has_all_tables || spec.tables.iter().any(|t| fits(&t.to.value, name)) => Ok(()),
             Place::Pipeline => {
                 let known: Vec<&str> = spec.tables.iter().map(|t| t.to.value.as_str()).collect();
                 let hint = closest(name, &known).unwrap_or_else(|| {

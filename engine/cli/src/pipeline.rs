@@ -1,5 +1,6 @@
 //! From a pipeline file to a plan: the part of the way that touches the systems.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,9 @@ use transload_core::{
     Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, Span, TableName,
 };
 use transload_plan::{Build, Plan, TableInput, TablePlan, build, check_expression, idle_misfit};
-use transload_spec::{CheckEntry, ColumnSettings, Files, Mode, Outside, Overrides, Problems, Spec, TableSpec};
+use transload_spec::{
+    CheckEntry, ColumnSettings, Files, Loaded, Mode, Outside, Overrides, Problems, Spec, TableSpec, fits,
+};
 
 use crate::args;
 use crate::connectors::endpoint;
@@ -40,33 +43,45 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
     let text = read_text(path, "`transload init` writes a pipeline to start from")?;
     let overrides = Overrides { environment: overrides.env.clone(), settings: overrides.set.clone() };
     let outside = Outside { read: &|own| std::fs::read_to_string(own), check: &check_rule };
-    let spec = transload_spec::load(&name, &text, &overrides, outside)?;
-    let (rulebook, rulebook_node) = rulebook(&spec)?;
-    let mut problems = Vec::new();
+    let Loaded { mut spec, mut problems } = transload_spec::load(&name, &text, &overrides, outside)?;
+    let is_whole = problems.is_empty();
+    let mut found = Vec::new();
+    let rulebook = rulebook(&mut spec, &mut found);
     let resolver = resolver();
-    let source = open_source(&spec.source, &spec, &resolver, &mut problems);
-    let target = open(&spec.target, &resolver, &mut problems);
+    let source = open_source(&spec.source, &spec, &resolver, &mut found);
+    let target = open(&spec.target, &resolver, &mut found);
     for other in &spec.other_sources {
-        open_source(other, &spec, &resolver, &mut problems);
+        open_source(other, &spec, &resolver, &mut found);
     }
     for other in &spec.other_targets {
-        open(other, &resolver, &mut problems);
+        open(other, &resolver, &mut found);
     }
     for quarantine in spec.quarantine.iter().chain(&spec.other_quarantines) {
-        check_quarantine(quarantine, &resolver, &mut problems);
+        check_quarantine(quarantine, &resolver, &mut found);
     }
     for table in &spec.tables {
-        problems.extend(check_table(table, source.as_deref(), target.as_deref(), &spec));
+        found.extend(check_table(table, source.as_deref(), target.as_deref(), &spec));
+        // What was said of a cast may be what is wrong.
+        if let Some(source) = source.as_deref().filter(|_| is_whole) {
+            found.extend(check_misfits(table, source));
+        }
     }
-    match (source, target) {
-        (Some(source), Some(target)) if problems.is_empty() => {
+    // What is said of a place that is wrong already only follows from it.
+    let wrong: BTreeSet<Span> = problems.iter().map(|problem| problem.span).collect();
+    problems.extend(found.into_iter().filter(|problem| !wrong.contains(&problem.span)));
+    match (rulebook, source, target) {
+        (Some((rulebook, rulebook_node)), Some(source), Some(target)) if problems.is_empty() => {
             Ok(Checked { spec, rulebook, rulebook_node, source, target })
         }
         _ => Err(Problems::new(spec.files, problems).into()),
     }
 }
 
+/// Makes the endpoint of a connection, if there is one.
 fn open(connection: &Kinded, resolver: &Arc<dyn Resolve>, problems: &mut Vec<Problem>) -> Option<Arc<dyn Endpoint>> {
+    if connection.kind.is_placeholder() {
+        return None;
+    }
     endpoint(&connection.kind, &connection.options, resolver).map_err(|found| problems.extend(found)).ok()
 }
 
@@ -101,7 +116,8 @@ fn open_source(
     problems: &mut Vec<Problem>,
 ) -> Option<Arc<dyn Endpoint>> {
     let source = open(connection, resolver, problems)?;
-    if !spec.is_target_too(connection) {
+    // Without a target nobody knows.
+    if !spec.target.kind.is_placeholder() && !spec.is_target_too(connection) {
         problems.extend(source.check_read());
     }
     Some(source)
@@ -123,33 +139,34 @@ pub(crate) fn read_text(path: &Path, otherwise: &str) -> Result<String, Failure>
     })
 }
 
-fn rulebook(spec: &Spec) -> Result<(Rulebook, Node), Failure> {
-    let (name, text) = match Rulebook::built_in(&spec.rulebook) {
-        Some(text) => (format!("rulebooks/{}.yaml", spec.rulebook.value), text.to_string()),
-        None => {
-            let text = std::fs::read_to_string(&spec.rulebook.value).map_err(|e| {
-                let problem =
-                    Problem::new(spec.rulebook.span, format!("there is no rulebook `{}`: {e}", spec.rulebook.value))
-                        .hint("the built-in one is `standard`; your own is given by its path");
-                Problems::new(spec.files.clone(), vec![problem])
-            })?;
-            (spec.rulebook.value.clone(), text)
-        }
-    };
-    let (node, files) = transload_spec::parse_document(&name, &text)?;
-    match Rulebook::read(&node) {
-        Ok(rulebook) => Ok((rulebook, node)),
-        Err(problems) => Err(Problems::new(files, problems).into()),
+fn rulebook(spec: &mut Spec, problems: &mut Vec<Problem>) -> Option<(Rulebook, Node)> {
+    let said = &spec.rulebook;
+    if said.is_placeholder() {
+        return None;
     }
+    let (name, text) = match Rulebook::built_in(said) {
+        Some(text) => (format!("rulebooks/{}.yaml", said.value), text.to_string()),
+        None => match std::fs::read_to_string(&said.value) {
+            Ok(text) => (said.value.clone(), text),
+            Err(e) => {
+                let problem = Problem::new(said.span, format!("there is no rulebook `{}`: {e}", said.value));
+                problems.push(problem.hint("the built-in one is `standard`; your own is given by its path"));
+                return None;
+            }
+        },
+    };
+    let node = spec.files.parse(name, &text).map_err(|found| problems.extend(found)).ok()?;
+    let rulebook = Rulebook::read(&node).map_err(|found| problems.extend(found)).ok()?;
+    Some((rulebook, node))
 }
 
 /// What is wrong with a quality check, as far as that can be told without knowing the columns.
 fn check_rule(entry: &CheckEntry) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for check in transload_quality::read(&entry.0.kind, &entry.0.options, &mut problems) {
-        for sql in check.expressions() {
-            problems.extend(check_expression(&sql, sql.span));
-        }
+    let Kinded { kind, options } = &entry.0;
+    transload_quality::read(kind, options, &mut problems);
+    for sql in transload_quality::expressions(kind, options) {
+        problems.extend(check_expression(&sql, sql.span));
     }
     problems
 }
@@ -163,7 +180,6 @@ fn check_table(
     let mut problems = Vec::new();
     if let Some(source) = source {
         problems.extend(check_from(table, source, spec));
-        problems.extend(check_misfits(table, source));
     }
     if let Some(target) = target {
         problems.extend(check_to(table, target, spec));
@@ -259,7 +275,7 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
     }
     let all = wanted.clone();
     if !tables.is_empty() {
-        wanted.retain(|t| tables.iter().any(|pattern| matches(pattern, &t.to.value)));
+        wanted.retain(|t| tables.iter().any(|pattern| fits(pattern, &t.to.value)));
     }
     if wanted.is_empty() {
         return Err(Error::new(ErrorKind::NothingToDo, "no table fits")
@@ -314,16 +330,6 @@ async fn has_rows(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<boo
     let source = endpoint.source(table, &ReadSpec::default()).await?;
     let rows: Option<u64> = source.splits().iter().map(|s| s.rows).sum();
     Ok(rows != Some(0))
-}
-
-/// Whether a name fits a pattern in which `*` stands for any characters.
-pub(crate) fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, tail)) => name
-            .strip_prefix(head)
-            .is_some_and(|rest| (0..=rest.len()).any(|i| rest.is_char_boundary(i) && matches(tail, &rest[i..]))),
-    }
 }
 
 /// The rulebook that a plan carries.

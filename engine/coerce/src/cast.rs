@@ -508,6 +508,25 @@ mod tests {
         assert_eq!(said, ["the cast text → float64 is not checked"]);
     }
 
+    #[test]
+    fn what_a_book_lacks_hides_nothing_else() {
+        let text = "rulebook: 7\nrules: { int64: { exact: [int8], extact: [text] } }\nbook: mine\n";
+        let (node, _) = transload_spec::parse_document("b.yaml", text).unwrap();
+        let problems = Rulebook::read(&node).unwrap_err();
+        let said: Vec<&str> = problems.iter().map(|p| p.message.as_str()).collect();
+        assert_eq!(
+            said,
+            [
+                "expected text, found a whole number",
+                "unknown key `extact`",
+                "unknown key `book`",
+                "`version` is missing",
+                "`on_misfit` is missing",
+                "the cast int64 → int8 is not exact",
+            ]
+        );
+    }
+
     proptest! {
         #[test]
         fn exact_integer_casts_bring_every_value_back(values: Vec<Option<i32>>) {

@@ -70,7 +70,7 @@ impl Rulebook {
             problems.push(Problem::new(file.version.span, message).hint("write `version: 1`"));
         }
         const MISFITS: [&str; 5] = ["error", "null_counted", "quarantine", "text", "widen"];
-        if !MISFITS.contains(&file.on_misfit.as_str()) {
+        if !MISFITS.contains(&file.on_misfit.as_str()) && !file.on_misfit.is_placeholder() {
             let message = format!("`{}` is not one of {}", file.on_misfit.value, MISFITS.join(", "));
             problems.push(Problem::new(file.on_misfit.span, message));
         }

@@ -2,280 +2,93 @@
 //!
 //! A derived `Deserialize` stops at the first error. This decoder reports an error where it
 //! stands and goes on: a bad optional field counts as absent, a bad element of a list or mapping is
-//! left out, and unknown keys are reported with the closest known name. The typed structs stay the
-//! single description of the file format: the JSON Schema is derived from the same types.
+//! left out, a placeholder stands for any other field that is bad or missing, and unknown keys are
+//! reported with the closest known name. The typed structs stay the single description of the file
+//! format: the JSON Schema is derived from the same types.
 
-use std::cell::RefCell;
-use std::fmt;
+mod fault;
+mod placeholder;
+mod shapes;
 
-use serde::de::value::{StrDeserializer, UnitDeserializer};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
+use self::fault::{Fault, list};
+use self::placeholder::{Gap, Placeholder};
+use self::shapes::{SUBTREE, TREE};
 use crate::tree::{Node, Problem, SPANNED, Span, Spanned, Value};
 
+pub use self::fault::closest;
+pub use self::shapes::{Entries, Kinded, TreeNode};
+
 /// Decodes `node` as a `T`. Problems are added to `problems`; `None` means that nothing usable was left.
-/// A value that is returned beside new problems is incomplete and only good for finding more of them.
+///
+/// A value that is returned beside new problems is incomplete and only good for finding more of them. What it holds in
+/// place of something that is missing or bad has the place [`Span::PLACEHOLDER`], wherever that can be seen: an element
+/// of a list with such a thing that nobody could see is left out.
 pub fn decode<T: DeserializeOwned>(node: &Node, problems: &mut Vec<Problem>) -> Option<T> {
-    let found = RefCell::new(Vec::new());
-    let result = T::deserialize(Decoder { node, found: &found });
-    problems.append(&mut found.borrow_mut());
-    result.ok()
-}
-
-/// Keys with values, in the order of the file, each key with its place.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entries<V>(pub Vec<(Spanned<String>, V)>);
-
-impl<V> Default for Entries<V> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<V> Entries<V> {
-    /// The value under `key`.
-    pub fn get(&self, key: &str) -> Option<&V> {
-        self.0.iter().find(|(k, _)| k.value == key).map(|(_, v)| v)
-    }
-}
-
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor<V>(std::marker::PhantomData<V>);
-
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<V> {
-            type Value = Entries<V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a mapping")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
+    let found = Found::default();
+    loop {
+        let result = T::deserialize(Decoder { node, found: &found, is_spoilt: &Cell::new(false) });
+        if !found.knows_more.take() {
+            problems.append(&mut found.problems.borrow_mut());
+            return result.ok();
         }
-
-        deserializer.deserialize_map(EntriesVisitor(std::marker::PhantomData))
+        found.problems.borrow_mut().clear();
     }
 }
 
-impl<V: serde::Serialize> serde::Serialize for Entries<V> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(k, v)| (&k.value, v)))
-    }
+/// What is found on the way through a tree.
+///
+/// Which fields a mapping must have is known to the derived code alone, and that gives up at the first one that is
+/// missing. So the tree is gone through again with placeholders for what is known to be missing, as long as there is more.
+#[derive(Default)]
+struct Found {
+    problems: RefCell<Vec<Problem>>,
+    /// The fields that are missing, by the address of the mapping that lacks them.
+    missing: RefCell<BTreeMap<usize, Vec<&'static str>>>,
+    /// Whether this way found a field to be missing that the ways before it did not.
+    knows_more: Cell<bool>,
 }
 
-impl<V: schemars::JsonSchema> schemars::JsonSchema for Entries<V> {
-    fn inline_schema() -> bool {
-        true
+impl Found {
+    fn missing_of(&self, mapping: &Node) -> Vec<&'static str> {
+        self.missing.borrow().get(&std::ptr::from_ref(mapping).addr()).cloned().unwrap_or_default()
     }
 
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("Map_of_{}", V::schema_name()).into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let value = generator.subschema_for::<V>();
-        schemars::json_schema!({ "type": "object", "additionalProperties": value })
-    }
-}
-
-/// A mapping of one key, the kind, to its settings: `{ lake: { url: … } }`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Kinded {
-    /// The key.
-    pub kind: Spanned<String>,
-    /// What stands under it.
-    pub options: Node,
-}
-
-impl Kinded {
-    /// Reads a mapping of one key; `expected` is said of anything else.
-    ///
-    /// # Errors
-    /// The deserializer's own.
-    pub fn one_key<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<Self, D::Error> {
-        let Entries(mut entries) = Entries::<TreeNode>::deserialize(deserializer)?;
-        match (entries.pop(), entries.is_empty()) {
-            (Some((kind, options)), true) => Ok(Self { kind, options: options.0 }),
-            _ => Err(de::Error::custom(expected)),
+    /// Whether it is news that this field is missing.
+    fn is_news(&self, mapping: &Node, field: &'static str) -> bool {
+        let mut missing = self.missing.borrow_mut();
+        let known = missing.entry(std::ptr::from_ref(mapping).addr()).or_default();
+        let is_news = !known.contains(&field);
+        if is_news {
+            known.push(field);
+            self.knows_more.set(true);
         }
+        is_news
     }
-}
-
-impl<'de> Deserialize<'de> for Kinded {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::one_key(deserializer, "expected exactly one kind, such as `lake: { … }`")
-    }
-}
-
-impl serde::Serialize for Kinded {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map([(&self.kind.value, &self.options)])
-    }
-}
-
-impl schemars::JsonSchema for Kinded {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Connection".into()
-    }
-
-    /// One kind with its settings; whoever knows the kinds replaces this definition.
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "object", "minProperties": 1, "maxProperties": 1 })
-    }
-}
-
-/// A whole subtree, spans included: for settings that somebody else decodes.
-#[derive(Debug, Clone)]
-pub struct TreeNode(pub Node);
-
-const TREE: &str = "$transload::Node";
-
-thread_local! {
-    /// Hands a subtree from the decoder to [`TreeNode`], which serde's data model has no word for.
-    static SUBTREE: RefCell<Option<Node>> = const { RefCell::new(None) };
-}
-
-impl<'de> Deserialize<'de> for TreeNode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct V;
-
-        impl<'de> Visitor<'de> for V {
-            type Value = TreeNode;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("settings")
-            }
-
-            fn visit_unit<E>(self) -> Result<TreeNode, E> {
-                Ok(TreeNode(SUBTREE.take().unwrap_or_default()))
-            }
-
-            fn visit_newtype_struct<D: Deserializer<'de>>(self, d: D) -> Result<TreeNode, D::Error> {
-                Node::deserialize(d).map(TreeNode)
-            }
-        }
-
-        deserializer.deserialize_newtype_struct(TREE, V)
-    }
-}
-
-/// Why decoding stopped here.
-#[derive(Debug)]
-enum Fault {
-    /// A sentence that still needs a place.
-    Message(String, Option<String>),
-    /// Already in the list.
-    Reported,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Message(text, _) => f.write_str(text),
-            Self::Reported => f.write_str("reported"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl de::Error for Fault {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        let text = message.to_string();
-        match text.split_once("; hint: ") {
-            Some((text, hint)) => Self::Message(text.to_string(), Some(hint.to_string())),
-            None => Self::Message(text, None),
-        }
-    }
-
-    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        use de::Unexpected as U;
-        let wanted = wording(&expected.to_string());
-        let (what, hint) = match found {
-            U::Bool(_) => ("true or false", wanted == "text"),
-            U::Unsigned(_) | U::Signed(_) => ("a whole number", wanted == "text"),
-            U::Float(_) => ("a number", wanted == "text"),
-            U::Str(_) => ("text", false),
-            U::Unit | U::Option => ("nothing", false),
-            U::Seq => ("a list", false),
-            U::Map => ("a mapping", false),
-            _ => ("something else", false),
-        };
-        let hint = hint.then(|| "put it in quotes".to_string());
-        Self::Message(format!("expected {wanted}, found {what}"), hint)
-    }
-
-    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        let wanted = wording(&expected.to_string());
-        match found {
-            de::Unexpected::Signed(n) => Self::Message(format!("expected {wanted}, found {n}"), None),
-            de::Unexpected::Unsigned(n) => Self::Message(format!("expected {wanted}, found {n}"), None),
-            de::Unexpected::Float(n) => Self::Message(format!("expected {wanted}, found {n}"), None),
-            _ => Self::Message(format!("expected {wanted}"), None),
-        }
-    }
-
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let hint = closest(variant, expected);
-        Self::Message(format!("`{variant}` is not one of {}", list(expected)), hint)
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        Self::Message(format!("`{field}` is missing"), None)
-    }
-}
-
-/// The words of serde's built-in visitors, as a person would say them.
-fn wording(expected: &str) -> String {
-    match expected {
-        "a string" | "string" => "text",
-        "a boolean" => "true or false",
-        "u8" => "a whole number from 0 to 255",
-        "u16" => "a whole number from 0 to 65535",
-        "u32" | "u64" | "usize" => "a whole number, 0 or more",
-        "i8" => "a whole number from -128 to 127",
-        "i32" | "i64" => "a whole number",
-        "f32" | "f64" => "a number",
-        "a sequence" => "a list",
-        "a map" => "a mapping",
-        other if other.starts_with("struct ") => "a mapping",
-        other => other,
-    }
-    .to_string()
-}
-
-fn list(names: &[&str]) -> String {
-    names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// The name in `known` that `word` was probably meant to be.
-pub fn closest<S: AsRef<str>>(word: &str, known: &[S]) -> Option<String> {
-    known
-        .iter()
-        .map(|k| (strsim::damerau_levenshtein(&word.to_lowercase(), &k.as_ref().to_lowercase()), k.as_ref()))
-        .filter(|(distance, k)| *distance <= 1 + k.len() / 4)
-        .min()
-        .map(|(_, k)| format!("did you mean `{k}`?"))
 }
 
 #[derive(Clone, Copy)]
 struct Decoder<'a> {
     node: &'a Node,
-    found: &'a RefCell<Vec<Problem>>,
+    found: &'a Found,
+    /// Set if the value gets a placeholder that nobody can tell from what was written.
+    is_spoilt: &'a Cell<bool>,
 }
 
 impl<'a> Decoder<'a> {
     fn report(self, span: Span, fault: Fault) -> Fault {
-        if let Fault::Message(message, hint) = fault {
-            self.found.borrow_mut().push(Problem { hint, ..Problem::new(span, message) });
-        }
+        let problem = match fault {
+            Fault::Message(message, hint) => Problem { hint, ..Problem::new(span, message) },
+            Fault::Missing(_) => Problem::new(span, fault.to_string()),
+            Fault::Reported => return Fault::Reported,
+        };
+        self.found.problems.borrow_mut().push(problem);
         Fault::Reported
     }
 
@@ -285,6 +98,32 @@ impl<'a> Decoder<'a> {
 
     fn child(self, node: &'a Node) -> Self {
         Self { node, ..self }
+    }
+
+    /// A value that can be done without, if it is a good one.
+    fn good<'de, T: Deserialize<'de>>(self, node: &Node) -> Option<T> {
+        let is_spoilt = Cell::new(false);
+        let decoder = Decoder { node, found: self.found, is_spoilt: &is_spoilt };
+        decoder.here(T::deserialize(decoder)).ok().filter(|_| !is_spoilt.get())
+    }
+
+    /// What stands for a value that is bad or missing: nothing, if it may be absent.
+    fn placeholder<'de, T: Deserialize<'de>>(self) -> Result<T, Fault> {
+        let gap = Cell::new(Gap::Nothing);
+        let value = T::deserialize(Placeholder::new(&gap));
+        if gap.get() == Gap::Hidden {
+            self.is_spoilt.set(true);
+        }
+        value.map_err(|_| Fault::Reported)
+    }
+
+    fn fields(
+        self,
+        entries: &'a [(Spanned<String>, Node)],
+        fields: Option<&'static [&'static str]>,
+        missing: Vec<&'static str>,
+    ) -> Fields<'a> {
+        Fields { decoder: self, rest: entries.iter(), fields, value: None, missing: missing.into_iter() }
     }
 }
 
@@ -302,9 +141,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             Value::Float(v) => visitor.visit_f64(*v),
             Value::Text(v) => visitor.visit_str(v),
             Value::Seq(items) => visitor.visit_seq(Items { decoder: self, rest: items.iter() }),
-            Value::Map(entries) => {
-                visitor.visit_map(Fields { decoder: self, rest: entries.iter(), fields: None, value: None })
-            }
+            Value::Map(entries) => visitor.visit_map(self.fields(entries, None, Vec::new())),
         };
         self.here(result)
     }
@@ -324,8 +161,11 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
     ) -> Result<V::Value, Fault> {
         match &self.node.value {
             Value::Map(entries) => {
-                let access = Fields { decoder: self, rest: entries.iter(), fields: Some(fields), value: None };
-                self.here(visitor.visit_map(access))
+                let missing = self.found.missing_of(self.node);
+                match visitor.visit_map(self.fields(entries, Some(fields), missing)) {
+                    Err(Fault::Missing(field)) if self.found.is_news(self.node, field) => Err(Fault::Reported),
+                    result => self.here(result),
+                }
             }
             // A list could be taken for the fields in their order, which nobody means.
             other => {
@@ -337,7 +177,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
         match name {
-            SPANNED => visitor.visit_seq(PlaceAndValue { decoder: self, step: 0 }),
+            SPANNED => visitor.visit_seq(PlaceAndValue { span: self.node.span, value: self, step: 0 }),
             TREE => {
                 SUBTREE.set(Some(self.node.clone()));
                 visitor.visit_unit()
@@ -395,14 +235,8 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
 
     /// Leaves a bad element out, so that the ones behind it are looked at too.
     fn next_element<T: Deserialize<'de>>(&mut self) -> Result<Option<T>, Fault> {
-        for node in self.rest.by_ref() {
-            let decoder = self.decoder.child(node);
-            match decoder.here(T::deserialize(decoder)) {
-                Ok(value) => return Ok(Some(value)),
-                Err(_) => continue,
-            }
-        }
-        Ok(None)
+        let decoder = self.decoder;
+        Ok(self.rest.find_map(|node| decoder.good(node)))
     }
 }
 
@@ -411,6 +245,8 @@ struct Fields<'a> {
     rest: std::slice::Iter<'a, (Spanned<String>, Node)>,
     fields: Option<&'static [&'static str]>,
     value: Option<&'a Node>,
+    /// What is known to be missing comes behind what is there.
+    missing: std::vec::IntoIter<&'static str>,
 }
 
 impl<'de> de::MapAccess<'de> for Fields<'_> {
@@ -430,7 +266,10 @@ impl<'de> de::MapAccess<'de> for Fields<'_> {
             let name: StrDeserializer<'_, Fault> = key.value.as_str().into_deserializer();
             return seed.deserialize(name).map(Some);
         }
-        Ok(None)
+        let Some(field) = self.missing.next() else { return Ok(None) };
+        self.decoder.report(self.decoder.node.span, Fault::Missing(field));
+        let name: StrDeserializer<'_, Fault> = field.into_deserializer();
+        seed.deserialize(name).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
@@ -440,28 +279,21 @@ impl<'de> de::MapAccess<'de> for Fields<'_> {
 
     /// A bad value counts as absent where absence is possible.
     fn next_value<V: Deserialize<'de>>(&mut self) -> Result<V, Fault> {
-        let node = self.value.take().ok_or(Fault::Reported)?;
-        let decoder = self.decoder.child(node);
+        let Some(node) = self.value.take() else { return self.decoder.placeholder() };
         if self.fields.is_some() && matches!(node.value, Value::Null) {
             // An empty key would count as absent, which is hardly what was meant.
             let fault =
                 Fault::Message("the key has no value".to_string(), Some("give it one, or remove it".to_string()));
-            decoder.report(node.span, fault);
+            self.decoder.report(node.span, fault);
         }
-        decoder
-            .here(V::deserialize(decoder))
-            .or_else(|_| V::deserialize(UnitDeserializer::<Fault>::new()).map_err(|_| Fault::Reported))
+        self.decoder.good(node).map_or_else(|| self.decoder.placeholder(), Ok)
     }
 
     /// Leaves a bad entry out, so that the ones behind it are looked at too.
     fn next_entry<K: Deserialize<'de>, V: Deserialize<'de>>(&mut self) -> Result<Option<(K, V)>, Fault> {
         for (key, node) in self.rest.by_ref() {
             let name = Node { value: Value::Text(key.value.clone()), span: key.span };
-            let key_decoder = Decoder { node: &name, found: self.decoder.found };
-            let value_decoder = self.decoder.child(node);
-            let key = key_decoder.here(K::deserialize(key_decoder));
-            let value = value_decoder.here(V::deserialize(value_decoder));
-            if let (Ok(key), Ok(value)) = (key, value) {
+            if let (Some(key), Some(value)) = (self.decoder.good(&name), self.decoder.good(node)) {
                 return Ok(Some((key, value)));
             }
         }
@@ -470,23 +302,24 @@ impl<'de> de::MapAccess<'de> for Fields<'_> {
 }
 
 /// A [`Spanned`] as serde sees it: first the place, then the value.
-struct PlaceAndValue<'a> {
-    decoder: Decoder<'a>,
+struct PlaceAndValue<D> {
+    span: Span,
+    value: D,
     step: u8,
 }
 
-impl<'de> de::SeqAccess<'de> for PlaceAndValue<'_> {
+impl<'de, D: Deserializer<'de, Error = Fault> + Copy> de::SeqAccess<'de> for PlaceAndValue<D> {
     type Error = Fault;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
         self.step += 1;
         match self.step {
             1 => {
-                let Span { file, line, column, start, len } = self.decoder.node.span;
+                let Span { file, line, column, start, len } = self.span;
                 let place = [file, line, column, start, len];
                 seed.deserialize(de::value::SeqDeserializer::<_, Fault>::new(place.into_iter())).map(Some)
             }
-            2 => seed.deserialize(self.decoder).map(Some),
+            2 => seed.deserialize(self.value).map(Some),
             _ => Ok(None),
         }
     }
@@ -577,6 +410,10 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
+    fn said(problems: &[Problem]) -> Vec<String> {
+        problems.iter().map(|p| format!("{}|{}", p.message, p.hint.as_deref().unwrap_or(""))).collect()
+    }
+
     #[test]
     fn good_settings_decode() {
         let mut problems = Vec::new();
@@ -598,10 +435,8 @@ mod tests {
         let node = tree(r#"{"nmae":"a","size":300,"mode":"ful","tags":["x",7,true],"more":{"k":-1,"l":"x"}}"#);
         let settings: Option<Settings> = decode(&node, &mut problems);
         assert!(settings.is_some());
-        let said: Vec<String> =
-            problems.iter().map(|p| format!("{}|{}", p.message, p.hint.as_deref().unwrap_or(""))).collect();
         assert_eq!(
-            said,
+            said(&problems),
             [
                 "unknown key `nmae`|did you mean `name`?",
                 "expected a whole number from 0 to 255, found 300|",
@@ -612,5 +447,96 @@ mod tests {
                 "expected a whole number from 0 to 255, found text|",
             ]
         );
+    }
+    #[derive(Debug, Deserialize)]
+    struct Job {
+        name: Spanned<String>,
+        size: u8,
+        steps: Vec<Step>,
+        mode: Mode,
+        more: Option<u8>,
+        #[serde(default)]
+        tags: Vec<String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Step {
+        run: Spanned<String>,
+        tries: Option<u8>,
+    }
+
+    #[test]
+    fn what_is_missing_or_bad_hides_nothing_else() {
+        let mut problems = Vec::new();
+        let node = tree(r#"{"size":300,"moer":1,"steps":[{"tries":"x"},{"run":"a","mode":1},7]}"#);
+        let job: Job = decode(&node, &mut problems).unwrap();
+        assert_eq!(
+            said(&problems),
+            [
+                "expected a whole number from 0 to 255, found 300|",
+                "unknown key `moer`|did you mean `more`?",
+                "expected a whole number from 0 to 255, found text|",
+                "`run` is missing|",
+                "unknown key `mode`|the keys here are `run`, `tries`",
+                "expected a mapping, found a whole number|",
+                "`name` is missing|",
+                "`mode` is missing|",
+            ]
+        );
+        assert!(job.name.is_placeholder());
+        assert_eq!((job.size, job.mode, job.more, job.tags.len()), (1, Mode::Full, None, 0));
+        let [first, second] = job.steps.as_slice() else { panic!("{:?}", job.steps) };
+        assert!(first.run.is_placeholder() && first.tries.is_none());
+        assert_eq!(second.run.value, "a");
+    }
+
+    #[test]
+    fn what_nobody_could_see_to_be_missing_is_left_out() {
+        #[derive(Debug, Deserialize)]
+        struct Modes {
+            list: Vec<Mode>,
+            optional: Option<Mode>,
+            visible: Spanned<Mode>,
+            entries: Entries<Mode>,
+        }
+        let mut problems = Vec::new();
+        let none = r#"{"incremental":{}}"#;
+        let json = format!(
+            r#"{{"list":[{none},"full"],"optional":{none},"visible":{none},"entries":{{"a":{none},"b":"full"}}}}"#
+        );
+        let modes: Modes = decode(&tree(&json), &mut problems).unwrap();
+        assert_eq!(said(&problems), ["`cursor` is missing|"; 4]);
+        assert_eq!((modes.list, modes.optional), (vec![Mode::Full], None));
+        assert!(modes.visible.is_placeholder());
+        assert_eq!(modes.entries, Entries(vec![(Spanned::nowhere("b".to_string()), Mode::Full)]));
+    }
+
+    #[test]
+    fn there_is_a_placeholder_of_every_type() {
+        #[derive(Debug, Deserialize)]
+        struct All {
+            text: String,
+            flag: bool,
+            number: i16,
+            float: f64,
+            list: Vec<u8>,
+            entries: Entries<u8>,
+            kind: Kinded,
+            tree: TreeNode,
+            place: Spanned<Entries<u8>>,
+            template: crate::Template,
+            mode: Mode,
+            step: Step,
+        }
+        let mut problems = Vec::new();
+        let all: All = decode(&tree("{}"), &mut problems).unwrap();
+        let fields =
+            ["text", "flag", "number", "float", "list", "entries", "kind", "tree", "place", "template", "mode", "step"];
+        assert_eq!(said(&problems), fields.map(|field| format!("`{field}` is missing|")));
+        assert!(all.kind.kind.is_placeholder() && all.place.is_placeholder() && all.step.run.is_placeholder());
+        assert_eq!((all.flag, all.number, all.float, all.mode), (false, 1, 1.0, Mode::Full));
+        assert!(!all.text.is_empty() && all.template.literal().is_some());
+        assert!(all.list.is_empty() && all.entries.0.is_empty() && all.place.0.is_empty());
+        assert_eq!(all.tree.0.value, Value::Null);
     }
 }

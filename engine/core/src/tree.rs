@@ -24,6 +24,17 @@ pub struct Span {
     pub len: u32,
 }
 
+impl Span {
+    /// The place of what only stands for a value that is missing or cannot be read. That has been said where the value
+    /// should be, so nothing that is said of this place is worth showing.
+    pub const PLACEHOLDER: Self = Self { file: u32::MAX, line: 0, column: 0, start: 0, len: 0 };
+
+    /// Whether this is the place of something that only stands for a value.
+    pub fn is_placeholder(self) -> bool {
+        self == Self::PLACEHOLDER
+    }
+}
+
 /// One thing that is wrong with a file, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -132,6 +143,16 @@ impl<T> Spanned<T> {
     /// A value that stands nowhere in a file.
     pub fn nowhere(value: T) -> Self {
         Self { value, span: Span::default() }
+    }
+
+    /// A value that only stands for one that is missing or cannot be read.
+    pub fn placeholder(value: T) -> Self {
+        Self { value, span: Span::PLACEHOLDER }
+    }
+
+    /// Whether it only stands for a value that is missing or cannot be read.
+    pub fn is_placeholder(&self) -> bool {
+        self.span.is_placeholder()
     }
 }
 

@@ -271,10 +271,9 @@ impl Check {
 /// Reads one entry of a list of checks: its kind and what stands under it. A rule about several columns that have
 /// nothing to do with each other becomes one check for each. What is wrong is added to `problems`.
 pub fn read(kind: &Spanned<String>, settings: &Node, problems: &mut Vec<Problem>) -> Vec<Check> {
-    let settings = if TAKE_LISTS.contains(&kind.value.as_str()) { mapping(settings) } else { settings.clone() };
-    let entry = Node { value: Value::Map(vec![(kind.clone(), settings)]), span: kind.span };
     let before = problems.len();
-    let Some(rule) = decode::<Rule>(&entry, problems).filter(|_| problems.len() == before) else { return Vec::new() };
+    let Some(rule) = decode::<Rule>(&as_tree(kind, settings), problems) else { return Vec::new() };
+    let is_whole = problems.len() == before;
     let definition = rule.definition();
     for column in definition.columns() {
         if column.trim().is_empty() {
@@ -282,11 +281,26 @@ pub fn read(kind: &Spanned<String>, settings: &Node, problems: &mut Vec<Problem>
         }
     }
     definition.policy().validate(definition.scope(), definition.kind(), problems);
-    definition.validate(kind.span, problems);
+    if is_whole {
+        definition.validate(kind.span, problems);
+    }
     if problems.len() > before {
         return Vec::new();
     }
     rule.each_column().into_iter().filter_map(|rule| Check::new(rule).ok()).collect()
+}
+
+/// Every SQL expression that an entry of a list of checks says, also one that is wrong in another way.
+pub fn expressions(kind: &Spanned<String>, settings: &Node) -> Vec<Spanned<String>> {
+    let Some(rule) = decode::<Rule>(&as_tree(kind, settings), &mut Vec::new()) else { return Vec::new() };
+    let definition = rule.definition();
+    let said = definition.sql().into_iter().chain(definition.policy().filter);
+    said.filter(|sql| !sql.is_placeholder() && !sql.trim().is_empty()).collect()
+}
+
+fn as_tree(kind: &Spanned<String>, settings: &Node) -> Node {
+    let settings = if TAKE_LISTS.contains(&kind.value.as_str()) { mapping(settings) } else { settings.clone() };
+    Node { value: Value::Map(vec![(kind.clone(), settings)]), span: kind.span }
 }
 
 /// A list of columns is short for `columns: […]`.
@@ -535,6 +549,44 @@ mod tests {
             let problems = parse(json).unwrap_err();
             assert!(problems.iter().any(|p| p.contains(said)), "{json}: {problems:?}");
         }
+    }
+
+    #[test]
+    fn what_is_missing_hides_nothing_else() {
+        let percentage = "expected a percentage such as `95%`, found a whole number|";
+        for (json, said) in [
+            (r#"{"aggregate":{}}"#, vec!["`column` is missing|", "`of` is missing|"]),
+            (r#"{"completeness":{"min":5}}"#, vec![percentage, "`column` is missing|"]),
+            (r#"{"drift":{"max":7,"columns":3}}"#, vec![percentage, "expected a list, found a whole number|"]),
+            (
+                r#"{"foreign_key":{"references":{"in":"target"}}}"#,
+                vec!["`table` is missing|", "`columns` is missing|", "`columns` is missing|"],
+            ),
+            (
+                r#"{"range":{"severity":"warn","action":"stop","mni":0}}"#,
+                vec![
+                    "unknown key `mni`|did you mean `min`?",
+                    "`column` is missing|",
+                    "a check of severity `warn` does not stop a load|use `severity: error`, or `action: log`",
+                ],
+            ),
+        ] {
+            assert_eq!(parse(json).unwrap_err(), said, "{json}");
+        }
+    }
+
+    #[test]
+    fn the_sql_of_a_check_is_known_whatever_else_is_wrong_with_it() {
+        let sql = |json: &str| -> Vec<String> {
+            let node: Node = serde_json::from_str(json).unwrap();
+            let Value::Map(entries) = node.value else { panic!("{json}") };
+            expressions(&entries[0].0, &entries[0].1).into_iter().map(|sql| sql.value).collect()
+        };
+        assert_eq!(sql(r#"{"range":{"where":"a >","severity":"bad"}}"#), ["a >"]);
+        assert_eq!(sql(r#"{"expression":{"sql":"a >","where":" ","threshold":true}}"#), ["a >"]);
+        assert_eq!(sql(r#"{"expression":{"where":"b"}}"#), ["b"]);
+        assert_eq!(sql(r#"{"not_null":["a"]}"#), [""; 0]);
+        assert_eq!(sql(r#"{"not_nul":{"where":"a"}}"#), [""; 0]);
     }
 
     /// Every kind with its code and some settings. Codes stand in ledgers, contracts, alerts and metrics: none may change.

@@ -29,7 +29,7 @@ mod spread;
 mod tally;
 mod values;
 
-pub use check::{Before, Check, InReplay, Rule, read, schema};
+pub use check::{Before, Check, InReplay, Rule, expressions, read, schema};
 pub use checks::Facts;
 pub use checks::expression::evaluate;
 pub use judge::{judge, not_judged, stopped};

@@ -173,16 +173,16 @@ pub(crate) fn check_labels(settings: &Settings, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What is wrong with alerts, and where they hold secrets as they are. `layers` are settings that only other
-/// environments put below the tables.
+/// What is wrong with alerts, and where they hold secrets as they are. `tables` are all tables, if they are known;
+/// `layers` are settings that only other environments put below them.
 pub(crate) fn check<'a>(
     alerts: impl Iterator<Item = &'a Alert>,
-    tables: &[TableSpec],
+    tables: Option<&[TableSpec]>,
     layers: &[&Settings],
     problems: &mut Vec<Problem>,
 ) -> Vec<Span> {
     let mut secrets = Vec::new();
-    let settings = tables.iter().map(|t| &t.settings).chain(layers.iter().copied());
+    let settings = tables.into_iter().flatten().map(|t| &t.settings).chain(layers.iter().copied());
     let labels: BTreeSet<(&str, &str)> = settings
         .flat_map(|settings| settings.labels.iter().flat_map(|labels| &labels.0))
         .map(|(name, value)| (name.value.as_str(), value.value.as_str()))
@@ -191,7 +191,9 @@ pub(crate) fn check<'a>(
         let mut checked = Checked { alert, problems: &mut *problems, secrets: &mut secrets };
         checked.reasons();
         checked.tables(tables);
-        checked.labels(&labels);
+        if tables.is_some() {
+            checked.labels(&labels);
+        }
         checked.numbers();
         match &alert.to.value {
             Channel::Webhook(webhook) => checked.webhook(webhook),
@@ -227,11 +229,12 @@ impl Checked<'_> {
         }
     }
 
-    fn tables(&mut self, tables: &[TableSpec]) {
+    fn tables(&mut self, tables: Option<&[TableSpec]>) {
         let Some(patterns) = &self.alert.tables else { return };
         if patterns.value.is_empty() && self.problems.is_empty() {
             self.say(patterns.span, "an alert about no table is never sent", "remove `tables`, or name tables");
         }
+        let Some(tables) = tables else { return };
         // What a `*` stands for is known when the source was asked.
         if tables.iter().any(TableSpec::is_wildcard) {
             return;
@@ -382,7 +385,7 @@ fn is_header(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Outside, Overrides, Spec, load};
+    use crate::{Loaded, Outside, Overrides, Spec, load};
 
     fn load_with(alerts: &str) -> Result<Spec, Vec<String>> {
         let text = format!(
@@ -392,6 +395,7 @@ mod tests {
         );
         let outside = Outside { read: &|_| Err(std::io::ErrorKind::NotFound.into()), check: &|_| Vec::new() };
         load("p.yaml", &text, &Overrides::default(), outside)
+            .and_then(Loaded::complete)
             .map_err(|problems| problems.list.into_iter().map(|p| p.message).collect())
     }
 
@@ -464,7 +468,8 @@ mod tests {
                     alerts: [ { to: { slack: { url: \"https://hooks.slack.com/services/c4n4ry\" } }, on: [] } ]\n\
                     tables: [ { from: orders } ]\n";
         let outside = Outside { read: &|_| Err(std::io::ErrorKind::NotFound.into()), check: &|_| Vec::new() };
-        let problems = load("p.yaml", text, &Overrides::default(), outside).unwrap_err();
+        let loaded = load("p.yaml", text, &Overrides::default(), outside);
+        let problems = loaded.and_then(Loaded::complete).unwrap_err();
         let shown = problems.render(false);
         assert_eq!(problems.list.len(), 2);
         assert!(shown.contains("p.yaml:5:") && shown.contains("****") && !shown.contains("c4n4ry"), "{shown}");

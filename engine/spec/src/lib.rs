@@ -18,7 +18,7 @@ mod yaml;
 pub use alerts::Alert;
 pub use file::{CheckEntry, ColumnSettings, Mask, Mode, PartitionBy, ReconcileLevel, ReconcileSettings, Settings};
 pub use problems::{Files, Problems};
-pub use resolve::{Outside, Overrides, Spec, TableSpec, load};
+pub use resolve::{Loaded, Outside, Overrides, Spec, TableSpec, fits, load};
 
 /// Writes a value as a YAML document, which [`parse_document`] reads back as it was.
 ///
@@ -34,8 +34,7 @@ pub fn write_document<T: serde::Serialize>(value: &T) -> transload_core::Result<
 /// What is wrong with it, at its place.
 pub fn parse_document(name: &str, text: &str) -> Result<(transload_core::Node, Files), Problems> {
     let mut files = Files::default();
-    let file = files.add(name, text);
-    match yaml::parse(text, file) {
+    match files.parse(name, text) {
         Ok(node) => Ok((node, files)),
         Err(list) => Err(Problems::new(files, list)),
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde::Serialize;
-use transload_core::{Problem, Span};
+use transload_core::{Node, Problem, Span};
+
+use crate::yaml;
 
 /// The files that were read, in the order of their [`Span::file`](transload_core::Span::file).
 #[derive(Debug, Clone, Default)]
@@ -15,6 +17,15 @@ impl Files {
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> u32 {
         self.0.push((name.into(), text.into()));
         (self.0.len() - 1) as u32
+    }
+
+    /// Adds a YAML document and reads it as a spanned tree, under the budgets of a pipeline.
+    ///
+    /// # Errors
+    /// What is wrong with it, at its place.
+    pub fn parse(&mut self, name: impl Into<String>, text: &str) -> Result<Node, Vec<Problem>> {
+        let file = self.add(name, text);
+        yaml::parse(text, file)
     }
 
     /// Puts stars over a place, so that no problem that is found there or beside it shows what it holds.
@@ -46,8 +57,9 @@ const SHOWN: usize = 50;
 
 impl Problems {
     /// Sorts the problems by place and drops repetitions: a setting in `defaults` is wrong once, however many tables
-    /// take it over.
+    /// take it over. What is said of a placeholder follows from another problem, and is dropped too.
     pub fn new(mut files: Files, mut list: Vec<Problem>) -> Self {
+        list.retain(|p| !p.span.is_placeholder());
         list.iter().filter(|p| p.is_secret).for_each(|p| files.hide(p.span));
         let mut seen = BTreeSet::new();
         list.retain(|p| seen.insert((p.span, p.message.clone(), p.hint.clone())));

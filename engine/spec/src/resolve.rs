@@ -8,6 +8,7 @@ use transload_core::{Problem, Span, TableName};
 
 use crate::file::{
     ArchetypeFile, BESIDE_TARGET, CheckEntry, Environment, PipelineFile, QUARANTINE_KIND, Quarantine, Settings,
+    TableEntry,
 };
 use crate::problems::{Files, Problems};
 use crate::{Alert, alerts, archetype, table, yaml};
@@ -39,6 +40,8 @@ pub struct Spec {
     pub alerts: Vec<Alert>,
     /// The tables, in the order of the file. Names with `*` are not expanded yet.
     pub tables: Vec<TableSpec>,
+    /// Whether these are all tables with all their names. If not, nothing follows from a table that is not there.
+    pub has_all_tables: bool,
     /// Sources of environments that were not chosen: not used, but checked.
     pub other_sources: Vec<Kinded>,
     /// Targets of environments that were not chosen: not used, but checked.
@@ -120,15 +123,11 @@ fn wildcard<'a>(pattern: &str, name: &'a str) -> Option<&'a str> {
         return (pattern == name).then_some("");
     };
     let rest = name.strip_prefix(head)?;
-    rest.char_indices()
-        .map(|(i, _)| i)
-        .chain([rest.len()])
-        .find(|&i| wildcard(tail, &rest[i..]).is_some())
-        .map(|i| &rest[..i])
+    rest.char_indices().map(|(i, _)| i).chain([rest.len()]).find(|&i| fits(tail, &rest[i..])).map(|i| &rest[..i])
 }
 
 /// Whether a name fits a pattern in which `*` stands for any characters.
-pub(crate) fn fits(pattern: &str, name: &str) -> bool {
+pub fn fits(pattern: &str, name: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut name) = name.strip_prefix(head) else { return false };
     let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
@@ -157,16 +156,35 @@ pub struct Outside<'a> {
     pub check: &'a dyn Fn(&CheckEntry) -> Vec<Problem>,
 }
 
+/// A pipeline as far as it could be read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The pipeline. Beside problems it is incomplete and only good for finding more of them: placeholders stand for
+    /// what is missing.
+    pub spec: Spec,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+impl Loaded {
+    /// The pipeline, if nothing is wrong with it.
+    ///
+    /// # Errors
+    /// Every problem that was found, at its place.
+    pub fn complete(self) -> Result<Spec, Problems> {
+        if self.problems.is_empty() { Ok(self.spec) } else { Err(Problems::new(self.spec.files, self.problems)) }
+    }
+}
+
 /// Reads a pipeline.
 ///
 /// # Errors
-/// Every problem that was found, at its place.
-pub fn load(name: &str, text: &str, overrides: &Overrides, outside: Outside<'_>) -> Result<Spec, Problems> {
+/// Every problem that was found, at its place, if there is nothing in which to find more of them.
+pub fn load(name: &str, text: &str, overrides: &Overrides, outside: Outside<'_>) -> Result<Loaded, Problems> {
     let mut loader = Loader { files: Files::default(), problems: Vec::new() };
-    let spec = loader.load(name, text, overrides, outside);
-    match spec {
-        Some(spec) if loader.problems.is_empty() => Ok(Spec { files: loader.files, ..spec }),
-        _ => Err(Problems::new(loader.files, loader.problems)),
+    match loader.load(name, text, overrides, outside) {
+        Some(spec) => Ok(Loaded { spec: Spec { files: loader.files, ..spec }, problems: loader.problems }),
+        None => Err(Problems::new(loader.files, loader.problems)),
     }
 }
 
@@ -202,7 +220,7 @@ impl Loader {
         self.version(&file.version);
         self.name(&file.pipeline);
         let archetype = self.archetype(&file, outside.read);
-        let environment = self.environment(&file, overrides);
+        let environment = self.environment(&file, tree.span, overrides);
         let command_line = self.command_line(&overrides.settings);
 
         let none = Settings::default();
@@ -232,7 +250,8 @@ impl Loader {
         self.targets(&tables);
         let layers = file.environments.iter().flat_map(|e| &e.0).filter_map(|(_, e)| e.defaults.as_ref());
         layers.for_each(|settings| self.checks(settings, outside));
-        self.alerts(&file, &tables);
+        let has_all_tables = archetype.is_some() && has_all_tables(&tree, &file.tables.value);
+        self.alerts(&file, has_all_tables.then_some(tables.as_slice()));
         let others: Vec<&Environment> = file
             .environments
             .iter()
@@ -252,12 +271,13 @@ impl Loader {
         let spec = Spec {
             name: file.pipeline.value,
             archetype: archetype.as_ref().map(|a| a.archetype.value.clone()).unwrap_or_default(),
-            rulebook: archetype.map(|a| a.rulebook)?,
+            rulebook: archetype.map_or_else(|| Spanned::placeholder(String::new()), |a| a.rulebook),
             source: environment_source.unwrap_or(file.source),
             target,
             quarantine,
             alerts: environment_alerts.or(file.alerts).unwrap_or_default(),
             tables,
+            has_all_tables,
             other_sources,
             other_targets,
             other_quarantines,
@@ -315,7 +335,8 @@ impl Loader {
         Some(archetype)
     }
 
-    fn environment(&mut self, file: &PipelineFile, overrides: &Overrides) -> Option<Environment> {
+    /// The environment that was chosen. A file without a name is wrong at its `beginning`.
+    fn environment(&mut self, file: &PipelineFile, beginning: Span, overrides: &Overrides) -> Option<Environment> {
         let wanted = overrides.environment.as_deref()?;
         let known: Vec<String> =
             file.environments.iter().flat_map(|e| e.0.iter().map(|(name, _)| name.value.clone())).collect();
@@ -326,7 +347,8 @@ impl Loader {
                     true => "the file has no `environments`".to_string(),
                     false => format!("there are {}", known.join(", ")),
                 };
-                self.say(file.pipeline.span, format!("there is no environment `{wanted}`"), hint);
+                let place = if file.pipeline.is_placeholder() { beginning } else { file.pipeline.span };
+                self.say(place, format!("there is no environment `{wanted}`"), hint);
                 None
             }
         }
@@ -367,7 +389,7 @@ impl Loader {
     }
 
     /// Alerts of the pipeline and of every environment.
-    fn alerts(&mut self, file: &PipelineFile, tables: &[TableSpec]) {
+    fn alerts(&mut self, file: &PipelineFile, tables: Option<&[TableSpec]>) {
         let environments: Vec<&Environment> = file.environments.iter().flat_map(|e| &e.0).map(|(_, e)| e).collect();
         let layers: Vec<&Settings> = environments.iter().filter_map(|e| e.defaults.as_ref()).collect();
         let all = file.alerts.iter().chain(environments.iter().filter_map(|e| e.alerts.as_ref())).flatten();
@@ -387,6 +409,9 @@ impl Loader {
                 return None;
             }
             return Some(Kinded { kind: kind.clone(), options: options.clone() });
+        }
+        if target.kind.is_placeholder() {
+            return None;
         }
         if target.kind.value != QUARANTINE_KIND {
             let message =
@@ -441,13 +466,22 @@ impl Loader {
 
     /// A table cannot be loaded into itself.
     fn itself(&mut self, spec: &Spec) {
-        if same(&spec.source, &spec.target) {
+        if same(&spec.source, &spec.target) && !spec.source.kind.is_placeholder() {
             for table in spec.tables.iter().filter(|t| t.from.value == t.to.value) {
                 let message = format!("`{}` would be loaded into itself", table.from.value);
                 self.say(table.to.span, message, "give it another `to`, or use another target");
             }
         }
     }
+}
+
+/// Whether every table of a file was read, with its names.
+fn has_all_tables(file: &Node, tables: &[TableEntry]) -> bool {
+    let Some(Node { value: Value::Seq(written), .. }) = file.get("tables") else { return false };
+    let is_read = |(written, table): (&Node, &TableEntry)| {
+        !table.from.is_placeholder() && written.get("to").is_some() == table.to.is_some()
+    };
+    written.len() == tables.len() && written.iter().zip(tables).all(is_read)
 }
 
 /// Moves the places of a tree that was parsed from the end of a longer text.
@@ -478,7 +512,7 @@ mod tests {
 
     fn load_text(text: &str, overrides: &Overrides) -> Result<Spec, String> {
         let outside = Outside { read: &|_| Err(std::io::ErrorKind::NotFound.into()), check: &|_| Vec::new() };
-        load("p.yaml", text, overrides, outside).map_err(|p| p.render(false))
+        load("p.yaml", text, overrides, outside).and_then(Loaded::complete).map_err(|p| p.render(false))
     }
 
     #[test]
@@ -568,6 +602,61 @@ mod tests {
         {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
+    }
+
+    fn messages(text: &str, archetype: &str) -> Vec<String> {
+        let outside = Outside { read: &|_| Ok(archetype.to_string()), check: &|_| Vec::new() };
+        let loaded = load("p.yaml", text, &Overrides::default(), outside);
+        loaded.and_then(Loaded::complete).unwrap_err().list.into_iter().map(|p| p.message).collect()
+    }
+
+    #[test]
+    fn what_is_missing_hides_nothing_else_and_is_not_blamed_twice() {
+        let text = "version: 1\npipelin: p\nquarantine: target\ndefaults: { key: [a, a] }\n\
+                    alerts: [ { on: [warn, warn], tables: [nope], labels: { tier: gold } } ]\ntables:\n  \
+                    - { to: 'x_*', except: ['x_y'], filter: '' }\n  - { from: b, mode: ful }\n";
+        assert_eq!(
+            messages(text, ""),
+            [
+                "`pipeline` is missing",
+                "`source` is missing",
+                "`target` is missing",
+                "unknown key `pipelin`",
+                "key names the column `a` twice",
+                "`to` is missing",
+                "`warn` stands here twice",
+                "`from` is missing",
+                "the filter is empty",
+                "`ful` is not one of `full`, `append`, `incremental`",
+            ]
+        );
+        let overrides = Overrides { environment: Some("prod".into()), settings: Vec::new() };
+        let shown = load_text(text, &overrides).unwrap_err();
+        assert!(shown.contains("there is no environment `prod`"), "{shown}");
+        // With all tables known, what is said of no table is wrong.
+        let text = text.replace("to: 'x_*', except: ['x_y']", "from: a");
+        let said = messages(&text, "");
+        assert!(said.contains(&"no table fits `nope`".to_string()), "{said:?}");
+        assert!(said.contains(&"no table has the label `tier: gold`".to_string()), "{said:?}");
+        assert_eq!(messages(&text.replace("tables:\n", "tabels:\n"), "").last().unwrap(), "unknown key `tabels`");
+    }
+
+    #[test]
+    fn what_an_archetype_lacks_hides_nothing_else() {
+        let text = GOOD.replace("pipeline: p", "pipeline: p p\narchetype: ./own.yaml");
+        let archetype = "version: 2\narchetype: own\ndefaults: { mode: ful, key: [] }\n";
+        assert_eq!(
+            messages(&text, archetype),
+            [
+                "a pipeline's name is 1 to 100 letters, digits, `_` or `-`",
+                "`description` is missing",
+                "`rulebook` is missing",
+                "this file has version 2; this program knows version 1",
+                "`ful` is not one of `full`, `append`, `incremental`",
+                "the key has no columns",
+            ]
+        );
+        assert_eq!(messages(&text, "- 1\n").len(), 2);
     }
 
     #[test]

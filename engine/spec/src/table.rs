@@ -37,6 +37,10 @@ impl<'a> Table<'a> {
 
     fn names(&mut self) {
         let entry = self.entry;
+        // What the other names mean depends on it.
+        if entry.from.is_placeholder() {
+            return;
+        }
         if entry.from.trim().is_empty() {
             self.say(entry.from.span, "the table has no name", "write the name it has in the source");
         }
@@ -280,7 +284,7 @@ mod tests {
              tables:\n  - {{ from: t, {table} }}\n"
         );
         let outside = crate::Outside { read: &|_| Err(std::io::ErrorKind::NotFound.into()), check: &|_| Vec::new() };
-        match crate::load("p.yaml", &text, &crate::Overrides::default(), outside) {
+        match crate::load("p.yaml", &text, &crate::Overrides::default(), outside).and_then(crate::Loaded::complete) {
             Ok(_) => Vec::new(),
             Err(problems) => problems.list.into_iter().map(|p| p.message).collect(),
         }

@@ -4,11 +4,11 @@ use serde_json::{Value as Json, json};
 use transload_core::{Error, ErrorKind, Problem};
 use transload_plan::check_expression;
 use transload_quality::odcs::{self, TableChecks};
-use transload_spec::{Problems, TableSpec, parse_document, write_document};
+use transload_spec::{Problems, TableSpec, fits, parse_document, write_document};
 
 use crate::args::{Contract, ContractCommand, ContractExport, ContractImport};
 use crate::output::{Failure, Output};
-use crate::pipeline::{self, matches};
+use crate::pipeline;
 
 pub(crate) fn contract(args: &Contract, output: &Output) -> Result<u8, Failure> {
     match &args.command {
@@ -42,7 +42,7 @@ fn chosen(table: &TableSpec, names: &[String]) -> Vec<TableSpec> {
     if table.is_wildcard() {
         return names.iter().filter(|name| !name.contains('*')).filter_map(|name| table.expand(name)).collect();
     }
-    let is_wanted = names.is_empty() || names.iter().any(|name| matches(name, &table.to.value));
+    let is_wanted = names.is_empty() || names.iter().any(|name| fits(name, &table.to.value));
     if is_wanted { vec![table.clone()] } else { Vec::new() }
 }
 
@@ -58,7 +58,7 @@ fn import(args: &ContractImport, output: &Output) -> Result<u8, Failure> {
     let name = args.contract.display().to_string();
     let text = pipeline::read_text(&args.contract, "`transload contract export` writes a contract")?;
     let (document, files) = parse_document(&name, &text)?;
-    let wanted = |table: &str| args.table.is_empty() || args.table.iter().any(|name| matches(name, table));
+    let wanted = |table: &str| args.table.is_empty() || args.table.iter().any(|name| fits(name, table));
     let imported = odcs::import(&document, &wanted);
     let mut problems = imported.problems;
     for check in imported.tables.iter().flat_map(|table| &table.checks) {

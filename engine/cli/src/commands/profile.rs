@@ -9,18 +9,18 @@ use transload_core::connector::ReadSpec;
 use transload_core::{Endpoint, Error, ErrorKind, Result, Source, TableName};
 use transload_quality::profile::{ColumnProfile, Frequency, Profile as TableProfile, Profiler, ReadsAs};
 use transload_run::Limits;
+use transload_spec::fits;
 
 use crate::args::Profile;
 use crate::commands::discover;
 use crate::output::{Failure, Output};
-use crate::pipeline::matches;
 
 pub(crate) async fn profile(args: &Profile, output: &Output) -> Result<u8, Failure> {
     let place = discover::open(&args.location, args.target)?;
     let limits = args.resources.limits();
     let (mut text, mut shown, mut unreadable) = (String::new(), Vec::new(), Vec::new());
     for name in place.endpoint.list().await? {
-        if !args.table.is_empty() && !args.table.iter().any(|pattern| matches(pattern, name.as_str())) {
+        if !args.table.is_empty() && !args.table.iter().any(|pattern| fits(pattern, name.as_str())) {
             continue;
         }
         match profiled(&place.endpoint, &name, &place.rulebook, &limits).await {

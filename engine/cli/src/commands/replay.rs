@@ -12,14 +12,14 @@ use transload_ledger::{Ledger, RunSummary};
 use transload_plan::replay::{self, Beside, Cell, Line, Missing, Patch, Restored, quarantined};
 use transload_plan::{Build, Connection, OtherInput, Plan, Replay, TableInput, TablePlan, build};
 use transload_quality::Place;
-use transload_spec::TableSpec;
+use transload_spec::{TableSpec, fits};
 
 use crate::args;
 use crate::commands::run::{Asked, Ended, begin, go_on, run_id};
 use crate::connectors::{self, planned, quarantine};
 use crate::others::as_it_stands;
 use crate::output::{Failure, Output};
-use crate::pipeline::{self, adding, matches, planned_rulebook, resolver};
+use crate::pipeline::{self, adding, planned_rulebook, resolver};
 
 /// Largest patch that is read, in bytes.
 const MAX_PATCH: u64 = 64 << 20;
@@ -147,13 +147,13 @@ impl Replaying<'_> {
     /// The tables of the run that are asked for.
     fn wanted<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p TablePlan>> {
         let patterns = &self.args.table;
-        if let Some(unknown) = patterns.iter().find(|p| plan.tables.iter().all(|t| !matches(p, t.to.as_str()))) {
+        if let Some(unknown) = patterns.iter().find(|p| plan.tables.iter().all(|t| !fits(p, t.to.as_str()))) {
             let names: Vec<&str> = plan.tables.iter().map(|t| t.to.as_str()).collect();
             return Err(Error::config(format!("the run has no table `{unknown}`"))
                 .with("run", self.summary.start.run.as_str())
                 .hint(format!("its tables are {}", names.join(", "))));
         }
-        let is_wanted = |t: &&TablePlan| patterns.is_empty() || patterns.iter().any(|p| matches(p, t.to.as_str()));
+        let is_wanted = |t: &&TablePlan| patterns.is_empty() || patterns.iter().any(|p| fits(p, t.to.as_str()));
         Ok(plan.tables.iter().filter(is_wanted).collect())
     }
 

@@ -1,8 +1,10 @@
 //! How a store is reached, as a connection says it. Pure.
 //!
 //! A connector takes the four structs into its options, each under the name of its field here, puts them together as
-//! [`StoreOptions`] and lets it check them. What a connection does not say comes from the environment: `vendor.rs`
-//! knows the names there.
+//! [`StoreOptions`] and lets it check them; `written.rs` knows what `object_store` calls them. What a connection does not say
+//! comes from the environment: `vendor.rs` knows the names there.
+
+mod written;
 
 use std::fmt;
 
@@ -12,6 +14,8 @@ use serde::Deserialize;
 use super::location::{Kind, Vendor, check_location};
 use crate::secret::Template;
 use crate::tree::{Problem, Span, Spanned};
+
+pub(super) use self::written::{PATH_STYLE, Value, Written};
 
 /// How the store behind a url is reached, as far as a connection says so.
 #[derive(Debug, Clone, Default)]
@@ -163,25 +167,6 @@ pub struct HttpOptions {
 #[serde(transparent)]
 struct Secret(Template);
 
-/// A setting that is written.
-pub(super) struct Written<'a> {
-    /// Its name in the file.
-    pub(super) name: &'static str,
-    /// The name that `object_store` has for it.
-    pub(super) key: &'static str,
-    pub(super) value: Value<'a>,
-    span: Span,
-    is_secret: bool,
-    /// The variables that do not count beside it.
-    pub(super) instead_of: &'static [Names],
-}
-
-/// What is written for a setting.
-pub(super) enum Value<'a> {
-    Text(&'a Template),
-    Flag(bool),
-}
-
 /// How much patience a store needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Patience {
@@ -198,78 +183,13 @@ impl Default for Patience {
     }
 }
 
-/// Names of variables.
-type Names = &'static [&'static str];
-
-/// Keys of S3, and that there shall be none. Who writes down another way to be let in does not mean these.
-const S3_KEYS: Names = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SKIP_SIGNATURE"];
-/// The other ways. The token of a web identity may be the machine's, and the role the connection's.
-const S3_ROLES: Names = &[
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-];
-
-/// Keys of Azure, and that there shall be none.
-const AZURE_KEYS: Names = &[
-    "AZURE_STORAGE_KEY",
-    "AZURE_STORAGE_ACCOUNT_KEY",
-    "AZURE_STORAGE_SAS_TOKEN",
-    "AZURE_STORAGE_TOKEN",
-    "AZURE_SKIP_SIGNATURE",
-];
-/// How an application or a workload proves who it is.
-const AZURE_PROOFS: Names = &["AZURE_CLIENT_SECRET", "AZURE_FEDERATED_TOKEN_FILE"];
-/// The other ways.
-const AZURE_ROLES: Names = &["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_USE_AZURE_CLI", "IDENTITY_ENDPOINT"];
-
-/// All ways to be let in by Google.
-const GOOGLE_KEYS: Names = &[
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "GOOGLE_SERVICE_ACCOUNT",
-    "GOOGLE_SERVICE_ACCOUNT_KEY",
-    "GOOGLE_SKIP_SIGNATURE",
-];
-
 impl S3Options {
-    pub(super) fn written(&self) -> Vec<Written<'_>> {
-        collect([
-            text("endpoint", "aws_endpoint_url", &self.endpoint, &[&["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]]),
-            text("region", "aws_region", &self.region, &[&["AWS_REGION", "AWS_DEFAULT_REGION"]]),
-            text("access_key_id", "aws_access_key_id", &self.access_key_id, &[S3_KEYS, S3_ROLES]),
-            secret("secret_access_key", "aws_secret_access_key", &self.secret_access_key, &[S3_KEYS, S3_ROLES]),
-            secret("session_token", "aws_session_token", &self.session_token, &[S3_KEYS, S3_ROLES]),
-            text("role_arn", "aws_role_arn", &self.role_arn, &[S3_KEYS, &["AWS_ROLE_ARN"]]),
-            text(
-                "web_identity_token_file",
-                "aws_web_identity_token_file",
-                &self.web_identity_token_file,
-                &[S3_KEYS, &["AWS_WEB_IDENTITY_TOKEN_FILE"]],
-            ),
-            text(
-                "server_side_encryption",
-                "aws_server_side_encryption",
-                &self.server_side_encryption,
-                &[&["AWS_SERVER_SIDE_ENCRYPTION"]],
-            ),
-            text("kms_key_id", "aws_sse_kms_key_id", &self.kms_key_id, &[&["AWS_SSE_KMS_KEY_ID"]]),
-            flag("anonymous", "aws_skip_signature", &self.anonymous, &[S3_KEYS, S3_ROLES]),
-            flag("allow_http", "aws_allow_http", &self.allow_http, &[&["AWS_ALLOW_HTTP"]]),
-            flag("path_style", PATH_STYLE, &self.path_style, &[&["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"]]),
-        ])
-    }
-
     fn check(&self, problems: &mut Vec<Problem>) {
         let written = self.written();
         together(&written, &["access_key_id", "secret_access_key"], problems);
         needs(&written, "session_token", "access_key_id", problems);
         needs(&written, "kms_key_id", "server_side_encryption", problems);
-        not_both(&written, &["access_key_id", "role_arn", "anonymous"], problems);
-        check_written(&written, problems);
-        check_seconds(&self.timeout_secs, problems);
+        check_bucket(&written, &["access_key_id", "role_arn", "anonymous"], &self.timeout_secs, problems);
     }
 
     pub(super) fn patience(&self) -> Patience {
@@ -282,54 +202,10 @@ impl S3Options {
     }
 }
 
-/// Stands for `aws_virtual_hosted_style_request`, which means the opposite.
-pub(super) const PATH_STYLE: &str = "path_style";
-
 impl AzureOptions {
-    pub(super) fn written(&self) -> Vec<Written<'_>> {
-        collect([
-            text(
-                "account",
-                "azure_storage_account_name",
-                &self.account,
-                &[&["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"]],
-            ),
-            text(
-                "endpoint",
-                "azure_storage_endpoint",
-                &self.endpoint,
-                &[&["AZURE_STORAGE_ENDPOINT", "AZURE_STORAGE_USE_EMULATOR"]],
-            ),
-            secret(
-                "access_key",
-                "azure_storage_account_key",
-                &self.access_key,
-                &[AZURE_KEYS, AZURE_PROOFS, AZURE_ROLES],
-            ),
-            secret("sas_token", "azure_storage_sas_token", &self.sas_token, &[AZURE_KEYS, AZURE_PROOFS, AZURE_ROLES]),
-            text("tenant_id", "azure_tenant_id", &self.tenant_id, &[AZURE_KEYS, &["AZURE_TENANT_ID"]]),
-            text("client_id", "azure_client_id", &self.client_id, &[AZURE_KEYS, &["AZURE_CLIENT_ID"]]),
-            secret("client_secret", "azure_client_secret", &self.client_secret, &[AZURE_KEYS, AZURE_PROOFS]),
-            text(
-                "federated_token_file",
-                "azure_federated_token_file",
-                &self.federated_token_file,
-                &[AZURE_KEYS, AZURE_PROOFS],
-            ),
-            flag("anonymous", "azure_skip_signature", &self.anonymous, &[AZURE_KEYS, AZURE_PROOFS, AZURE_ROLES]),
-            flag("allow_http", "azure_allow_http", &self.allow_http, &[&["AZURE_ALLOW_HTTP"]]),
-        ])
-    }
-
     fn check(&self, problems: &mut Vec<Problem>) {
-        let written = self.written();
-        not_both(
-            &written,
-            &["access_key", "sas_token", "client_secret", "federated_token_file", "anonymous"],
-            problems,
-        );
-        check_written(&written, problems);
-        check_seconds(&self.timeout_secs, problems);
+        let ways_in = ["access_key", "sas_token", "client_secret", "federated_token_file", "anonymous"];
+        check_bucket(&self.written(), &ways_in, &self.timeout_secs, problems);
     }
 
     pub(super) fn patience(&self) -> Patience {
@@ -338,21 +214,9 @@ impl AzureOptions {
 }
 
 impl GcsOptions {
-    pub(super) fn written(&self) -> Vec<Written<'_>> {
-        collect([
-            text("service_account_file", "google_service_account", &self.service_account_file, &[GOOGLE_KEYS]),
-            secret("service_account_key", "google_service_account_key", &self.service_account_key, &[GOOGLE_KEYS]),
-            text("endpoint", "google_base_url", &self.endpoint, &[&["GOOGLE_BASE_URL"]]),
-            flag("anonymous", "google_skip_signature", &self.anonymous, &[GOOGLE_KEYS]),
-            flag("allow_http", "google_allow_http", &self.allow_http, &[&["GOOGLE_ALLOW_HTTP"]]),
-        ])
-    }
-
     fn check(&self, problems: &mut Vec<Problem>) {
-        let written = self.written();
-        not_both(&written, &["service_account_file", "service_account_key", "anonymous"], problems);
-        check_written(&written, problems);
-        check_seconds(&self.timeout_secs, problems);
+        let ways_in = ["service_account_file", "service_account_key", "anonymous"];
+        check_bucket(&self.written(), &ways_in, &self.timeout_secs, problems);
     }
 
     pub(super) fn patience(&self) -> Patience {
@@ -384,7 +248,10 @@ impl StoreOptions {
                 problems.push(Problem::new(url.span, message).hint("write the path out, or use ${env:HOME}"));
             }
         }
-        let kind = Kind::begun(url.beginning(), url.literal().is_some());
+        let kind = match url.is_placeholder() {
+            true => None,
+            false => Kind::begun(url.beginning(), url.literal().is_some()),
+        };
         for (name, span, theirs) in self.given() {
             if let Some(reason) = kind.and_then(|kind| misplaced(name, theirs, kind)) {
                 problems.push(Problem::new(span, reason).hint("remove it, or change the url"));
@@ -436,47 +303,21 @@ fn misplaced(name: &str, theirs: Kind, kind: Kind) -> Option<String> {
     (theirs != kind).then(|| format!("`{name}` does nothing: the url does not begin with {scheme}"))
 }
 
-fn collect<const N: usize>(settings: [Option<Written<'_>>; N]) -> Vec<Written<'_>> {
-    settings.into_iter().flatten().collect()
-}
-
-fn text<'a>(
-    name: &'static str,
-    key: &'static str,
-    option: &'a Option<Spanned<Template>>,
-    instead_of: &'static [Names],
-) -> Option<Written<'a>> {
-    let option = option.as_ref()?;
-    let value = Value::Text(&option.value);
-    Some(Written { name, key, value, span: option.span, is_secret: false, instead_of })
-}
-
-fn secret<'a>(
-    name: &'static str,
-    key: &'static str,
-    option: &'a Option<Spanned<Secret>>,
-    instead_of: &'static [Names],
-) -> Option<Written<'a>> {
-    let option = option.as_ref()?;
-    let value = Value::Text(&option.value.0);
-    Some(Written { name, key, value, span: option.span, is_secret: true, instead_of })
-}
-
-/// A flag counts if it is written, whatever it says, but for `anonymous: false`, which says what would be so anyway.
-fn flag<'a>(
-    name: &'static str,
-    key: &'static str,
-    option: &Option<Spanned<bool>>,
-    instead_of: &'static [Names],
-) -> Option<Written<'a>> {
-    let option = option.as_ref()?;
-    let instead_of: &'static [Names] = if name == "anonymous" && !option.value { &[] } else { instead_of };
-    Some(Written { name, key, value: Value::Flag(option.value), span: option.span, is_secret: false, instead_of })
-}
-
 fn find<'w, 'a>(written: &'w [Written<'a>], name: &str) -> Option<&'w Written<'a>> {
     let says_something = |w: &&Written<'_>| !matches!(w.value, Value::Flag(false));
     written.iter().filter(says_something).find(|w| w.name == name)
+}
+
+/// What is wrong with the settings of any kind of bucket, of which some are ways to be let in.
+fn check_bucket(
+    written: &[Written<'_>],
+    ways_in: &[&'static str],
+    timeout: &Option<Spanned<u64>>,
+    problems: &mut Vec<Problem>,
+) {
+    not_both(written, ways_in, problems);
+    check_written(written, problems);
+    check_seconds(timeout, problems);
 }
 
 /// What is wrong with single settings.

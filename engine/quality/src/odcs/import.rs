@@ -51,7 +51,7 @@ impl Reader<'_> {
             }
             None => {
                 let hint = format!("a contract of the Open Data Contract Standard says `apiVersion: {VERSION}`");
-                return self.say(document.span, "`apiVersion` is missing", hint);
+                self.say(document.span, "`apiVersion` is missing", hint);
             }
         }
         for object in self.items(document, "schema") {
@@ -60,17 +60,17 @@ impl Reader<'_> {
     }
 
     fn table(&mut self, object: &Node) {
-        let Some((logical, physical)) = self.names(object) else { return };
-        if !(self.wanted)(&physical.value) && !(self.wanted)(&logical.value) {
+        let (logical, physical) = self.names(object);
+        // One without a name may be the one that is meant.
+        if ![&logical, &physical].iter().any(|name| name.is_placeholder() || (self.wanted)(&name.value)) {
             return;
         }
         let mut columns = Columns::default();
         let mut properties = Vec::new();
         for property in self.items(object, "properties") {
-            if let Some((logical, physical)) = self.names(property) {
-                columns.names.push((logical.value, physical.value.clone()));
-                properties.push((property, physical));
-            }
+            let (logical, physical) = self.names(property);
+            columns.names.push((logical.value, physical.value.clone()));
+            properties.push((property, physical));
         }
         let mut rules = Vec::new();
         for (property, column) in properties {
@@ -113,27 +113,29 @@ impl Reader<'_> {
         }
     }
 
-    /// The name and the physical name of a table or a property.
-    fn names(&mut self, node: &Node) -> Option<(Spanned<String>, Spanned<String>)> {
-        let Some(name) = node.get("name") else {
-            self.say(node.span, "`name` is missing", "give it a name");
-            return None;
+    /// The name and the physical name of a table or a property; placeholders, if there are none.
+    fn names(&mut self, node: &Node) -> (Spanned<String>, Spanned<String>) {
+        let name = match node.get("name") {
+            Some(name) => self.text(name),
+            None => {
+                self.say(node.span, "`name` is missing", "give it a name");
+                nameless()
+            }
         };
-        let name = self.text(name)?;
         let physical = match node.get("physicalName") {
-            Some(physical) => self.text(physical)?,
+            Some(physical) => self.text(physical),
             None => name.clone(),
         };
-        Some((name, physical))
+        (name, physical)
     }
 
-    fn text(&mut self, node: &Node) -> Option<Spanned<String>> {
+    fn text(&mut self, node: &Node) -> Spanned<String> {
         match &node.value {
-            Value::Text(text) => Some(Spanned { value: text.clone(), span: node.span }),
+            Value::Text(text) => Spanned { value: text.clone(), span: node.span },
             other => {
                 let message = format!("expected text, found {}", other.describe());
                 self.say(node.span, message, "put it in quotes");
-                None
+                nameless()
             }
         }
     }
@@ -150,6 +152,10 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+fn nameless() -> Spanned<String> {
+    Spanned::placeholder("?".to_string())
 }
 
 /// Where a rule stood among the checks that the contract was made of; behind all others, if it has another name.

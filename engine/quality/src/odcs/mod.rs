@@ -334,6 +334,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_contract_lacks_hides_nothing_else() {
+        let text = "kind: DataContract\nschema:\n  - properties:\n      - quality: [ { metric: nullValue, mustBe: 0 } ]\n      \
+                    - name: b\n        quality: [ { type: custom } ]\n";
+        let found = imported(text);
+        let said: Vec<&str> = found.problems.iter().map(|p| p.message.split(" is ").next().unwrap()).collect();
+        assert_eq!(
+            said,
+            ["`apiVersion`", "`name`", "`name`", "`nullValue`", "`engine`", "`implementation`"],
+            "{found:?}"
+        );
+        // The table without a name may be the one that is wanted.
+        let (document, _) = transload_spec::parse_document("c.yaml", text).map_err(|p| p.render(false)).unwrap();
+        assert_eq!(import(&document, &|name| name == "orders").problems, found.problems);
+    }
+
+    #[test]
     fn rules_about_parts_of_columns_are_named_and_order_is_kept() {
         let text = "apiVersion: v3.1.0\nkind: DataContract\nschema:\n  - name: t\n    properties:\n      - name: tags\n        \
                     items: { quality: [ { metric: nullValues, mustBe: 0 } ] }\n        \

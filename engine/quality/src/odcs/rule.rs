@@ -157,15 +157,21 @@ pub(super) fn severity(item: &Item) -> Result<Option<Severity>, Refused> {
 
 /// A rule for one engine.
 fn custom(node: &Node, item: &Item) -> Result<Vec<Check>, Refused> {
-    let Some(engine) = &item.engine else {
-        return Err(Refused::wrong(node.span, "`engine` is missing", "name the program that the rule is for"));
-    };
-    if engine.value != ENGINE {
+    if let Some(engine) = item.engine.as_ref().filter(|engine| engine.value != ENGINE) {
         let message = format!("this rule is written for the engine `{}`", engine.value);
         return Err(Refused::unsupported(engine.span, message, "write it as a check, or leave it out"));
     }
-    let Some(implementation) = node.get("implementation") else {
-        return Err(Refused::wrong(node.span, "`implementation` is missing", "write the check below it"));
+    let mut missing = Vec::new();
+    if item.engine.is_none() {
+        let problem = Problem::new(node.span, "`engine` is missing");
+        missing.push(problem.hint("name the program that the rule is for"));
+    }
+    let implementation = node.get("implementation");
+    if implementation.is_none() {
+        missing.push(Problem::new(node.span, "`implementation` is missing").hint("write the check below it"));
+    }
+    let Some(implementation) = implementation.filter(|_| missing.is_empty()) else {
+        return Err(Refused::Wrong(missing));
     };
     let checks = own_check(implementation)?;
     // Who reads the contract believes what stands beside the check.
