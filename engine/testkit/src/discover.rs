@@ -51,7 +51,7 @@ async fn found(t: Trial) -> Result<()> {
         let own = schema.fields().iter().filter(|field| !is_hidden(field));
         let columns: Vec<(String, LogicalType, bool)> = own
             .filter_map(|field| {
-                let declared = field.metadata().get(DECLARED_TYPE).and_then(|ty| ty.parse().ok());
+                let declared = field.metadata().get(DECLARED_TYPE).and_then(|ty| ty.parse::<LogicalType>().ok());
                 Some((field.name().clone(), declared.or_else(|| LogicalType::of(field))?, field.is_nullable()))
             })
             .collect();

@@ -168,7 +168,7 @@ impl Subject {
         if !self.claims.contains(&"sink") || !self.claims.contains(&"source") {
             return Ok(self.tables.clone());
         }
-        let trial = self.trial("read", &Arc::from([]));
+        let trial = self.trial("read", &Arc::default());
         let plain = trial.table("plain");
         let (one, other) = if self.is_far { (40, 60) } else { (1200, 2000) };
         let sink = trial.sink(&plain, trial.mode()).await?;
