@@ -29,7 +29,7 @@ pub(crate) fn server() -> &'static Server {
 
 /// What a test does to a container without transload.
 const SCRIPT: &str = r#"
-import datetime, io, json, sys
+import datetime, io, json, os, sys
 import pyarrow.parquet as parquet
 from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
 
@@ -46,6 +46,12 @@ if verb == "make":
     box.create_container()
 elif verb == "put":
     box.upload_blob(path, rest[0].encode(), overwrite=True)
+elif verb == "send":
+    for folder, _, names in os.walk(rest[0]):
+        for name in names:
+            at = os.path.join(folder, name)
+            with open(at, "rb") as file:
+                box.upload_blob(f"{path}/{os.path.relpath(at, rest[0])}", file, overwrite=True)
 elif verb == "files":
     print(json.dumps(files()))
 elif verb == "unfinished":

@@ -1,17 +1,14 @@
 //! Ledgers and tables in buckets of a real S3 server, and in containers of Microsoft's emulator of Azure.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use transload_core::Connector;
 use transload_core::fault::UPLOAD_POINTS;
-use transload_testkit::{sink_keeps_its_promises, source_keeps_its_promises};
 
 use crate::azure::Container;
 use crate::harness::{Bench, Outcome, Started, wait_until};
-use crate::place::{Place, Variables};
+use crate::place::Place;
 use crate::s3::Bucket;
 
 /// Tests a bucket and a container of this name, at the same time.
@@ -322,47 +319,6 @@ fn several_pipelines_may_add_to_a_table_at_the_same_time(bucket: &dyn Place) {
     assert_tidy(bucket, "lake/t");
     assert_no_upload(bucket, "lake/t");
     assert_eq!(bucket.rows("lake/t").len(), 6);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lake_in_a_bucket_keeps_its_promises() {
-    a_lake_keeps_its_promises(&Bucket::new("promises")).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lake_in_a_container_keeps_its_promises() {
-    a_lake_keeps_its_promises(&Container::new("promises")).await;
-}
-
-async fn a_lake_keeps_its_promises(bucket: &dyn Place) {
-    let options = serde_json::from_value(json!({ "url": bucket.url("lake") })).unwrap();
-    let resolver = Arc::new(Variables(bucket.variables()));
-    let lake = transload_lake::Lake.parse(&options, resolver).map_err(|p| format!("{p:?}")).unwrap();
-    sink_keeps_its_promises(&lake, "t").await.unwrap();
-    for table in lake.discover().await.unwrap() {
-        source_keeps_its_promises(&lake, &table.name).await.unwrap();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn delta_tables_in_a_bucket_keep_their_promises() {
-    delta_tables_keep_their_promises(&Bucket::new("delta-promises")).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn delta_tables_in_a_container_keep_their_promises() {
-    delta_tables_keep_their_promises(&Container::new("delta-promises")).await;
-}
-
-async fn delta_tables_keep_their_promises(bucket: &dyn Place) {
-    let options = serde_json::from_value(json!({ "url": bucket.url("lake") })).unwrap();
-    let resolver = Arc::new(Variables(bucket.variables()));
-    let delta = transload_delta::Delta.parse(&options, resolver).map_err(|p| format!("{p:?}")).unwrap();
-    sink_keeps_its_promises(&delta, "t").await.unwrap();
-    for table in delta.discover().await.unwrap() {
-        source_keeps_its_promises(&delta, &table.name).await.unwrap();
-    }
-    assert_no_upload(bucket, "lake/");
 }
 
 #[test]

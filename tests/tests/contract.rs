@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Bench, root};
+use crate::harness::{Bench, root, updates_golden};
 
 const HEAD: &str =
     "version: 1\npipeline: nations\nsource: { tpch: { scale: 0.01 } }\ntarget: { lake: { url: lake } }\n";
@@ -54,8 +54,7 @@ fn a_pipeline_becomes_a_contract_of_the_standard() {
     let contract = bench.run(&["contract", "export", "p.yaml"]).expect(0).stdout;
     assert_eq!(faults(&contract), Vec::<String>::new());
     let golden = root().join("tests/odcs/nations.yaml");
-    #[allow(clippy::disallowed_methods)]
-    if std::env::var("UPDATE_GOLDEN").is_ok() {
+    if updates_golden() {
         std::fs::write(&golden, &contract).unwrap();
     }
     assert_eq!(contract, file("nations.yaml"));

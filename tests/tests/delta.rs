@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use transload_core::fault::POINTS;
 use transload_core::secret::NoReferences;
 use transload_core::{Connector, Endpoint};
-use transload_testkit::{added_by_many, sink_keeps_its_promises, source_keeps_its_promises};
+use transload_testkit::added_by_many;
 
 use crate::compat::{computed, python};
 use crate::harness::Bench;
@@ -51,16 +51,6 @@ fn assert_tidy(bench: &Bench, table: &str) {
     for file in bench.data_files(&format!("lake/{table}")) {
         let path = file.strip_prefix(&folder).unwrap().to_str().unwrap().to_string();
         assert!(named.contains(&path), "{path} is in no entry of the log of {table}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn delta_keeps_its_promises() {
-    let dir = tempfile::tempdir().unwrap();
-    let delta = endpoint(dir.path());
-    sink_keeps_its_promises(&delta, "t").await.unwrap();
-    for table in delta.discover().await.unwrap() {
-        source_keeps_its_promises(&delta, &table.name).await.unwrap();
     }
 }
 

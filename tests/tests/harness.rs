@@ -189,12 +189,17 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
+/// Whether golden files are written anew rather than compared.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn updates_golden() -> bool {
+    std::env::var("UPDATE_GOLDEN").is_ok()
+}
+
 /// Asserts that a golden file, whose parts begin with `==== `, holds just this; `UPDATE_GOLDEN=1` writes it anew.
 #[track_caller]
 pub(crate) fn assert_golden(file: &str, said: &str) {
     let golden = root().join(file);
-    #[allow(clippy::disallowed_methods)]
-    if std::env::var("UPDATE_GOLDEN").is_ok() {
+    if updates_golden() {
         std::fs::write(&golden, said).unwrap();
     }
     let expected = std::fs::read_to_string(&golden).unwrap();
@@ -202,6 +207,22 @@ pub(crate) fn assert_golden(file: &str, said: &str) {
         assert_eq!(a, b);
     }
     assert_eq!(said.len(), expected.len());
+}
+
+/// Asserts that a page holds just these lines between `<!-- begin NAME -->` and `<!-- end NAME -->`; `UPDATE_GOLDEN=1`
+/// writes them anew.
+#[track_caller]
+pub(crate) fn assert_block(page: &str, name: &str, lines: &str) {
+    let page = root().join(page);
+    let text = std::fs::read_to_string(&page).unwrap();
+    let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->\n"));
+    let between = text.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?)));
+    let (before, (there, after)) = between.unwrap_or_else(|| panic!("{} has no block {name}", page.display()));
+    if updates_golden() {
+        std::fs::write(&page, format!("{before}{begin}{lines}{end}{after}")).unwrap();
+    } else {
+        assert_eq!(there, lines, "{}: UPDATE_GOLDEN=1 writes it anew", page.display());
+    }
 }
 
 /// A Python with the packages of `tests/requirements.txt`, made on first use beside the build.

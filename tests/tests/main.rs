@@ -28,6 +28,7 @@ mod old_parquet;
 mod place;
 mod profile;
 mod progress;
+mod proofs;
 mod quality;
 mod readme;
 mod references;

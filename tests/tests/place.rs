@@ -2,6 +2,7 @@
 //! transload.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use secrecy::SecretString;
@@ -32,6 +33,11 @@ pub(crate) trait Place: Sync {
     /// Writes an object.
     fn put(&self, path: &str, text: &str) {
         self.does("put", path, &[text]);
+    }
+
+    /// Writes all files of a folder below a path.
+    fn send(&self, path: &str, folder: &Path) {
+        self.does("send", path, &[folder.to_str().unwrap()]);
     }
 
     /// The objects below a path.

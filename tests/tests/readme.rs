@@ -1,31 +1,122 @@
 //! README and the pages behind it: what they claim, what they show, and where they lead.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use transload_core::Connector;
+use transload_testkit::{CLAIMS, Case, cases};
 
-use crate::harness::{Bench, python, root};
+use crate::conformance::{LINES, Line, Store};
+use crate::harness::{Bench, assert_block, python, root, updates_golden};
+use crate::proofs::{self, Proofs};
 
-/// The matrix as README must show it. A column is a claim; what proves it is the test named in README below the matrix.
-fn matrix() -> String {
-    let connectors: [&dyn Connector; 3] = [&transload_delta::Delta, &transload_lake::Lake, &transload_tpch::Tpch];
-    let mut text = String::from(
-        "| kind | read | write | append | replace | partitions | discover |\n| --- | --- | --- | --- | --- | --- | --- |\n",
-    );
-    for connector in connectors {
-        let c = connector.capability();
-        let cells = [c.source, c.sink, c.append, c.overwrite, c.partitions, c.discover];
-        let cells: Vec<&str> = cells.iter().map(|claimed| if *claimed { "yes" } else { "–" }).collect();
-        text.push_str(&format!("| `{}` | {} |\n", connector.kind(), cells.join(" | ")));
+/// The matrix as README must show it: a row for each format of a connector, with a column for each claim.
+fn matrix(proofs: &Proofs) -> String {
+    let titles: Vec<&str> = CLAIMS.iter().map(|claim| claim.title).collect();
+    let mut text =
+        format!("| kind | {} | proven on |\n| --- |{}\n", titles.join(" | "), " --- |".repeat(titles.len() + 1));
+    let mut rows: Vec<String> = Vec::new();
+    for line in &LINES {
+        if !rows.contains(&line.row()) {
+            rows.push(line.row());
+        }
+    }
+    for row in &rows {
+        let claimed = claims(row, &Store::ALL);
+        let cells = CLAIMS.iter().map(|claim| match claimed.contains(claim.name) {
+            false => "no",
+            true if Store::ALL.into_iter().any(|store| proves(proofs, row, store, claim.name)) => "yes",
+            true => "unproven",
+        });
+        let cells: Vec<&str> = cells.collect();
+        let (kind, format) = row.split_once(' ').unwrap_or((row.as_str(), ""));
+        let title = format!("`{kind}` {format}");
+        text.push_str(&format!("| {} | {} | {} |\n", title.trim(), cells.join(" | "), stores(proofs, row, &claimed)));
     }
     text
 }
 
+/// The cases of a row that are to be proven in a store, each with the line that has to prove it.
+fn due(row: &str, store: Store) -> Vec<(String, &'static Case)> {
+    let lines = LINES.iter().filter(|line| line.row() == row && line.stores.contains(&store));
+    lines.flat_map(|line| line.example(store).due().into_iter().map(move |case| (line.name(), case))).collect()
+}
+
+/// The claims of a row that hold in some of the stores.
+fn claims(row: &str, stores: &[Store]) -> BTreeSet<&'static str> {
+    let lines = |store: Store| LINES.iter().filter(move |line| line.row() == row && line.stores.contains(&store));
+    let held = stores.iter().flat_map(|store| lines(*store).map(move |line| line.example(*store)));
+    held.flat_map(|subject| subject.claims().to_vec()).collect()
+}
+
+fn is_proven(proofs: &Proofs, store: Store, line: &str, case: &Case) -> bool {
+    let lines = proofs.get(store.name());
+    lines.and_then(|lines| lines.get(line)).is_some_and(|proven| proven.contains(case.name))
+}
+
+/// Whether everything that a claim promises is proven in a store.
+fn proves(proofs: &Proofs, row: &str, store: Store, claim: &str) -> bool {
+    let due: Vec<(String, &Case)> = due(row, store).into_iter().filter(|(_, case)| case.claim == claim).collect();
+    let names: BTreeSet<&str> = due.iter().map(|(_, case)| case.name).collect();
+    let all = cases().into_iter().filter(|case| case.claim == claim).all(|case| names.contains(case.name));
+    all && due.iter().all(|(line, case)| is_proven(proofs, store, line, case))
+}
+
+/// The stores in which everything is proven that is to be proven there; with the claims, if not all can be made there.
+fn stores(proofs: &Proofs, row: &str, claimed: &BTreeSet<&str>) -> String {
+    let mut found = Vec::new();
+    for store in Store::ALL {
+        let due = due(row, store);
+        if due.is_empty() || !due.iter().all(|(line, case)| is_proven(proofs, store, line, case)) {
+            continue;
+        }
+        let here = claims(row, &[store]);
+        let titles = CLAIMS.iter().filter(|claim| here.contains(claim.name)).map(|claim| claim.title);
+        let titles: Vec<&str> = titles.collect();
+        found.push(match here == *claimed {
+            true => store.name().to_string(),
+            false => format!("{} ({})", store.name(), titles.join(", ")),
+        });
+    }
+    if found.is_empty() { "nothing yet".to_string() } else { found.join(", ") }
+}
+
 #[test]
-fn the_matrix_in_the_readme_is_what_connectors_claim() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    assert!(readme.contains(&matrix()), "README.md must hold:\n{}", matrix());
+fn the_matrix_in_the_readme_is_what_connectors_claim_and_runs_have_proven() {
+    assert_block("README.md", "matrix", &matrix(&proofs::read()));
+}
+
+/// What nobody has proven does not say yes.
+#[test]
+fn a_claim_without_its_proof_is_unproven() {
+    let all: Proofs = Store::ALL
+        .into_iter()
+        .map(|store| {
+            let lines = LINES.iter().filter(|line| line.stores.contains(&store));
+            let proven =
+                |line: &'static Line| line.example(store).due().iter().map(|case| case.name.to_string()).collect();
+            (store.name().to_string(), lines.map(|line| (line.name(), proven(line))).collect())
+        })
+        .collect();
+    let csv = |proofs: &Proofs| {
+        let row = matrix(proofs).lines().find(|line| line.contains("` csv ")).map(str::to_string);
+        row.unwrap()
+    };
+    let (whole, none) = (csv(&all), csv(&Proofs::new()));
+    assert!(
+        whole.contains(" yes |") && !whole.contains("unproven") && whole.contains("folder, S3, Azure, http ("),
+        "{whole}"
+    );
+    assert!(none.contains("unproven") && !none.contains(" yes |") && none.ends_with("| nothing yet |"), "{none}");
+
+    let mut fewer = all.clone();
+    let lost = fewer.get_mut("folder").unwrap().get_mut("lake csv, other quotes, gzip").unwrap();
+    assert!(lost.remove("adding-adds"));
+    let row = csv(&fewer);
+    assert_eq!((row.matches("unproven").count(), row.contains("| S3, Azure, http (")), (1, true), "{row}");
+    let matrix = matrix(&all);
+    let orc = matrix.lines().find(|line| line.contains("` orc ")).unwrap();
+    assert!(orc.starts_with("| `lake` orc | yes | no | ") && orc.ends_with(" | folder, S3, Azure, http |"), "{orc}");
 }
 
 /// Does what a page says, in a folder of its own, and compares what comes of it with what the page shows: see
@@ -49,8 +140,7 @@ fn walk(page: &Path, settings: &[&str]) -> Output {
 /// Asserts that a page shows what happens; `UPDATE_GOLDEN=1` writes what happens into it.
 #[track_caller]
 fn is_what_happens(page: &str) {
-    #[allow(clippy::disallowed_methods)]
-    let settings: &[&str] = if std::env::var("UPDATE_GOLDEN").is_ok() { &["--update"] } else { &[] };
+    let settings: &[&str] = if updates_golden() { &["--update"] } else { &[] };
     let walked = walk(&root().join(page), settings);
     assert!(walked.status.success(), "{}", String::from_utf8_lossy(&walked.stderr));
 }

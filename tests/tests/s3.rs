@@ -29,7 +29,7 @@ pub(crate) fn server() -> &'static Server {
 
 /// What a test does to a bucket without transload.
 const SCRIPT: &str = r#"
-import io, json, sys
+import io, json, os, sys
 import boto3
 import pyarrow.parquet as parquet
 
@@ -48,6 +48,11 @@ if verb == "make":
     s3.create_bucket(Bucket=bucket)
 elif verb == "put":
     s3.put_object(Bucket=bucket, Key=path, Body=rest[0].encode())
+elif verb == "send":
+    for folder, _, names in os.walk(rest[0]):
+        for name in names:
+            at = os.path.join(folder, name)
+            s3.upload_file(at, bucket, f"{path}/{os.path.relpath(at, rest[0])}")
 elif verb == "fill":
     from concurrent.futures import ThreadPoolExecutor
     with ThreadPoolExecutor(16) as pool:

@@ -14,7 +14,7 @@ type Files = BTreeMap<String, Vec<u8>>;
 
 /// What a web server can do.
 #[derive(Clone, Copy)]
-struct Able {
+pub(crate) struct Able {
     /// Sends parts of files.
     ranges: bool,
     /// Marks versions of files; how such marks begin.
@@ -26,23 +26,26 @@ struct Able {
 /// What most can do.
 const COMMON: Able = Able { ranges: true, marks: Some(""), lists: false };
 
+/// What a server of WebDAV can do.
+pub(crate) const LISTING: Able = Able { lists: true, ..COMMON };
+
 const CHANGED: &str = "Sat, 01 Jan 2000 00:00:00 GMT";
 
 /// A web server with files.
-struct Web {
-    server: Server,
+pub(crate) struct Web {
+    pub(crate) server: Server,
     files: Arc<Mutex<Files>>,
 }
 
 impl Web {
-    fn new(able: Able) -> Self {
+    pub(crate) fn new(able: Able) -> Self {
         let files: Arc<Mutex<Files>> = Arc::default();
         let served = Arc::clone(&files);
         let server = Server::with(move |_, request| serve(&served.lock().unwrap(), able, request));
         Self { server, files }
     }
 
-    fn put(&self, path: &str, content: impl Into<Vec<u8>>) {
+    pub(crate) fn put(&self, path: &str, content: impl Into<Vec<u8>>) {
         self.files.lock().unwrap().insert(path.to_string(), content.into());
     }
 
@@ -168,7 +171,7 @@ fn what_needs_a_list_is_refused_where_there_is_none() {
 
 #[test]
 fn a_server_that_lists_its_files_is_read_like_a_folder() {
-    let web = Web::new(Able { lists: true, ..COMMON });
+    let web = Web::new(LISTING);
     for (path, text) in [("t/a%20b.csv", "id\n1\n2\n"), ("t/c.csv", "id\n3\n"), ("u.csv", "id\n4\n")] {
         web.put(&format!("/data/{path}"), text);
     }

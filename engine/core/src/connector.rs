@@ -64,7 +64,8 @@ pub fn takes_hidden_name(field: &Field) -> bool {
     field.name().starts_with(HIDDEN_PREFIX) && !is_hidden(field)
 }
 
-/// What a connector claims to be able to do. The conformance suite tests every claim.
+/// What a connector claims to be able to do. The conformance suite tests every claim, promise by promise: see
+/// `docs/conformance.md`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Capability {
     /// Can be read.

@@ -1,17 +1,36 @@
-//! For tests only: the conformance suite that every connector must pass, chosen by what it claims, rules of every kind
-//! for property tests, and a bucket that breaks where it is told to.
+//! For tests only: the conformance suite that every connector must pass, rules of every kind for property tests, and a
+//! bucket that breaks where it is told to.
 //!
-//! A failed check is an `Err` with a sentence, so that a test shows which promise was broken.
+//! The suite is a list of [cases]. Each is one promise, has a name that says it, and belongs to a [`Claim`]. A [`Subject`]
+//! is a configured connector: it runs the cases of what it claims, and each is proven, or has failed with a sentence.
+//! A new promise is one line in the list of its family and the function beside it; a new claim is one line in `claim.rs`.
 
 pub mod bucket;
 pub mod rules;
-mod sink;
-mod source;
 
-pub use sink::{added_by_many, sink_keeps_its_promises};
-pub use source::{digest_of, source_keeps_its_promises};
+mod append;
+mod case;
+mod claim;
+mod discover;
+mod dropped;
+mod filter;
+mod partition;
+mod reading;
+mod replace;
+mod sink;
+mod size;
+mod source;
+mod subject;
+mod trial;
+mod types;
+mod values;
 
 use transload_core::{Error, Result};
+
+pub use append::added_by_many;
+pub use case::{Case, Weight, cases};
+pub use claim::{CLAIMS, Claim, claims_of};
+pub use subject::{Finding, Outcome, Subject};
 
 /// Fails with a sentence unless a promise is kept.
 fn promise(kept: bool, sentence: impl Into<String>) -> Result<()> {
