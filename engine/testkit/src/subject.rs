@@ -132,7 +132,7 @@ impl Subject {
                 return found;
             }
         };
-        let (alone, together): (Vec<_>, Vec<_>) = self.due().into_iter().partition(|case| case.is_alone);
+        let (alone, together): (Vec<&Case>, Vec<&Case>) = self.due().into_iter().partition(|case| case.is_alone);
         let mut running = JoinSet::new();
         for case in together {
             let (trial, turns) = (self.trial(case.name, &tables), Arc::clone(turns));
