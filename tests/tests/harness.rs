@@ -228,22 +228,31 @@ pub(crate) fn assert_block(page: &str, name: &str, lines: &str) {
 /// A Python with the packages of `tests/requirements.txt`, made on first use beside the build.
 pub(crate) fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let requirements = root().join("tests/requirements.txt");
-        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-        let stamp = venv.join("installed.txt");
-        let wanted = std::fs::read_to_string(&requirements).unwrap();
-        // Test processes may come here at the same time: one installs, the others wait.
-        std::fs::create_dir_all(venv.parent().unwrap()).unwrap();
-        let lock = std::fs::File::create(venv.with_extension("lock")).unwrap();
-        lock.lock().unwrap();
-        if std::fs::read_to_string(&stamp).ok().as_deref() != Some(wanted.as_str()) {
-            done(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-            done(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(&requirements));
-            std::fs::write(&stamp, wanted).unwrap();
-        }
-        venv.join("bin/python")
-    })
+    PYTHON.get_or_init(|| installed("python", "tests/requirements.txt"))
+}
+
+/// The same with an older DuckDB, the newest that there is a package of its extension for Delta tables for.
+pub(crate) fn delta_reader() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| installed("delta-reader", "tests/requirements-delta.txt"))
+}
+
+/// A Python with packages, in a folder of this name.
+fn installed(folder: &str, requirements: &str) -> PathBuf {
+    let requirements = root().join(requirements);
+    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
+    let stamp = venv.join("installed.txt");
+    let wanted = std::fs::read_to_string(&requirements).unwrap();
+    // Test processes may come here at the same time: one installs, the others wait.
+    std::fs::create_dir_all(venv.parent().unwrap()).unwrap();
+    let lock = std::fs::File::create(venv.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    if std::fs::read_to_string(&stamp).ok().as_deref() != Some(wanted.as_str()) {
+        done(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+        done(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(&requirements));
+        std::fs::write(&stamp, wanted).unwrap();
+    }
+    venv.join("bin/python")
 }
 
 /// Microsoft's emulator of Azure Blob Storage, installed on first use beside the build.
@@ -308,9 +317,15 @@ fn apt_get(args: &[&str]) -> String {
 /// Runs a Python script and returns what it prints.
 #[track_caller]
 pub(crate) fn run_python(script: &str, args: &[&str]) -> String {
+    run_python_of(python(), script, args)
+}
+
+/// The same with one of several Pythons.
+#[track_caller]
+pub(crate) fn run_python_of(python: &Path, script: &str, args: &[&str]) -> String {
     // What some of the packages start does not always survive the end of the interpreter.
     let script = format!("{script}\nimport os, sys; sys.stdout.flush(); os._exit(0)\n");
-    done(Command::new(python()).args(["-B", "-c", &script]).args(args))
+    done(Command::new(python).args(["-B", "-c", &script]).args(args))
 }
 
 /// Runs a command that must succeed and returns what it prints.

@@ -27,11 +27,13 @@ use transload_core::{
 };
 use transload_lake::files::{self, FileWriter};
 
+use crate::features::Judged;
 use crate::log::{Column, Log, Version, unreadable};
 use crate::options::{SchemaPolicy, Settings};
 use crate::record::{FOLDER, Record};
 use crate::stats;
 use crate::types::{delta, names_partitions};
+use crate::widen;
 
 /// Attempts to commit to a table that others commit to at the same time.
 const ATTEMPTS: usize = 50;
@@ -164,6 +166,12 @@ impl DeltaSink {
     async fn remembered(&self, store: &Store, version: &Version) -> Result<TableState> {
         let Some(last) = version.transaction(APPLICATION).await? else { return Ok(TableState::default()) };
         let last = u64::try_from(last).map_err(|_| Error::config("the table's log names a version that cannot be"))?;
+        if let Some(made) = version.named_in(last, &format!("{APPLICATION}/")).await?
+            && let Some(record) = self.record_of(store, last, &made).await?
+        {
+            return Ok(record.state);
+        }
+        // A log that was cleaned does not say any more which of several attempts it was.
         for record in Record::of_version(store, &self.root, last).await? {
             if version.transaction(&application(&record.commit)).await?.is_some() {
                 return Ok(record.state);
@@ -172,6 +180,14 @@ impl DeltaSink {
         // A table that was copied comes without it. A plan does not let a load go on from a cursor that is not there.
         tracing::warn!(table = %self.table, "the table does not say any more how far an incremental load has come");
         Ok(TableState::default())
+    }
+
+    /// The record of the commit that made a version, by its name in the log.
+    async fn record_of(&self, store: &Store, version: u64, application: &str) -> Result<Option<Record>> {
+        match application.split_once('/') {
+            Some((_, key)) if CommitKey::run_of(key).is_some() => Record::find(store, &self.root, version, key).await,
+            _ => Ok(None),
+        }
     }
 
     /// The result of this commit when an earlier call did it, whatever was committed since.
@@ -235,11 +251,12 @@ impl DeltaSink {
         StructType::try_new(fields).map_err(|_| Error::config("the table would have two columns of one name"))
     }
 
-    /// The same, with those fields that the table has already as they are there, with all that is said of them.
+    /// The same, with those fields that the table has already as they are there, with all that is said of them. They may
+    /// become wider.
     fn grown_schema(columns: &[Column], now: &Version) -> Result<StructType> {
         let there = now.snapshot.schema();
         let field = |c: &Column| match there.field(&c.name) {
-            Some(field) => Ok(field.clone()),
+            Some(field) => Ok(widen::widened(field, &delta(&c.ty)?).unwrap_or_else(|| field.clone())),
             None => Ok(StructField::new(&c.name, delta(&c.ty)?, c.nullable)),
         };
         let fields: Vec<StructField> = columns.iter().map(field).collect::<Result<_>>()?;
@@ -261,36 +278,40 @@ impl DeltaSink {
             return Err(Error::config("the table is partitioned by other columns")
                 .hint("use `mode: full` without `schema`, which replaces the table, or another `to`"));
         }
+        let adds = self.settings.schema.is_some_and(SchemaPolicy::adds_columns);
+        let schema = now.snapshot.schema();
         let mut after = theirs.clone();
         for column in &ours {
             match theirs.iter().find(|c| c.name == column.name) {
-                None if self.settings.schema == Some(SchemaPolicy::Evolve) => {
+                None if adds => {
                     after.push(Column { nullable: true, ..column.clone() });
                 }
                 None => {
                     return Err(Error::config(format!("the table has no column `{}`", column.name))
                         .hint("set `schema: evolve` at the target, which adds columns, or drop the column"));
                 }
-                Some(there) if delta(&there.ty)? != delta(&column.ty)? => {
-                    return Err(Error::config(format!(
-                        "column `{}` is {} in the table and {} in the rows",
-                        column.name, there.ty, column.ty
-                    ))
-                    .hint(format!("cast the column to {}", there.ty)));
+                Some(there) => {
+                    let ty = delta(&column.ty)?;
+                    if delta(&there.ty)? != ty {
+                        let is_wider = schema.field(&column.name).and_then(|f| widen::widened(f, &ty)).is_some();
+                        if !is_wider || self.settings.schema != Some(SchemaPolicy::Widen) {
+                            return Err(other_type(there, column, is_wider));
+                        }
+                        after.iter_mut().filter(|c| c.name == column.name).for_each(|c| c.ty = column.ty.clone());
+                    }
+                    // What a plan calls nullable need not hold a NULL, but nobody has promised that it does not.
+                    if !there.nullable && column.nullable {
+                        return Err(Error::config(format!(
+                            "column `{}` may not be NULL in the table, and may be in the rows",
+                            column.name
+                        ))
+                        .hint("use another `to`, or let the table's column be NULL"));
+                    }
                 }
-                // What a plan calls nullable need not hold a NULL, but nobody has promised that it does not.
-                Some(there) if !there.nullable && column.nullable => {
-                    return Err(Error::config(format!(
-                        "column `{}` may not be NULL in the table, and may be in the rows",
-                        column.name
-                    ))
-                    .hint("use another `to`, or let the table's column be NULL"));
-                }
-                Some(_) => {}
             }
         }
         for column in theirs.iter().filter(|c| ours.iter().all(|o| o.name != c.name)) {
-            if !column.nullable || self.settings.schema != Some(SchemaPolicy::Evolve) {
+            if !column.nullable || !adds {
                 return Err(Error::config(format!("the rows have no column `{}`, which the table has", column.name))
                     .hint("derive it, or set `schema: evolve` at the target if it may be NULL"));
             }
@@ -346,12 +367,20 @@ impl DeltaSink {
                         true => Self::delta_schema(&columns)?,
                         false => Self::grown_schema(&columns, base)?,
                     };
-                    if needs_more(&columns, base)? {
+                    let is_wider = self.settings.schema == Some(SchemaPolicy::Widen)
+                        && widen::has_widened(&base.snapshot.schema(), &schema);
+                    if !is_wider && needs_more(&columns, base)? {
                         return Err(Error::config("the table's protocol has no timestamps without a zone")
                             .hint("cast the column to timestamp(us, UTC), or add the feature timestampNtz to the table")
                             .into());
                     }
-                    let metadata = base.snapshot.metadata().clone().with_schema(&schema).map_err(unwritable)?;
+                    let mut metadata = base.snapshot.metadata().clone().with_schema(&schema).map_err(unwritable)?;
+                    if is_wider {
+                        let has_local_timestamps = columns.iter().any(|c| has_local_timestamps(&c.ty));
+                        let protocol = widen::protocol(base.snapshot.protocol(), has_local_timestamps)?;
+                        actions.extend(protocol.map(Action::Protocol));
+                        metadata = widen::enabled(metadata).map_err(unwritable)?;
+                    }
                     actions.push(Action::Metadata(match replaced {
                         true => partitioned_by(metadata, &self.partition_columns())?,
                         false => metadata,
@@ -383,7 +412,8 @@ impl DeltaSink {
                 transaction(application(&self.spec.commit)),
             ]);
         fault::point("commit.manifest")?;
-        let snapshot = base.map(|base| &base.snapshot as &dyn TableReference);
+        let judged = base.map(|base| Judged::writing(&base.snapshot)).transpose()?;
+        let snapshot = judged.as_ref().map(|table| table as &dyn TableReference);
         let commit = CommitBuilder::from(properties).with_actions(actions);
         match commit.build(snapshot, Arc::clone(log.inner()), operation).await {
             Ok(_) => {}
@@ -463,6 +493,16 @@ fn is_taken(error: &DeltaTableError) -> bool {
 /// Metadata that cannot be written down.
 fn unwritable(error: deltalake_core::kernel::Error) -> Error {
     Error::internal("a table's metadata cannot be written down").because(error)
+}
+
+/// A column that has another type in the table than in the rows. It may be that the table's could become theirs.
+fn other_type(there: &Column, column: &Column, is_wider: bool) -> Error {
+    let said = format!("column `{}` is {} in the table and {} in the rows", column.name, there.ty, column.ty);
+    let cast = format!("cast the column to {}", there.ty);
+    Error::config(said).hint(match is_wider {
+        true => format!("{cast}, or set `schema: widen` at the target, which makes the table's column wider"),
+        false => cast,
+    })
 }
 
 /// The least that a table with these columns asks of its readers and writers.

@@ -137,8 +137,7 @@ impl Endpoint for DeltaEndpoint {
 
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {
         let (folder, moment) = parts(table).map_err(Error::config)?;
-        let settings = &self.settings.parquet;
-        let opened = source::open(&self.open()?, &folder, moment, spec.pin.as_ref(), settings).await;
+        let opened = source::open(&self.open()?, &folder, moment, spec.pin.as_ref(), &self.settings).await;
         opened.map_err(|e| e.with("table", table.as_str()))
     }
 

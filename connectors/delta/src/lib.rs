@@ -1,7 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod bounds;
 mod commit;
+mod deleted;
 mod endpoint;
+mod features;
 mod log;
 mod objects;
 mod options;
@@ -9,6 +12,7 @@ mod record;
 mod source;
 mod stats;
 mod types;
+mod widen;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! A table's log: its versions, and what this program can make of them.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
@@ -15,11 +15,13 @@ use transload_core::store::Store;
 use transload_core::{Error, LogicalType, Result};
 use url::Url;
 
+use crate::features::Judged;
 use crate::objects::TableObjects;
 use crate::types::logical;
+use crate::widen;
 
 /// Where the log library thinks a table is. It asks [`TableObjects`] for everything, and those know better.
-const ROOT: &str = "file:///";
+pub(crate) const ROOT: &str = "file:///";
 
 /// The log of a table.
 #[derive(Clone)]
@@ -31,6 +33,8 @@ pub(crate) struct Log {
 pub(crate) struct Version {
     log: LogStoreRef,
     pub(crate) snapshot: EagerSnapshot,
+    /// What applications have said of themselves last, as far as somebody has asked: to find it, the log is read again.
+    transactions: Mutex<HashMap<String, Option<i64>>>,
 }
 
 /// A column of a table.
@@ -107,8 +111,9 @@ impl Log {
                 });
             }
         };
-        PROTOCOL.can_read_from_protocol(snapshot.protocol()).map_err(unsupported)?;
-        Ok(Version { log: Arc::clone(&self.log), snapshot })
+        PROTOCOL.can_read_from(&Judged::reading(&snapshot)?).map_err(unsupported)?;
+        widen::check_changes(&snapshot.schema())?;
+        Ok(Version { log: Arc::clone(&self.log), snapshot, transactions: Mutex::default() })
     }
 
     /// Whether a version between these two, without the first, has changed what another writer may have relied on:
@@ -159,6 +164,11 @@ impl Version {
         schema.fields().map(column).collect()
     }
 
+    /// Where the log is.
+    pub(crate) fn log(&self) -> &LogStoreRef {
+        &self.log
+    }
+
     /// The files, in the log's order.
     pub(crate) async fn files(&self) -> Result<Vec<LogicalFileView>> {
         self.snapshot.file_views(self.log.as_ref(), None).try_collect().await.map_err(unreadable)
@@ -170,7 +180,25 @@ impl Version {
             return Err(Error::config("the table forgets what was committed to it, so no commit could be found again")
                 .hint("unset its property delta.setTransactionRetentionDuration"));
         }
-        self.snapshot.transaction_version(self.log.as_ref(), application).await.map_err(unreadable)
+        let known = self.transactions.lock().unwrap_or_else(PoisonError::into_inner).get(application).copied();
+        if let Some(last) = known {
+            return Ok(last);
+        }
+        let last = self.snapshot.transaction_version(self.log.as_ref(), application).await.map_err(unreadable)?;
+        let mut known = self.transactions.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(application.to_string(), last);
+        Ok(last)
+    }
+
+    /// The name of the application, of those that begin so, of which the entry that made a version says that it made it;
+    /// `None` if it names none, or is not there any more.
+    pub(crate) async fn named_in(&self, version: u64, begins: &str) -> Result<Option<String>> {
+        let Some(entry) = self.log.read_commit_entry(version).await.map_err(unreadable)? else { return Ok(None) };
+        let actions = get_actions(version, &entry).map_err(unreadable)?;
+        Ok(actions.into_iter().find_map(|action| match action {
+            Action::Txn(made) if made.app_id.starts_with(begins) => Some(made.app_id),
+            _ => None,
+        }))
     }
 
     /// Whether the table only takes added rows.
@@ -222,7 +250,7 @@ impl Version {
 
     /// Refuses a table that asks more of a writer than this one does.
     pub(crate) fn can_be_written(&self) -> Result<()> {
-        PROTOCOL.can_write_to(&self.snapshot).map_err(unsupported)?;
+        PROTOCOL.can_write_to(&Judged::writing(&self.snapshot)?).map_err(unsupported)?;
         if let Some(field) = self.snapshot.schema().fields().find(|field| is_strict(field.data_type())) {
             return Err(Error::config("a part of a column may not be NULL, which cannot be checked here")
                 .with("column", field.name()));
@@ -287,7 +315,7 @@ pub(crate) fn unreadable(error: DeltaTableError) -> Error {
 }
 
 /// The error of a store that is the reason for another one: whether it is passing, only the store knows.
-fn store_error(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
+pub(crate) fn store_error(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(own) = error.downcast_ref::<Error>() {

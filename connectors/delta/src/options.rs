@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// rows stops, and one that replaces them replaces the columns too.
     #[serde(default)]
     schema: Option<Spanned<SchemaPolicy>>,
+    /// Where the types of columns come from when a table is read. Default: the log.
+    #[serde(default)]
+    types: Option<Spanned<TypesFrom>>,
     /// Properties of tables that are made, such as `delta.appendOnly: "true"`.
     #[serde(default)]
     properties: Option<Spanned<Entries<Spanned<String>>>>,
@@ -54,8 +57,27 @@ pub(crate) struct Options {
 pub(crate) enum SchemaPolicy {
     /// New columns are added to the table; rows that are there have NULL in them.
     Evolve,
+    /// The same, and columns become as wide as those of the rows, where Delta's type widening allows it.
+    Widen,
     /// The load stops.
     Freeze,
+}
+
+impl SchemaPolicy {
+    /// Whether columns may be added, and rows may lack columns that may be NULL.
+    pub(crate) fn adds_columns(self) -> bool {
+        matches!(self, Self::Evolve | Self::Widen)
+    }
+}
+
+/// Where the types of columns come from when a table is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TypesFrom {
+    /// The log. A file that holds what its types may not hold exactly is refused when it is read.
+    Log,
+    /// The files: each column has the smallest type that holds the values of all files exactly. Every footer is read.
+    Files,
 }
 
 /// The options, checked, with defaults filled in.
@@ -64,6 +86,7 @@ pub(crate) struct Settings {
     pub(crate) url: Template,
     pub(crate) store: StoreOptions,
     pub(crate) schema: Option<SchemaPolicy>,
+    pub(crate) types: files::Types,
     /// Sorted by name.
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) parquet: ParquetSettings,
@@ -115,5 +138,9 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
     let mut writing: Vec<_> = writing.into_iter().filter_map(|(name, span)| Some((name, span?))).collect();
     writing.extend_from_slice(parquet.only_for_writing());
     let schema = options.schema.map(|s| s.value);
-    Ok(Settings { url: options.url.value, store, schema, properties, parquet, writing })
+    let types = match options.types.map(|types| types.value) {
+        Some(TypesFrom::Files) => files::Types::Files,
+        Some(TypesFrom::Log) | None => files::Types::Log,
+    };
+    Ok(Settings { url: options.url.value, store, schema, types, properties, parquet, writing })
 }

@@ -28,14 +28,14 @@ pub(crate) struct Record {
     pub(crate) state: TableState,
 }
 
-pub(crate) fn path(table: &Path, version: u64, key: &CommitKey) -> Path {
+fn path(table: &Path, version: u64, key: &str) -> Path {
     table.clone().join(FOLDER).join("commits").join(format!("{version:020}-{key}.json"))
 }
 
 impl Record {
     /// Writes the record, in the place of one that an earlier attempt at the same version has left.
     pub(crate) async fn write(&self, store: &Store, table: &Path) -> Result<()> {
-        let at = path(table, self.version, &self.commit);
+        let at = path(table, self.version, self.commit.as_str());
         let text = serde_json::to_vec(self).map_err(|e| Error::internal("a record cannot be written").because(e))?;
         let text = Bytes::from(text);
         if store.create(&at, text.clone()).await? {
@@ -52,10 +52,20 @@ impl Record {
 
     /// The record of a commit that made this version.
     pub(crate) async fn read(store: &Store, table: &Path, version: u64, key: &CommitKey) -> Result<Self> {
-        Self::at(store, &path(table, version, key)).await
+        Self::at(store, &path(table, version, key.as_str())).await
     }
 
-    /// The records of all attempts to make this version.
+    /// The same by the text of its key, or `None` if there is none.
+    pub(crate) async fn find(store: &Store, table: &Path, version: u64, key: &str) -> Result<Option<Self>> {
+        let at = path(table, version, key);
+        match store.read(&at).await? {
+            Some(text) => Self::parse(&text, &at).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The records of all attempts to make this version: for a log that does not say any more which one did. All records
+    /// are listed.
     pub(crate) async fn of_version(store: &Store, table: &Path, version: u64) -> Result<Vec<Self>> {
         let folder = table.clone().join(FOLDER).join("commits");
         let begins = format!("{version:020}-");
@@ -69,13 +79,21 @@ impl Record {
     }
 
     async fn at(store: &Store, at: &Path) -> Result<Self> {
-        let broken = || Error::config("the record of a commit cannot be read").with("path", at.to_string());
-        let gone = || broken().hint("the folder `_transload` of the table was changed by hand");
-        let text = store.read(at).await?.ok_or_else(gone)?;
-        let record: Self = serde_json::from_slice(&text).map_err(|e| broken().because(e))?;
-        match record.format {
-            1 => Ok(record),
-            _ => Err(broken().hint("use a newer transload")),
+        match store.read(at).await? {
+            Some(text) => Self::parse(&text, at),
+            None => Err(broken(at).hint("the folder `_transload` of the table was changed by hand")),
         }
     }
+
+    fn parse(text: &[u8], at: &Path) -> Result<Self> {
+        let record: Self = serde_json::from_slice(text).map_err(|e| broken(at).because(e))?;
+        match record.format {
+            1 => Ok(record),
+            _ => Err(broken(at).hint("use a newer transload")),
+        }
+    }
+}
+
+fn broken(at: &Path) -> Error {
+    Error::config("the record of a commit cannot be read").with("path", at.to_string())
 }

@@ -10,10 +10,12 @@ use object_store::path::Path;
 use transload_core::connector::Source;
 use transload_core::store::Store;
 use transload_core::{Error, Pin, PinnedVersion, Result};
-use transload_lake::ParquetSettings;
-use transload_lake::files::{self, TableFile};
+use transload_lake::files::{self, DeletedRows, FileStatistics, LoggedTable, TableFile};
 
+use crate::bounds::LoggedStatistics;
+use crate::deleted::DeletionVector;
 use crate::log::{Column, Log, Version};
+use crate::options::Settings;
 
 /// Which version of a table is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +34,13 @@ pub(crate) async fn open(
     table: &Path,
     moment: Moment,
     pin: Option<&Pin>,
-    settings: &ParquetSettings,
+    settings: &Settings,
 ) -> Result<Arc<dyn Source>> {
     let log = Log::of(store, table)?;
     let missing = || Error::config("there is no Delta table").with("path", table.to_string());
-    if !log.is_there().await? {
+    // Whoever asks for the newest version is told whether there is one.
+    let is_newest = pin.is_none() && moment == Moment::Now;
+    if !is_newest && !log.is_there().await? {
         return Err(missing());
     }
     let (version, only) = match pin {
@@ -60,7 +64,7 @@ pub(crate) async fn open(
         wanted.as_ref().is_none_or(|wanted| wanted.contains(file.object_store_path().as_ref()))
     };
     let mut found: Vec<TableFile> =
-        files.iter().filter(is_wanted).map(|file| table_file(table, file, &partitions)).collect::<Result<_>>()?;
+        files.iter().filter(is_wanted).map(|file| table_file(table, file, &version)).collect::<Result<_>>()?;
     let is_part = only.is_some();
     if let Some(only) = only {
         let mut by_path: HashMap<Path, TableFile> = found.into_iter().map(|file| (file.path.clone(), file)).collect();
@@ -82,8 +86,16 @@ pub(crate) async fn open(
         column.map(field).ok_or_else(|| Error::config("a partition column is not a column of the table"))
     };
     let beside: Vec<FieldRef> = partitions.iter().map(partition).collect::<Result<_>>()?;
-    // The rows of one commit have the columns that it wrote, whatever others the table has.
-    files::open(store, found, &in_files, &beside, is_part, pin, settings).await
+    let table = LoggedTable {
+        files: found,
+        columns: &in_files,
+        beside: &beside,
+        // The rows of one commit have the columns that it wrote, whatever others the table has.
+        only_present: is_part,
+        types: settings.types,
+        pin,
+    };
+    files::open(store, table, &settings.parquet).await
 }
 
 /// The version of a pin, if the table is still the one that was pinned.
@@ -98,7 +110,7 @@ async fn pinned(log: &Log, pin: &PinnedVersion) -> Result<Version> {
 }
 
 /// A file of the log, as a reader needs it.
-fn table_file(table: &Path, file: &LogicalFileView, partitions: &[String]) -> Result<TableFile> {
+fn table_file(table: &Path, file: &LogicalFileView, version: &Version) -> Result<TableFile> {
     let path = file.path();
     if path.contains("://") || path.starts_with('/') {
         return Err(Error::config("the table has files outside of its folder, as shallow clones have")
@@ -106,18 +118,18 @@ fn table_file(table: &Path, file: &LogicalFileView, partitions: &[String]) -> Re
     }
     let whole = below(table, file.object_store_path().as_ref())?;
     let named = |e: Error| e.with("path", whole.to_string());
-    if file.deletion_vector_descriptor().is_some() {
-        return Err(named(
-            Error::config("the table has rows that are deleted by a deletion vector, which cannot be read yet")
-                .hint("rewrite the files without them: REORG TABLE … APPLY (PURGE)"),
-        ));
-    }
+    let deleted = DeletionVector::of(file, version.log()).map_err(named)?;
     let mut values = file.partition_values_map();
+    let partitions = version.partition_columns().iter();
+    let statistics = file.stats().map(LoggedStatistics::new);
     Ok(TableFile {
+        rows: statistics.as_ref().and_then(LoggedStatistics::rows),
+        statistics: statistics.map(|statistics| Arc::new(statistics) as Arc<dyn FileStatistics>),
+        deleted: deleted.map(|deleted| Arc::new(deleted) as Arc<dyn DeletedRows>),
         size: u64::try_from(file.size()).map_err(|_| named(Error::config("the log holds a size that cannot be")))?,
         modified: DateTime::<Utc>::from_timestamp_millis(file.modification_time()).unwrap_or_default(),
         // The protocol has no other word for NULL than the empty text.
-        values: partitions.iter().map(|name| values.remove(name).flatten().filter(|v| !v.is_empty())).collect(),
+        values: partitions.map(|name| values.remove(name).flatten().filter(|v| !v.is_empty())).collect(),
         path: whole,
     })
 }

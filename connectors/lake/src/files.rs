@@ -19,15 +19,19 @@ use transload_core::connector::{CleanSpec, Orphan, Partition, Source};
 use transload_core::store::Store;
 use transload_core::{CommitKey, Error, LogicalType, Pin, Problem, Result};
 
+use crate::closed::{ClosedFile, Known, Part};
+use crate::fit;
 use crate::layout::{typed, values_in_path};
 use crate::names;
 use crate::options::ParquetOptions;
-use crate::parquet::{PinnedObject, read_as};
-use crate::settings::{self, ParquetSettings};
+use crate::parquet::{ParquetFile, PinnedObject, read_as};
+use crate::settings::{self, ParquetReading, ParquetSettings};
 use crate::source::{LakeSource, open_files, schema_of};
+use crate::splits::{Divided, is_divided, rows_of, split_rows};
 use crate::stage::{Stager, Written};
 use crate::staging;
 
+pub use crate::closed::{Bounds, DeletedRows, FileStatistics};
 pub use crate::names::{commit_of, prefix};
 pub use crate::stage::StagedFile;
 
@@ -35,7 +39,7 @@ pub use crate::stage::StagedFile;
 const FILES_AT_ONCE: usize = 8;
 
 /// A file of a table, as the table's log has it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct TableFile {
     /// Where it lies in the store.
     pub path: Path,
@@ -45,27 +49,58 @@ pub struct TableFile {
     pub modified: DateTime<Utc>,
     /// Its values for the columns that are not in it, in their order and as text; `None` is NULL.
     pub values: Vec<Option<String>>,
+    /// How many rows it has, deleted ones too, if the log says so.
+    pub rows: Option<u64>,
+    /// What the log says of its values.
+    pub statistics: Option<Arc<dyn FileStatistics>>,
+    /// Which of its rows are not in the table.
+    pub deleted: Option<Arc<dyn DeletedRows>>,
 }
 
-/// Opens files as one table.
+/// Where the types of columns come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Types {
+    /// From the log; a file that holds what they may not hold exactly is refused when it is read.
+    #[default]
+    Log,
+    /// From the files: each column has the smallest type that holds the values of all of them exactly.
+    Files,
+}
+
+/// A table as its log has it.
+#[derive(Debug)]
+pub struct LoggedTable<'a> {
+    /// Its files.
+    pub files: Vec<TableFile>,
+    /// The columns in files, with the log's types. A column that a file lacks is NULL there.
+    pub columns: &'a [FieldRef],
+    /// The columns that are not in files, with the log's types.
+    pub beside: &'a [FieldRef],
+    /// Whether a column that no file has is left out.
+    pub only_present: bool,
+    /// Where the types of the columns in files come from.
+    pub types: Types,
+    /// The point in time at which the log was read.
+    pub pin: Pin,
+}
+
+/// Opens files as one table. `settings` say what is made of old dates and timestamps.
 ///
-/// `columns` are the columns in files and `beside` those that are not, with the table's types. A column that no file
-/// has is NULL in all rows, or is left out with `only_present`. A column whose values have another type in the files keeps
-/// that type: whoever plans a load sees it, and nothing is cast here. `settings` say what is made of old dates and
-/// timestamps.
+/// # Behavior
+/// What a plan needs of a table comes from the log, and no file is opened then, but for these: files of which the log does
+/// not say how many rows they have; files with more rows than a split, which are divided by their row groups; and all
+/// files, if the types of the columns or the columns themselves come from files. The others are opened when their rows
+/// are read. Nothing is cast here that a type may not hold exactly.
+///
+/// A scan leaves out files that hold no fitting row by their values beside and by their statistics, and does not open
+/// them.
 ///
 /// # Errors
-/// [`Config`](transload_core::ErrorKind::Config) for a file that is gone, damaged, or of another size than the log says,
+/// [`Config`](transload_core::ErrorKind::Config) for a file that is opened and is gone, damaged, or not what the log says,
 /// and for a value that is not of its column's type.
-pub async fn open(
-    store: &Store,
-    files: Vec<TableFile>,
-    columns: &[FieldRef],
-    beside: &[FieldRef],
-    only_present: bool,
-    pin: Pin,
-    settings: &ParquetSettings,
-) -> Result<Arc<dyn Source>> {
+pub async fn open(store: &Store, table: LoggedTable<'_>, settings: &ParquetSettings) -> Result<Arc<dyn Source>> {
+    let LoggedTable { files, columns, beside, only_present, types, pin } = table;
+    let reading = settings.reading;
     let in_log = |file: &TableFile| ObjectMeta {
         location: file.path.clone(),
         last_modified: file.modified,
@@ -73,19 +108,72 @@ pub async fn open(
         e_tag: None,
         version: None,
     };
-    let objects = files.iter().map(|f| PinnedObject { store: Arc::clone(store.objects()), meta: in_log(f) }).collect();
-    let opened = open_files(objects, settings.reading).await?;
+    let closed = |file: &TableFile| {
+        let object = PinnedObject { store: Arc::clone(store.objects()), meta: in_log(file) };
+        Part::Closed(ClosedFile { object, rows: file.rows, reading })
+    };
+    let mut parts: Vec<Part> = files.iter().map(closed).collect();
+    let needs_all = only_present || types == Types::Files;
+    open_those(&mut parts, reading, |_, file| needs_all || file.rows.is_none()).await?;
     let beside: Vec<FieldRef> = beside.iter().map(|field| read_as(field)).collect();
-    let values = files.iter().map(|file| values_of(file, &beside)).collect::<Result<_>>()?;
-    let found = schema_of(&opened, &beside)?;
-    let present = |field: &&FieldRef| !only_present || opened.is_empty() || found.index_of(field.name()).is_ok();
+    let known = |(part, file): (&Part, &TableFile)| {
+        Ok(Known {
+            values: values_of(file, &beside)?,
+            rows: Some(part.rows()),
+            statistics: file.statistics.clone(),
+            deleted: file.deleted.clone(),
+            has_plain_times: reading.is_plain(),
+        })
+    };
+    let known: Vec<Known> = parts.iter().zip(&files).map(known).collect::<Result<_>>()?;
+    let rows: Vec<u64> = parts.iter().zip(&known).map(|(part, known)| rows_of(part, known)).collect();
+    let most = split_rows(rows.iter().sum());
+    open_those(&mut parts, reading, |at, _| is_divided(&known[at], Divided::Large, rows[at], most)).await?;
+    let opened: Vec<&ParquetFile> = parts.iter().filter_map(Part::opened).collect();
+    let is_present = |field: &&FieldRef| {
+        !only_present || opened.is_empty() || opened.iter().any(|file| file.schema.index_of(field.name()).is_ok())
+    };
+    let columns: Vec<FieldRef> = columns.iter().filter(is_present).map(|field| read_as(field)).collect();
+    let in_files = match types {
+        Types::Log => Fields::from(columns),
+        Types::Files => as_in_files(&columns, schema_of(opened.iter().copied(), &beside)?.as_ref(), opened.is_empty()),
+    };
+    let in_files: SchemaRef = Arc::new(Schema::new(in_files));
+    if types == Types::Log {
+        opened.iter().try_for_each(|file| fit::check(file, &in_files))?;
+    }
+    let files = parts.into_iter().zip(known).collect();
+    Ok(Arc::new(LakeSource::assemble(files, Divided::Large, in_files, Fields::from(beside), pin)))
+}
+
+/// Opens some of the files that are not open, which are chosen by their places too.
+async fn open_those(
+    parts: &mut [Part],
+    reading: ParquetReading,
+    is_wanted: impl Fn(usize, &ClosedFile) -> bool,
+) -> Result<()> {
+    let wanted = |(at, part): (usize, &Part)| match part {
+        Part::Closed(file) if is_wanted(at, file) => Some((at, file.clone())),
+        Part::Open(_) | Part::Closed(_) => None,
+    };
+    let (places, files): (Vec<usize>, Vec<ClosedFile>) = parts.iter().enumerate().filter_map(wanted).unzip();
+    let objects = files.iter().map(|file| file.object.clone()).collect();
+    let opened = open_files(objects, reading).await?;
+    for ((at, file), closed) in places.into_iter().zip(opened).zip(&files) {
+        closed.agrees(&file)?;
+        parts[at] = Part::Open(file);
+    }
+    Ok(())
+}
+
+/// The columns with the types that they have in files. One that no file has keeps its own.
+fn as_in_files(columns: &[FieldRef], found: &Schema, is_empty: bool) -> Fields {
     let column = |field: &FieldRef| match found.field_with_name(field.name()) {
         // The table may promise what single files do not.
         Ok(in_files) => Arc::new(in_files.clone().with_nullable(in_files.is_nullable() && field.is_nullable())),
-        Err(_) => Arc::new(read_as(field).as_ref().clone().with_nullable(field.is_nullable() || !opened.is_empty())),
+        Err(_) => Arc::new(field.as_ref().clone().with_nullable(field.is_nullable() || !is_empty)),
     };
-    let in_files: SchemaRef = Arc::new(Schema::new(columns.iter().filter(present).map(column).collect::<Fields>()));
-    Ok(Arc::new(LakeSource::assemble(opened, values, in_files, Fields::from(beside), pin)))
+    columns.iter().map(column).collect()
 }
 
 fn values_of(file: &TableFile, beside: &[FieldRef]) -> Result<Vec<ScalarValue>> {

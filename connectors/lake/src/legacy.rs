@@ -28,7 +28,7 @@ use crate::settings::{Int96Zone, ParquetReading};
 const DAY_NANOS: i128 = 86_400_000_000_000;
 
 /// Names of the zone in which a wall clock shows what is stored.
-const UTC: [&str; 5] = ["UTC", "Z", "GMT", "Etc/UTC", "Etc/GMT"];
+pub(crate) const UTC: [&str; 6] = ["UTC", "Z", "+00:00", "GMT", "Etc/UTC", "Etc/GMT"];
 
 /// How values of a file are read that are not meant as they are stored.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +43,11 @@ impl Reading {
     /// Whether every value is meant as it is stored.
     pub(crate) fn is_as_stored(&self) -> bool {
         self.rebased.is_empty() && self.shifted.is_none()
+    }
+
+    /// Whether timestamps of a column are turned back to the clock of a zone.
+    pub(crate) fn is_shifted(&self, column: &str) -> bool {
+        self.shifted.as_ref().is_some_and(|(_, names)| names.iter().any(|name| name == column))
     }
 
     /// The same for the columns of a schema alone.

@@ -10,8 +10,8 @@ use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
@@ -31,19 +31,27 @@ use datafusion::physical_plan::{
 };
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use parquet::arrow::arrow_reader::RowSelection;
 use transload_core::Error;
 
+use crate::closed::{ClosedFile, Known, all_of};
 use crate::csv::CsvFile;
 use crate::json::JsonFile;
 use crate::legacy::Reading;
 use crate::parquet::{ParquetFile, PinnedObject, PinnedReaders};
+use crate::prune;
 use crate::typed::TypedPart;
+
+/// Files of a split that are opened at the same time, each with few columns of one row group in memory at most.
+const OPENED_AHEAD: usize = 4;
 
 /// A part of a file.
 #[derive(Debug, Clone)]
 pub(crate) enum Piece {
-    /// Some row groups.
-    Parquet { file: ParquetFile, row_groups: Range<usize>, values: Vec<ScalarValue> },
+    /// Some row groups, without the rows at these places of the file.
+    Parquet { file: ParquetFile, row_groups: Range<usize>, known: Arc<Known>, deleted: Option<Arc<Vec<u64>>> },
+    /// The whole Parquet file, whose footer is read with its rows.
+    Closed { file: ClosedFile, known: Arc<Known> },
     /// The whole file.
     Csv(Arc<CsvFile>),
     /// The whole file.
@@ -56,6 +64,7 @@ impl Piece {
     fn object(&self) -> &PinnedObject {
         match self {
             Self::Parquet { file, .. } => &file.object,
+            Self::Closed { file, .. } => &file.object,
             Self::Csv(file) => &file.object,
             Self::Json(file) => &file.object,
             Self::Typed(part) => &part.file.object,
@@ -75,19 +84,46 @@ impl Piece {
     /// Its rows, as its file says before it is read.
     pub(crate) fn stated_rows(&self) -> Option<u64> {
         match self {
-            Self::Parquet { file, row_groups, .. } => {
+            Self::Parquet { file, row_groups, known, deleted } => {
                 let rows = |group: usize| u64::try_from(file.metadata.row_group(group).num_rows()).ok();
-                row_groups.clone().map(rows).sum()
+                let rows: u64 = row_groups.clone().map(rows).sum::<Option<u64>>()?;
+                // Whoever wants to know earlier is told how many there will be.
+                rows.checked_sub(deleted.as_ref().map_or(known.deleted_rows(), |deleted| deleted.len() as u64))
             }
+            Self::Closed { file, known } => file.rows?.checked_sub(known.deleted_rows()),
             Self::Typed(part) => part.file.rows,
             Self::Csv(_) | Self::Json(_) => None,
+        }
+    }
+
+    /// What is known of its file without opening it.
+    pub(crate) fn known(&self) -> Option<&Known> {
+        match self {
+            Self::Parquet { known, .. } | Self::Closed { known, .. } => Some(known),
+            Self::Csv(_) | Self::Json(_) | Self::Typed(_) => None,
+        }
+    }
+
+    /// The same, opened. `columns` are those of the table that are in files.
+    async fn opened(self, columns: SchemaRef) -> DfResult<Self> {
+        match self {
+            Self::Closed { file, known } => {
+                let file = file.open(&columns).await?;
+                let deleted = known.deleted_places(&file).await?;
+                Ok(Self::Parquet { row_groups: all_of(&file), file, known, deleted })
+            }
+            Self::Parquet { file, row_groups, known, deleted: None } => {
+                let deleted = known.deleted_places(&file).await?;
+                Ok(Self::Parquet { file, row_groups, known, deleted })
+            }
+            open => Ok(open),
         }
     }
 
     /// What a person calls the format of a file that says how many rows it has; nothing for others.
     fn title(&self) -> Option<&'static str> {
         match self {
-            Self::Parquet { .. } => Some("Parquet"),
+            Self::Parquet { .. } | Self::Closed { .. } => Some("Parquet"),
             Self::Typed(part) => part.file.rows.is_some().then(|| part.file.title()),
             Self::Csv(_) | Self::Json(_) => None,
         }
@@ -131,7 +167,12 @@ impl TableProvider for LakeTable {
             }
             None => None,
         };
-        Ok(Arc::new(LakeScan::new(self.clone(), projection.cloned(), predicate)?))
+        let splits = match &predicate {
+            Some(predicate) => prune::fitting(self, predicate),
+            None => Arc::clone(&self.splits),
+        };
+        let table = Self { schema: self.schema.clone(), splits };
+        Ok(Arc::new(LakeScan::new(table, projection.cloned(), predicate)?))
     }
 }
 
@@ -168,11 +209,17 @@ impl LakeScan {
             Piece::Csv(file) => CsvFile::stream(Arc::clone(file), projection.clone(), schema, batch_size),
             Piece::Json(file) => JsonFile::stream(Arc::clone(file), projection.clone(), schema, batch_size),
             Piece::Typed(part) => part.stream(projection, schema, batch_size),
-            Piece::Parquet { file, row_groups, values } => {
+            Piece::Closed { .. } => Err(Error::internal("a file was read before it was opened").into()),
+            // No row group, no row.
+            Piece::Parquet { row_groups, .. } if row_groups.is_empty() => Ok(futures::stream::empty().boxed()),
+            Piece::Parquet { file, row_groups, known, deleted } => {
                 let mut access = ParquetAccessPlan::new_none(file.metadata.num_row_groups());
                 row_groups.clone().for_each(|i| access.scan(i));
+                if let Some(deleted) = deleted {
+                    without(&mut access, file, deleted);
+                }
                 let mut part = PartitionedFile::new_from_meta(file.object.meta.clone())
-                    .with_partition_values(values.clone())
+                    .with_partition_values(known.values.clone())
                     .with_extension(file.clone())
                     .with_extension(access);
                 if file.is_adjusted {
@@ -203,6 +250,35 @@ impl LakeScan {
             }
         }
     }
+}
+
+/// Leaves out rows by their places in the file.
+fn without(access: &mut ParquetAccessPlan, file: &ParquetFile, deleted: &[u64]) {
+    let mut first = 0;
+    for (at, group) in file.metadata.row_groups().iter().enumerate() {
+        let rows = usize::try_from(group.num_rows()).unwrap_or_default();
+        let end = first + rows as u64;
+        let own =
+            &deleted[deleted.partition_point(|place| *place < first)..deleted.partition_point(|place| *place < end)];
+        match own.len() {
+            0 => {}
+            all if all == rows => access.skip(at),
+            _ => access.scan_selection(at, kept(own.iter().map(|place| (place - first) as usize), rows)),
+        }
+        first = end;
+    }
+}
+
+/// All of so many rows but some, which come in order.
+fn kept(deleted: impl Iterator<Item = usize>, rows: usize) -> RowSelection {
+    let mut next = 0;
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for place in deleted {
+        ranges.push(next..place);
+        next = place + 1;
+    }
+    ranges.push(next..rows);
+    RowSelection::from_consecutive_ranges(ranges.into_iter(), rows)
 }
 
 /// The rows of a batch as they are meant.
@@ -276,13 +352,17 @@ impl ExecutionPlan for LakeScan {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let scan = Self::new(self.table.clone(), Some(self.projection.clone()), self.predicate.clone())?;
         let pieces = self.table.splits[partition].clone();
+        let columns = Arc::clone(self.table.schema.file_schema());
         // What a predicate rules out is not read, so then nobody knows how many rows there should be.
         let reads_all = self.predicate.is_none();
         let batches = futures::stream::iter(pieces)
-            .then(move |piece| {
-                let opened = scan.open(&piece, &context);
+            .map(move |piece| piece.opened(Arc::clone(&columns)))
+            .buffered(OPENED_AHEAD)
+            .map(move |piece| {
+                let piece = piece?;
+                let batches = scan.open(&piece, &context)?;
                 let rows = piece.stated_rows().filter(|_| reads_all);
-                async move { opened.map(|batches| guarded(batches, piece, rows)) }
+                Ok::<_, DataFusionError>(guarded(batches, piece, rows))
             })
             .try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
@@ -346,5 +426,25 @@ fn is_misfit(error: &DataFusionError) -> bool {
             matches!(**inner, ArrowError::CastError(_) | ArrowError::ArithmeticOverflow(_))
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::arrow::arrow_reader::RowSelector;
+
+    use super::*;
+
+    #[test]
+    fn rows_that_are_deleted_are_left_out() {
+        let (keep, leave) = (RowSelector::select, RowSelector::skip);
+        for (deleted, rows, expected) in [
+            (vec![0, 1, 5], 6, vec![leave(2), keep(3), leave(1)]),
+            (vec![2], 4, vec![keep(2), leave(1), keep(1)]),
+            (vec![0, 1], 2, vec![leave(2)]),
+            (vec![], 3, vec![keep(3)]),
+        ] {
+            assert_eq!(kept(deleted.clone().into_iter(), rows), RowSelection::from(expected), "{deleted:?}");
+        }
     }
 }

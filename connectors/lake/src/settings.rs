@@ -121,6 +121,13 @@ pub(crate) struct ParquetReading {
     pub(crate) int96_zone: Option<Int96Zone>,
 }
 
+impl ParquetReading {
+    /// Whether every date and timestamp that is not refused is read as it is stored, with no option that says otherwise.
+    pub(crate) fn is_plain(self) -> bool {
+        self.legacy_calendar == LegacyCalendar::Refuse && self.int96_zone.is_none()
+    }
+}
+
 /// The zone whose wall clock INT96 timestamps were taken from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Int96Zone {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::common::ScalarValue;
 use datafusion::datasource::table_schema::TableSchema;
 use futures::{StreamExt, TryStreamExt};
 use transload_core::connector::{DECLARED_TYPE, Source};
 use transload_core::store::Store;
 use transload_core::{LogicalType, Pin, Result, Split, TableName};
 
+use crate::closed::{Known, Part};
 use crate::csv::{self, CsvFile};
 use crate::folders::{FolderColumns, below_root};
 use crate::format::Format;
@@ -21,6 +21,7 @@ use crate::manifest::{Column, FileFormat, Manifest};
 use crate::parquet::{ParquetFile, PinnedObject, read_as};
 use crate::scan::{LakeTable, Piece};
 use crate::settings::{ParquetReading, Settings};
+use crate::splits::{Divided, splits_of};
 use crate::twins::{self, Twins};
 use crate::typed::{TypedFile, TypedPart};
 use crate::union::union;
@@ -117,9 +118,13 @@ impl LakeSource {
             false => schema_of(&files, &folders.fields)?,
             true => manifest_schema(found, &folders, read_as),
         };
-        let values = |file: &ParquetFile| folders.values(file.object.meta.location.as_ref(), found);
-        let values = files.iter().map(values).collect::<Result<_>>()?;
-        Ok(Self::assemble(files, values, in_files, Fields::from(folders.fields), pin(found)))
+        let known = |file: ParquetFile| {
+            let values = folders.values(file.object.meta.location.as_ref(), found)?;
+            Ok((Part::Open(file), Known { values, ..Known::default() }))
+        };
+        let files = files.into_iter().map(known).collect::<Result<_>>()?;
+        let beside = Fields::from(folders.fields);
+        Ok(Self::assemble(files, Divided::All, in_files, beside, pin(found)))
     }
 
     /// A table of other files that say themselves what types their columns have.
@@ -158,41 +163,16 @@ impl LakeSource {
         Self { schema: table_schema, pin: pin(found), splits, table: LakeTable { schema, splits: Arc::new(pieces) } }
     }
 
-    /// A table of Parquet files, each with its values for the columns that are not in files.
+    /// A table of Parquet files, each with what is known of it.
     pub(crate) fn assemble(
-        files: Vec<ParquetFile>,
-        values: Vec<Vec<ScalarValue>>,
+        files: Vec<(Part, Known)>,
+        divided: Divided,
         in_files: SchemaRef,
         beside: Fields,
         pin: Pin,
     ) -> Self {
         let schema = TableSchema::builder(in_files).with_table_partition_cols(beside).build();
-        let mut splits = Vec::new();
-        let mut pieces: Vec<Vec<Piece>> = Vec::new();
-        for group in group_row_groups(&files) {
-            let mut rows = 0;
-            let mut bytes = 0;
-            let mut detail = Vec::new();
-            let mut parts = Vec::new();
-            for (index, row_groups) in group {
-                let file = &files[index];
-                let path = file.object.meta.location.as_ref();
-                for i in row_groups.clone() {
-                    rows += file.metadata.row_group(i).num_rows() as u64;
-                    bytes += file.metadata.row_group(i).compressed_size() as u64;
-                }
-                detail.push(serde_json::json!({ "path": path, "row_groups": [row_groups.start, row_groups.end] }));
-                parts.push(Piece::Parquet { file: file.clone(), row_groups, values: values[index].clone() });
-            }
-            let label = match parts.as_slice() {
-                [Piece::Parquet { file, row_groups, .. }] => {
-                    format!("{} {}", file.object.meta.location, describe(row_groups))
-                }
-                parts => format!("{} files", parts.len()),
-            };
-            splits.push(Split { label, rows: Some(rows), bytes: Some(bytes), detail: serde_json::json!(detail) });
-            pieces.push(parts);
-        }
+        let (splits, pieces) = splits_of(files, divided).into_iter().unzip();
         let table_schema = Arc::clone(schema.table_schema());
         Self { schema: table_schema, pin, splits, table: LakeTable { schema, splits: Arc::new(pieces) } }
     }
@@ -251,9 +231,12 @@ pub(crate) async fn open_files(objects: Vec<PinnedObject>, reading: ParquetReadi
 ///
 /// # Errors
 /// As [`union`].
-pub(crate) fn schema_of(files: &[ParquetFile], beside: &[FieldRef]) -> Result<SchemaRef> {
+pub(crate) fn schema_of<'a>(
+    files: impl IntoIterator<Item = &'a ParquetFile>,
+    beside: &[FieldRef],
+) -> Result<SchemaRef> {
     let files: Vec<(&str, &Schema)> =
-        files.iter().map(|file| (file.object.meta.location.as_ref(), file.schema.as_ref())).collect();
+        files.into_iter().map(|file| (file.object.meta.location.as_ref(), file.schema.as_ref())).collect();
     union(&files, beside, read_as)
 }
 
@@ -276,37 +259,4 @@ fn as_written(in_files: &SchemaRef, manifest: Option<&Manifest>) -> SchemaRef {
         _ => Arc::clone(field),
     };
     Arc::new(Schema::new(in_files.fields().iter().map(declared).collect::<Fields>()))
-}
-
-/// Row groups for a person.
-fn describe(row_groups: &std::ops::Range<usize>) -> String {
-    match row_groups.len() {
-        1 => format!("row group {}", row_groups.start),
-        _ => format!("row groups {}–{}", row_groups.start, row_groups.end.saturating_sub(1)),
-    }
-}
-
-/// Which row groups of which files make a split. Splits of one table are as equal as its row groups allow: an eighth
-/// of the table each, but at least 2^17 and at most 2^22 rows. It depends on the files alone, not on the machine.
-fn group_row_groups(files: &[ParquetFile]) -> Vec<Vec<(usize, std::ops::Range<usize>)>> {
-    let total: i64 = files.iter().map(|f| f.metadata.file_metadata().num_rows()).sum();
-    let target = (total / 8).clamp(1 << 17, 1 << 22);
-    let mut splits: Vec<Vec<(usize, std::ops::Range<usize>)>> = Vec::new();
-    let mut seen = 0;
-    for (index, file) in files.iter().enumerate() {
-        for i in 0..file.metadata.num_row_groups() {
-            let rows = file.metadata.row_group(i).num_rows();
-            // A row group belongs to the split that its middle falls into.
-            if (seen + rows / 2) / target >= splits.len() as i64 {
-                splits.push(Vec::new());
-            }
-            seen += rows;
-            let Some(split) = splits.last_mut() else { continue };
-            match split.last_mut() {
-                Some((last, range)) if *last == index => range.end = i + 1,
-                _ => split.push((index, i..i + 1)),
-            }
-        }
-    }
-    splits
 }

@@ -267,6 +267,20 @@ impl LogicalType {
         Some(Self::Decimal(digits, 0))
     }
 
+    /// The same type, in which UTC has its name where it is written as an offset. Not every format keeps the difference.
+    #[must_use]
+    pub fn with_utc_named(&self) -> Self {
+        match self {
+            Self::Timestamp(unit, Some(zone)) if zone == "+00:00" => Self::Timestamp(*unit, Some("UTC".to_string())),
+            Self::List(item) => Self::List(Box::new(item.with_utc_named())),
+            Self::Struct(fields) => {
+                Self::Struct(fields.iter().map(|(name, ty)| (name.clone(), ty.with_utc_named())).collect())
+            }
+            Self::Map(key, value) => Self::Map(Box::new(key.with_utc_named()), Box::new(value.with_utc_named())),
+            other => other.clone(),
+        }
+    }
+
     /// The family name a rulebook uses: the text form without its parameters.
     pub fn family(&self) -> &'static str {
         match self {
@@ -583,6 +597,17 @@ impl schemars::JsonSchema for LogicalType {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn utc_has_one_name_wherever_it_stands() {
+        let named = |text: &str| text.parse::<LogicalType>().unwrap().with_utc_named().to_string();
+        let [offset, utc] = ["+00:00", "UTC"].map(|zone| {
+            format!(
+                "struct<a: list<timestamp(us, {zone})>, b: map<text, timestamp(ns, {zone})>, c: timestamp(us, +02:00)>"
+            )
+        });
+        assert_eq!((named(&offset), named(&utc)), (utc.clone(), utc));
+    }
 
     #[test]
     fn every_type_reads_back_from_its_own_text() {

@@ -120,7 +120,7 @@ fn compare_schemas(plan: &TablePlan, target: &Arc<dyn Source>, rulebook: &Rulebo
                 coverage.not_compared.push((column.name.clone(), "missing in the target".to_string()));
                 continue;
             }
-            Some(Some(ty)) if ty == column.ty => {}
+            Some(Some(ty)) if ty.with_utc_named() == column.ty.with_utc_named() => {}
             Some(ty) => {
                 let ty = ty.map_or_else(|| "of an unknown type".to_string(), |t| t.to_string());
                 sentences.push(format!("column {} should be {} and is {ty}", column.name, column.ty));

@@ -11,6 +11,7 @@ pub mod rules;
 mod append;
 mod case;
 mod claim;
+mod conditions;
 mod discover;
 mod dropped;
 mod filter;
@@ -30,6 +31,7 @@ use transload_core::{Error, Result};
 pub use append::added_by_many;
 pub use case::{Case, Weight, cases};
 pub use claim::{CLAIMS, Claim, claims_of};
+pub use conditions::conditions_lose_nothing;
 pub use subject::{Finding, Outcome, Subject};
 
 /// Fails with a sentence unless a promise is kept.
