@@ -181,7 +181,7 @@ literals = {
     "t": [f"arrow_cast('{t}', 'Timestamp(Microsecond, Some(\"UTC\"))')" for t in times if t],
     "n": [f"arrow_cast('{t}', 'Timestamp(Microsecond, None)')" for t in times if t],
     "m": [f"cast('{m}' as decimal(7,2))" for m in ["-0.01", "0", "99999.99"]] + ["0.5", "7"],
-    "w": [f"cast('{w}' as decimal(38,10))" for w in wide if w] + ["1", "1e20"],
+    "w": [f"cast('{w}' as decimal(38,10))" for w in wide if w] + ["1"],
     "f": ["1.5", "0", "cast('NaN' as double)", "1e300", "-1e300"], "b": ["true", "false"],
     "p": ["'x'", "'y=/ %'", "'z'"], "q": ["-7", "7", "0"], "r": ["date '2024-01-01'", "date '2024-01-02'"],
 }

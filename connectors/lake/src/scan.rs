@@ -139,6 +139,16 @@ pub(crate) struct LakeTable {
     pub(crate) splits: Arc<Vec<Vec<Piece>>>,
 }
 
+impl LakeTable {
+    /// Whether bounds of files tell that no row of one fits. Those of floats leave out NaN, which the query engine takes
+    /// for the greatest number.
+    fn can_judge(&self, filter: &Expr) -> bool {
+        let schema = self.schema.table_schema();
+        let is_ordered = |ty: &DataType| !ty.is_floating() && !ty.is_nested();
+        filter.column_refs().iter().all(|c| schema.field_with_name(&c.name).is_ok_and(|f| is_ordered(f.data_type())))
+    }
+}
+
 #[async_trait]
 impl TableProvider for LakeTable {
     fn schema(&self) -> SchemaRef {
@@ -150,7 +160,11 @@ impl TableProvider for LakeTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        let judged = |filter: &&Expr| match self.can_judge(filter) {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(judged).collect())
     }
 
     async fn scan(
@@ -160,7 +174,7 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         _: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let predicate = match conjunction(filters.iter().cloned()) {
+        let predicate = match conjunction(filters.iter().filter(|filter| self.can_judge(filter)).cloned()) {
             Some(all) => {
                 let schema = DFSchema::try_from(self.schema())?;
                 Some(state.create_physical_expr(all, &schema)?)

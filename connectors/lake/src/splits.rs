@@ -162,8 +162,9 @@ mod tests {
         let groups = group(&files, 100);
         let rows: Vec<u64> =
             groups.iter().map(|g| g.iter().map(|(f, r)| files[*f][r.clone()].iter().sum::<u64>()).sum()).collect();
-        assert_eq!(rows, [120, 100, 20]);
-        assert_eq!(groups[0], [(0, 0..3)]);
+        assert_eq!(rows, [80, 140, 20]);
+        assert_eq!(groups[0], [(0, 0..2)]);
+        assert_eq!(groups[1], [(0, 2..3), (1, 0..1)]);
         assert_eq!(groups[2], [(3, 0..2), (4, 0..1)]);
         assert!(group(&[], 100).is_empty());
     }

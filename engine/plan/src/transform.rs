@@ -276,13 +276,8 @@ impl Transform {
             casts[at].needed = true;
             cursor = Some(at);
         }
-        // Statistics of files leave out NaN, which a filter takes for the greatest number.
         let untouched = |e: &Expr| {
-            e.column_refs().iter().all(|c| {
-                cast_schema
-                    .index_of(&c.name)
-                    .is_ok_and(|i| casts[i].cast.is_none() && !cast_schema.field(i).data_type().is_floating())
-            })
+            e.column_refs().iter().all(|c| cast_schema.index_of(&c.name).is_ok_and(|i| casts[i].cast.is_none()))
         };
         // A source that leaves rows out itself gives none of them to be put aside.
         let kept = plan.keeps_filtered();

@@ -83,8 +83,7 @@ fn filters(all: &Scanned, takes: impl Fn(&Field) -> bool) -> Result<Vec<Expr>> {
     for (at, field) in all.schema.fields().iter().enumerate().filter(|(_, field)| !is_hidden(field)) {
         let column = || Expr::Column(Column::new_unqualified(field.name()));
         let mut own = vec![column().is_null(), column().is_not_null()];
-        // No plan tells a source what it asks of floats: statistics of files leave out NaN.
-        if takes(field) && !field.data_type().is_nested() && !field.data_type().is_floating() {
+        if takes(field) && !field.data_type().is_nested() {
             let values = some_values(all, at)?;
             if let [low, .., high] = values.as_slice() {
                 let (low, high) = (|| lit(low.clone()), || lit(high.clone()));

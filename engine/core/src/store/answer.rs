@@ -58,6 +58,11 @@ impl Answer {
         self.code.as_deref().is_some_and(|code| codes.contains(&code))
     }
 
+    /// Whether something was asked for that lies behind the end of an object.
+    fn is_about_a_range(&self) -> bool {
+        self.status == Some(416) || self.text.contains("Requested range was invalid")
+    }
+
     fn is_about_a_missing_bucket(&self) -> bool {
         self.is(&["NoSuchBucket", "ContainerNotFound"])
     }
@@ -179,6 +184,8 @@ pub(crate) fn explain(error: &StoreError) -> Error {
     use StoreError as S;
     let answer = Answer::of(error);
     let meant = match error {
+        _ if answer.is_about_a_range() => Error::config("the file is shorter than it should be")
+            .hint("it was cut or replaced by hand: put it back, or write the table anew"),
         S::Generic { store: "LocalFileSystem", .. } => match io_kind(error) {
             Some(kind) => Error::from_io_kind(kind),
             None => Error::transient("the file system failed"),

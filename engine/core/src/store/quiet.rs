@@ -6,6 +6,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
@@ -55,8 +56,11 @@ impl<T: ObjectStore> ObjectStore for Quiet<T> {
         self.0.list(prefix)
     }
 
+    /// What comes after an object. Not every server knows where to begin: one that does not lists all.
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.0.list_with_offset(prefix, offset)
+        let begin = offset.clone();
+        let after = move |object: &ObjectMeta| futures::future::ready(object.location > begin);
+        self.0.list_with_offset(prefix, offset).try_filter(after).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
