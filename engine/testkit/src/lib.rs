@@ -4,10 +4,12 @@
 //! A failed check is an `Err` with a sentence, so that a test shows which promise was broken.
 
 pub mod bucket;
+mod merge;
 pub mod rules;
 mod sink;
 mod source;
 
+pub use merge::{claims_are_kept, merged_by_many};
 pub use sink::{added_by_many, sink_keeps_its_promises};
 pub use source::{digest_of, source_keeps_its_promises};
 

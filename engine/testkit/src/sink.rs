@@ -40,7 +40,7 @@ pub async fn added_by_many(endpoint: &Arc<dyn Endpoint>, table: &str, writers: i
                 let sink = sink(&endpoint, &table, WriteMode::Append, Vec::new()).await?;
                 let from = (writer * commits + commit) * 10;
                 let staged = stage(&sink, "a", from, from + 10).await?;
-                while let Err(error) = sink.commit(vec![staged.clone()], TableState::default()).await {
+                while let Err(error) = sink.commit(vec![staged.clone()], TableState::default(), &memory()).await {
                     if !error.is_passing() {
                         return Err(error);
                     }
@@ -55,6 +55,10 @@ pub async fn added_by_many(endpoint: &Arc<dyn Endpoint>, table: &str, writers: i
     count(endpoint, &table).await
 }
 
+fn memory() -> Arc<dyn MemoryPool> {
+    Arc::new(UnboundedMemoryPool::default())
+}
+
 fn rows(from: i64, to: i64) -> Result<RecordBatch> {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(from..to));
     let words = (from..to).map(|i| (i % 7 != 0).then(|| format!("word {}", i % 5)));
@@ -67,6 +71,10 @@ fn stream(batch: RecordBatch) -> SendableRecordBatchStream {
     Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)])))
 }
 
+fn plain(commit: CommitKey, mode: WriteMode) -> WriteSpec {
+    WriteSpec { commit, mode, partition_by: Vec::new(), expected: Expected::Anything, key: Vec::new() }
+}
+
 async fn sink(
     endpoint: &Arc<dyn Endpoint>,
     table: &TableName,
@@ -74,15 +82,14 @@ async fn sink(
     by: Vec<Partition>,
 ) -> Result<Arc<dyn Sink>> {
     let commit = CommitKey::new(&RunId::new(&Clock::system()), table);
-    let spec = WriteSpec { commit, mode, partition_by: by, expected: Expected::Anything };
+    let spec = WriteSpec { partition_by: by, ..plain(commit, mode) };
     endpoint.check_write(&spec).map_err(Error::config)?;
     endpoint.sink(table, rows(0, 1)?.schema(), &spec).await
 }
 
 async fn stage(sink: &Arc<dyn Sink>, unit: &str, from: i64, to: i64) -> Result<Staged> {
-    let memory: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
     let before = sink.written();
-    let staged = sink.stage(unit, stream(rows(from, to)?), &memory).await?;
+    let staged = sink.stage(unit, stream(rows(from, to)?), &memory()).await?;
     promise(staged.rows == (to - from) as u64, "a staged unit says how many rows it has")?;
     let more = sink.written() - before;
     promise(more == 0 || more == staged.bytes, "a watcher is told of no other bytes than those of the unit")?;
@@ -104,28 +111,31 @@ async fn publishes_once(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Resu
     let state = TableState { cursor: Some("149".to_string()), cursor_column: Some("id".to_string()) };
     promise(!first.is_committed().await?, "what is staged is not committed")?;
     promise(first.is_staged(&a).await? && first.is_staged(&b).await?, "what is staged is there")?;
-    let done = first.commit(vec![a.clone(), b.clone()], state.clone()).await?;
+    let done = first.commit(vec![a.clone(), b.clone()], state.clone(), &memory()).await?;
     promise(first.is_committed().await?, "a commit is known by its key")?;
     promise(!done.already_done && done.rows == 150, "a commit publishes what is staged")?;
     promise(count(endpoint, table).await? == 150, "what is committed is visible")?;
     promise(first.state().await?.is_some_and(|(_, kept)| kept == state), "the state is kept")?;
-    let again = first.commit(vec![a, b], state).await?;
+    let again = first.commit(vec![a, b], state, &memory()).await?;
     promise(again.already_done && again.pin == done.pin, "committing again changes nothing")?;
     let pinned = endpoint.source(table, &ReadSpec { pin: Some(done.pin) }).await?;
     promise(digest_of(&pinned, None).await?.0.rows() == 150, "a commit's pin reads its rows")?;
 
     let commit = CommitKey::new(&RunId::new(&Clock::system()), table);
-    let late = WriteSpec { commit, mode: WriteMode::Replace, partition_by: Vec::new(), expected: Expected::Missing };
+    let late = WriteSpec { expected: Expected::Missing, ..plain(commit, WriteMode::Replace) };
     let late = endpoint.sink(table, rows(0, 1)?.schema(), &late).await?;
     let staged = stage(&late, "a", 0, 3).await?;
-    promise(late.commit(vec![staged], TableState::default()).await.is_err(), "a late commit undoes nothing")?;
+    promise(
+        late.commit(vec![staged], TableState::default(), &memory()).await.is_err(),
+        "a late commit undoes nothing",
+    )?;
     late.abort().await?;
 
     let second = sink(endpoint, table, WriteMode::Replace, Vec::new()).await?;
     let c = stage(&second, "a", 500, 520).await?;
     promise(count(endpoint, table).await? == 150, "the old rows stay until the commit")?;
     promise(!second.is_committed().await?, "another key is another commit")?;
-    second.commit(vec![c], TableState::default()).await?;
+    second.commit(vec![c], TableState::default(), &memory()).await?;
     promise(first.is_committed().await? && second.is_committed().await?, "a key is known for longer than its rows")?;
     promise(count(endpoint, table).await? == 20, "replacing replaces")
 }
@@ -134,7 +144,7 @@ async fn appends(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> 
     for (from, to) in [(0, 10), (10, 25)] {
         let sink = sink(endpoint, table, WriteMode::Append, Vec::new()).await?;
         let staged = stage(&sink, "a", from, to).await?;
-        let done = sink.commit(vec![staged], TableState::default()).await?;
+        let done = sink.commit(vec![staged], TableState::default(), &memory()).await?;
         let own = endpoint.source(table, &ReadSpec { pin: Some(done.pin) }).await?;
         promise(digest_of(&own, None).await?.0.rows() == (to - from) as u64, "a commit's pin reads its own rows only")?;
     }
@@ -144,7 +154,7 @@ async fn appends(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> 
 async fn aborts(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {
     let kept = sink(endpoint, table, WriteMode::Replace, Vec::new()).await?;
     let staged = stage(&kept, "a", 0, 5).await?;
-    kept.commit(vec![staged], TableState::default()).await?;
+    kept.commit(vec![staged], TableState::default(), &memory()).await?;
     let dropped = sink(endpoint, table, WriteMode::Replace, Vec::new()).await?;
     stage(&dropped, "a", 0, 50).await?;
     dropped.abort().await?;
@@ -156,7 +166,7 @@ async fn aborts(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {
 async fn holds_no_rows(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {
     let sink = sink(endpoint, table, WriteMode::Replace, Vec::new()).await?;
     let staged = stage(&sink, "a", 0, 0).await?;
-    sink.commit(vec![staged], TableState::default()).await?;
+    sink.commit(vec![staged], TableState::default(), &memory()).await?;
     let source = endpoint.source(table, &ReadSpec::default()).await?;
     promise(digest_of(&source, None).await?.0.rows() == 0, "a table can be empty")?;
     promise(source.schema().fields().len() == 2, "an empty table has its columns")
@@ -164,15 +174,15 @@ async fn holds_no_rows(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Resul
 
 async fn is_whole(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<()> {
     let commit = CommitKey::new(&RunId::new(&Clock::system()), table);
-    let spec = WriteSpec { commit, mode: WriteMode::Append, partition_by: Vec::new(), expected: Expected::Anything };
+    let spec = plain(commit, WriteMode::Append);
     let sink = endpoint.sink_whole(table, rows(0, 1)?.schema(), &spec).await?;
     stage(&sink, "a", 0, 10).await?;
     let staged = vec![stage(&sink, "a", 0, 100).await?, stage(&sink, "b", 100, 150).await?];
     promise(count(endpoint, table).await.is_err(), "what is staged for a whole table is not visible")?;
-    let done = sink.commit(staged.clone(), TableState::default()).await?;
+    let done = sink.commit(staged.clone(), TableState::default(), &memory()).await?;
     promise(!done.already_done && done.rows == 150, "a whole table has the rows of all units")?;
     promise(count(endpoint, table).await? == 150, "a whole table is visible")?;
-    let again = sink.commit(staged, TableState::default()).await?;
+    let again = sink.commit(staged, TableState::default(), &memory()).await?;
     promise(again.already_done && again.pin == done.pin, "committing a whole table again changes nothing")
 }
 
@@ -181,8 +191,7 @@ async fn partitions(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<(
     let partition = |column: &str, transform| Partition { column: column.to_string(), transform };
     let mut by = vec![partition("word", Transform::Identity), partition("id", Transform::Truncate(100))];
     let commit = CommitKey::new(&RunId::new(&Clock::system()), table);
-    let mut spec =
-        WriteSpec { commit, mode: WriteMode::Replace, partition_by: by.clone(), expected: Expected::Anything };
+    let mut spec = WriteSpec { partition_by: by.clone(), ..plain(commit, WriteMode::Replace) };
     if endpoint.check_write(&spec).is_err() {
         // Not everyone can cut values.
         by.truncate(1);
@@ -192,7 +201,7 @@ async fn partitions(endpoint: &Arc<dyn Endpoint>, table: &TableName) -> Result<(
     let parted = sink(endpoint, table, WriteMode::Replace, by).await?;
     for sink in [&plain, &parted] {
         let staged = stage(sink, "a", 0, 1000).await?;
-        sink.commit(vec![staged], TableState::default()).await?;
+        sink.commit(vec![staged], TableState::default(), &memory()).await?;
     }
     let open = async |name: String| endpoint.source(&TableName::new(name), &ReadSpec::default()).await;
     let (a, b) = (open(format!("{table}_plain")).await?, open(table.to_string()).await?);
