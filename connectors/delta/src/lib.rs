@@ -2,11 +2,17 @@
 
 mod commit;
 mod endpoint;
+mod exchange;
+mod extent;
 mod log;
+mod merge;
+mod metadata;
 mod objects;
 mod options;
+mod reader;
 mod record;
 mod source;
+mod staged;
 mod stats;
 mod types;
 
@@ -25,7 +31,16 @@ impl Connector for Delta {
     }
 
     fn capability(&self) -> Capability {
-        Capability { source: true, sink: true, append: true, overwrite: true, partitions: true, discover: true }
+        Capability {
+            source: true,
+            sink: true,
+            append: true,
+            overwrite: true,
+            merge: true,
+            replace_partitions: true,
+            partitions: true,
+            discover: true,
+        }
     }
 
     fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
