@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use transload_core::Connector;
 use transload_core::fault::UPLOAD_POINTS;
-use transload_testkit::{sink_keeps_its_promises, source_keeps_its_promises};
+use transload_testkit::{claims_are_kept, sink_keeps_its_promises, source_keeps_its_promises};
 
 use crate::azure::Container;
 use crate::harness::{Bench, Outcome, Started, wait_until};
@@ -362,6 +362,7 @@ async fn delta_tables_keep_their_promises(bucket: &dyn Place) {
     let resolver = Arc::new(Variables(bucket.variables()));
     let delta = transload_delta::Delta.parse(&options, resolver).map_err(|p| format!("{p:?}")).unwrap();
     sink_keeps_its_promises(&delta, "t").await.unwrap();
+    claims_are_kept(&delta, transload_delta::Delta.capability(), "claimed").await.unwrap();
     for table in delta.discover().await.unwrap() {
         source_keeps_its_promises(&delta, &table.name).await.unwrap();
     }
@@ -392,6 +393,37 @@ fn killed_and_resumed_a_load_into_a_delta_table_in_a_bucket_ends_like_an_undistu
         bench.run_with_faults(&["run", "p.yaml"], "commit.begun=return(kill)").expect(-1);
         let removed = bench.run(&["clean", "p.yaml", "--older-than", "0s"]).expect(0);
         assert!(removed.stdout.lines().all(|line| line.starts_with("removed upload")), "{}", removed.stdout);
+    });
+}
+
+#[test]
+fn killed_and_resumed_a_merge_into_a_delta_table_in_a_bucket_leaves_nothing() {
+    on_each_server("merge", |bucket| {
+        let bench = Bench::with(bucket.variables());
+        for point in ["merge.rewritten", "commit.manifest", "commit.published"] {
+            let pipeline = |more: &str| {
+                format!(
+                    "version: 1\npipeline: test\nsource: {{ tpch: {{ scale: 0.01 }} }}\ntarget: {{ delta: {{ url: '{}' }} }}\n\
+                     tables: [ {{ from: nation, key: [n_nationkey], mode: merge{more} }} ]\n",
+                    bucket.url(point)
+                )
+            };
+            bench.write("p.yaml", pipeline(""));
+            bench.run(&["run", "p.yaml"]).expect(0);
+            bench.write("p.yaml", pipeline(", filter: n_nationkey < 5"));
+            bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
+            let resumed = bench.run(&["resume", &bench.newest_run()]).expect(0).last_line();
+            assert_eq!(
+                (&resumed["tables"][0]["written"], &resumed["tables"][0]["verdict"]),
+                (&json!(5), &json!("match"))
+            );
+            assert_no_upload(bucket, point);
+            let files = bucket.files(point);
+            assert!(!files.iter().any(|path| path.contains("/staging/")), "{point}: {files:?}");
+            // The first file, what is left of it, and the one with the rows that were merged.
+            let data = files.iter().filter(|path| path.ends_with(".parquet"));
+            assert_eq!(data.count(), 3, "{point}: {files:?}");
+        }
     });
 }
 

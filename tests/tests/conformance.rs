@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use transload_core::secret::NoReferences;
 use transload_core::{Connector, Endpoint, TableName};
-use transload_testkit::{sink_keeps_its_promises, source_keeps_its_promises};
+use transload_testkit::{claims_are_kept, sink_keeps_its_promises, source_keeps_its_promises};
 
 use crate::harness::run_python;
 
@@ -28,6 +28,7 @@ async fn lake_keeps_its_promises() {
     let dir = tempfile::tempdir().unwrap();
     let lake = endpoint(&transload_lake::Lake, serde_json::json!({ "url": dir.path() }));
     sink_keeps_its_promises(&lake, "t").await.unwrap();
+    claims_are_kept(&lake, transload_lake::Lake.capability(), "claimed").await.unwrap();
     for table in lake.discover().await.unwrap() {
         source_keeps_its_promises(&lake, &table.name).await.unwrap();
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use transload_core::fault::POINTS;
 use transload_core::secret::NoReferences;
 use transload_core::{Connector, Endpoint};
-use transload_testkit::{added_by_many, sink_keeps_its_promises, source_keeps_its_promises};
+use transload_testkit::{added_by_many, claims_are_kept, sink_keeps_its_promises, source_keeps_its_promises};
 
 use crate::compat::{computed, python};
 use crate::harness::Bench;
@@ -19,7 +19,7 @@ const PIPELINE: &str = "version: 1\npipeline: test\nsource: { tpch: { scale: 0.0
     - from: orders\n    key: [o_orderkey]\n    partition_by: [ { identity: o_orderstatus } ]\n  \
     - from: lineitem\n    to: deep/lineitem\n    key: [l_orderkey, l_linenumber]\n    columns: { l_comment: { drop: true } }\n";
 
-fn endpoint(url: &std::path::Path) -> Arc<dyn Endpoint> {
+pub(crate) fn endpoint(url: &std::path::Path) -> Arc<dyn Endpoint> {
     let options = serde_json::from_value(json!({ "url": url })).unwrap();
     transload_delta::Delta.parse(&options, Arc::new(NoReferences)).map_err(|p| format!("{p:?}")).unwrap()
 }
@@ -29,7 +29,7 @@ fn digests(line: &Value) -> Vec<String> {
 }
 
 /// The entries of a table's log, each with its actions.
-fn log(bench: &Bench, table: &str) -> Vec<Vec<Value>> {
+pub(crate) fn log(bench: &Bench, table: &str) -> Vec<Vec<Value>> {
     let entries = bench.all_files(&format!("lake/{table}/_delta_log"));
     let entries =
         entries.iter().filter(|p| p.extension().is_some_and(|e| e == "json") && !p.ends_with("_last_checkpoint"));
@@ -41,7 +41,7 @@ fn log(bench: &Bench, table: &str) -> Vec<Vec<Value>> {
 }
 
 /// Every data file that is there is in the log.
-fn assert_tidy(bench: &Bench, table: &str) {
+pub(crate) fn assert_tidy(bench: &Bench, table: &str) {
     let named: BTreeSet<String> = log(bench, table)
         .iter()
         .flatten()
@@ -59,6 +59,7 @@ async fn delta_keeps_its_promises() {
     let dir = tempfile::tempdir().unwrap();
     let delta = endpoint(dir.path());
     sink_keeps_its_promises(&delta, "t").await.unwrap();
+    claims_are_kept(&delta, transload_delta::Delta.capability(), "claimed").await.unwrap();
     for table in delta.discover().await.unwrap() {
         source_keeps_its_promises(&delta, &table.name).await.unwrap();
     }

@@ -11,11 +11,12 @@ use crate::harness::{Bench, python, root};
 fn matrix() -> String {
     let connectors: [&dyn Connector; 3] = [&transload_delta::Delta, &transload_lake::Lake, &transload_tpch::Tpch];
     let mut text = String::from(
-        "| kind | read | write | append | replace | partitions | discover |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+        "| kind | read | write | append | replace | merge | replace partitions | partitions | discover |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for connector in connectors {
         let c = connector.capability();
-        let cells = [c.source, c.sink, c.append, c.overwrite, c.partitions, c.discover];
+        let cells = [c.source, c.sink, c.append, c.overwrite, c.merge, c.replace_partitions, c.partitions, c.discover];
         let cells: Vec<&str> = cells.iter().map(|claimed| if *claimed { "yes" } else { "–" }).collect();
         text.push_str(&format!("| `{}` | {} |\n", connector.kind(), cells.join(" | ")));
     }
