@@ -352,6 +352,37 @@ fn killed_and_resumed_a_load_into_a_delta_table_in_a_bucket_ends_like_an_undistu
 }
 
 #[test]
+fn killed_and_resumed_a_merge_into_a_delta_table_in_a_bucket_leaves_nothing() {
+    on_each_server("merge", |bucket| {
+        let bench = Bench::with(bucket.variables());
+        for point in ["merge.rewritten", "commit.manifest", "commit.published"] {
+            let pipeline = |more: &str| {
+                format!(
+                    "version: 1\npipeline: test\nsource: {{ tpch: {{ scale: 0.01 }} }}\ntarget: {{ delta: {{ url: '{}' }} }}\n\
+                     tables: [ {{ from: nation, key: [n_nationkey], mode: merge{more} }} ]\n",
+                    bucket.url(point)
+                )
+            };
+            bench.write("p.yaml", pipeline(""));
+            bench.run(&["run", "p.yaml"]).expect(0);
+            bench.write("p.yaml", pipeline(", filter: n_nationkey < 5"));
+            bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
+            let resumed = bench.run(&["resume", &bench.newest_run()]).expect(0).last_line();
+            assert_eq!(
+                (&resumed["tables"][0]["written"], &resumed["tables"][0]["verdict"]),
+                (&json!(5), &json!("match"))
+            );
+            assert_no_upload(bucket, point);
+            let files = bucket.files(point);
+            assert!(!files.iter().any(|path| path.contains("/staging/")), "{point}: {files:?}");
+            // The first file, what is left of it, and the one with the rows that were merged.
+            let data = files.iter().filter(|path| path.ends_with(".parquet"));
+            assert_eq!(data.count(), 3, "{point}: {files:?}");
+        }
+    });
+}
+
+#[test]
 fn credentials_are_neither_printed_nor_kept() {
     on_each_server("secrets", its_credentials_are_neither_printed_nor_kept);
 }

@@ -19,7 +19,7 @@ const PIPELINE: &str = "version: 1\npipeline: test\nsource: { tpch: { scale: 0.0
     - from: orders\n    key: [o_orderkey]\n    partition_by: [ { identity: o_orderstatus } ]\n  \
     - from: lineitem\n    to: deep/lineitem\n    key: [l_orderkey, l_linenumber]\n    columns: { l_comment: { drop: true } }\n";
 
-fn endpoint(url: &std::path::Path) -> Arc<dyn Endpoint> {
+pub(crate) fn endpoint(url: &std::path::Path) -> Arc<dyn Endpoint> {
     let options = serde_json::from_value(json!({ "url": url })).unwrap();
     transload_delta::Delta.parse(&options, Arc::new(NoReferences)).map_err(|p| format!("{p:?}")).unwrap()
 }
@@ -29,7 +29,7 @@ fn digests(line: &Value) -> Vec<String> {
 }
 
 /// The entries of a table's log, each with its actions.
-fn log(bench: &Bench, table: &str) -> Vec<Vec<Value>> {
+pub(crate) fn log(bench: &Bench, table: &str) -> Vec<Vec<Value>> {
     let entries = bench.all_files(&format!("lake/{table}/_delta_log"));
     let entries =
         entries.iter().filter(|p| p.extension().is_some_and(|e| e == "json") && !p.ends_with("_last_checkpoint"));
@@ -41,7 +41,7 @@ fn log(bench: &Bench, table: &str) -> Vec<Vec<Value>> {
 }
 
 /// Every data file that is there is in the log.
-fn assert_tidy(bench: &Bench, table: &str) {
+pub(crate) fn assert_tidy(bench: &Bench, table: &str) {
     let named: BTreeSet<String> = log(bench, table)
         .iter()
         .flatten()

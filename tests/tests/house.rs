@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use transload_core::fault::{CLEAN_POINTS, POINTS, REPLAY_POINTS, UPLOAD_POINTS};
+use transload_core::fault::{CLEAN_POINTS, MERGE_POINTS, POINTS, REPLAY_POINTS, UPLOAD_POINTS};
 
 use crate::harness::root;
 
@@ -192,7 +192,7 @@ fn the_list_of_fault_points_is_the_code_s() {
     }
     passed.sort();
     passed.dedup();
-    let all = POINTS.iter().chain(&REPLAY_POINTS).chain(&UPLOAD_POINTS).chain(&CLEAN_POINTS);
+    let all = POINTS.iter().chain(&REPLAY_POINTS).chain(&UPLOAD_POINTS).chain(&MERGE_POINTS).chain(&CLEAN_POINTS);
     let mut listed: Vec<String> = all.map(ToString::to_string).collect();
     listed.sort();
     assert_eq!(passed, listed);

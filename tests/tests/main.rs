@@ -26,6 +26,7 @@ mod formats;
 mod harness;
 mod house;
 mod lake;
+mod merge;
 mod metrics;
 mod old_parquet;
 mod place;

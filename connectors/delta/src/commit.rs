@@ -4,34 +4,33 @@
 //! are completed before the entry is written. The entry names them, and the commit's key as an application's transaction:
 //! it is what tells a commit that was made from one that was not.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
-use deltalake_core::kernel::{Action, Add, MetadataExt, Protocol, StructField, StructType, Transaction, new_metadata};
-use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use futures::TryStreamExt;
+use deltalake_core::kernel::{Action, Transaction};
+use deltalake_core::protocol::{DeltaOperation, MergePredicate, SaveMode};
 use object_store::path::Path;
-use serde::{Deserialize, Serialize};
 use transload_core::connector::{Expected, Sink, TableState, WriteMode, WriteSpec};
 use transload_core::store::{Address, Store};
 use transload_core::{
     Clock, CommitKey, Committed, Error, ErrorKind, LogicalType, Pin, PinnedVersion, Result, Staged, TableName, fault,
 };
-use transload_lake::files::{self, FileWriter};
+use transload_lake::files;
 
+use crate::exchange::{self, Exchanging};
 use crate::features::Judged;
 use crate::log::{Column, Log, Version, unreadable};
+use crate::merge::Rewritten;
+use crate::metadata;
 use crate::options::{SchemaPolicy, Settings};
 use crate::record::{FOLDER, Record};
-use crate::stats;
+use crate::staged::{self, Files, Part, StagedFile};
 use crate::types::{delta, names_partitions};
 use crate::widen;
 
@@ -41,20 +40,6 @@ const ATTEMPTS: usize = 50;
 /// The application that every commit of ours names, with the version it makes: what another run sees of this one.
 const APPLICATION: &str = "transload";
 
-/// The property that says of how many columns a file's bounds are kept.
-const INDEXED_COLUMNS: &str = "delta.dataSkippingNumIndexedCols";
-
-/// A staged file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct StagedFile {
-    #[serde(flatten)]
-    file: files::StagedFile,
-    /// Of the partition columns, outermost first; `None` is NULL.
-    values: Vec<(String, Option<String>)>,
-    /// Delta's statistics, as JSON text.
-    statistics: String,
-}
-
 /// A Delta table being written.
 pub(crate) struct DeltaSink {
     pub(crate) address: Address,
@@ -62,7 +47,10 @@ pub(crate) struct DeltaSink {
     pub(crate) opened: OnceLock<Store>,
     pub(crate) root: Path,
     pub(crate) table: TableName,
+    /// The columns of the rows, without the one that marks delete markers.
     pub(crate) schema: SchemaRef,
+    /// Where that one is among those that are staged.
+    pub(crate) marks: Option<usize>,
     pub(crate) spec: WriteSpec,
     /// Bytes that units of work have written.
     pub(crate) written: AtomicU64,
@@ -105,6 +93,16 @@ impl DeltaSink {
         match self.opened.get() {
             Some(store) => Ok(Some(store.clone())),
             None => self.address.find(),
+        }
+    }
+
+    /// Where and how files of the commit are written.
+    fn files(&self, store: &Store) -> Files {
+        Files {
+            store: store.clone(),
+            root: self.root.clone(),
+            commit: self.spec.commit.clone(),
+            settings: Arc::clone(&self.settings),
         }
     }
 
@@ -202,7 +200,7 @@ impl DeltaSink {
     }
 
     fn committed(&self, record: &Record, table: String, already_done: bool) -> Committed {
-        let only = (self.spec.mode == WriteMode::Append).then(|| record.files.clone());
+        let only = self.spec.mode.keeps_others().then(|| record.files.clone());
         Committed {
             key: self.spec.commit.clone(),
             version: record.version.to_string(),
@@ -210,12 +208,12 @@ impl DeltaSink {
             rows: record.rows,
             bytes: record.bytes,
             parts: record.files.len() as u64,
-            pin: Pin::Version(PinnedVersion { table, version: record.version.to_string(), only }),
+            pin: Pin::Version(PinnedVersion { table, version: record.version.to_string(), only, except: None }),
         }
     }
 
     /// The columns of the rows.
-    fn columns(&self) -> Result<Vec<Column>> {
+    pub(crate) fn columns(&self) -> Result<Vec<Column>> {
         let column = |f: &arrow::datatypes::FieldRef| {
             let ty =
                 LogicalType::of(f).ok_or_else(|| Error::internal("a column without a logical type was written"))?;
@@ -241,26 +239,8 @@ impl DeltaSink {
         Ok(())
     }
 
-    fn partition_columns(&self) -> Vec<String> {
+    pub(crate) fn partition_columns(&self) -> Vec<String> {
         self.spec.partition_by.iter().map(|p| p.column.clone()).collect()
-    }
-
-    fn delta_schema(columns: &[Column]) -> Result<StructType> {
-        let field = |c: &Column| Ok(StructField::new(&c.name, delta(&c.ty)?, c.nullable));
-        let fields: Vec<StructField> = columns.iter().map(field).collect::<Result<_>>()?;
-        StructType::try_new(fields).map_err(|_| Error::config("the table would have two columns of one name"))
-    }
-
-    /// The same, with those fields that the table has already as they are there, with all that is said of them. They may
-    /// become wider.
-    fn grown_schema(columns: &[Column], now: &Version) -> Result<StructType> {
-        let there = now.snapshot.schema();
-        let field = |c: &Column| match there.field(&c.name) {
-            Some(field) => Ok(widen::widened(field, &delta(&c.ty)?).unwrap_or_else(|| field.clone())),
-            None => Ok(StructField::new(&c.name, delta(&c.ty)?, c.nullable)),
-        };
-        let fields: Vec<StructField> = columns.iter().map(field).collect::<Result<_>>()?;
-        StructType::try_new(fields).map_err(|_| Error::config("the table would have two columns of one name"))
     }
 
     /// The columns the table has after this commit, if they are not those it has now.
@@ -319,19 +299,21 @@ impl DeltaSink {
         Ok((after != theirs).then_some(after))
     }
 
-    /// One attempt to commit, after the version that is there.
+    /// One attempt to commit, after the version that is there. `files` are those with the load's rows, and `exchange` what
+    /// goes and comes beside them.
     async fn attempt(
         &self,
         store: &Store,
         log: &Log,
         base: Option<&Version>,
         files: &[StagedFile],
+        exchange: &Rewritten,
         state: &TableState,
     ) -> Result<Committed, Obstacle> {
         let version = base.map_or(0, |base| base.number() + 1);
         let state = match base {
             // Adding rows without a cursor does not forget how far an incremental load has come.
-            Some(base) if self.spec.mode == WriteMode::Append && *state == TableState::default() => {
+            Some(base) if self.spec.mode.keeps_others() && *state == TableState::default() => {
                 self.remembered(store, base).await?
             }
             _ => state.clone(),
@@ -350,58 +332,29 @@ impl DeltaSink {
         let replaced = self.spec.mode == WriteMode::Replace;
         let table = match base {
             None => {
-                let columns = self.columns()?;
-                let metadata = new_metadata(
-                    &Self::delta_schema(&columns)?,
-                    self.partition_columns(),
-                    self.settings.properties.iter().map(|(k, v)| (k, v)),
-                );
-                let metadata = metadata.map_err(unwritable)?;
-                let table = metadata.id().to_string();
-                actions.extend([Action::Protocol(protocol(&columns)?), Action::Metadata(metadata)]);
+                let (table, made) =
+                    metadata::created(&self.columns()?, self.partition_columns(), &self.settings.properties)?;
+                actions.extend(made);
                 table
             }
             Some(base) => {
                 if let Some(columns) = self.new_columns(base)? {
-                    let schema = match replaced && self.settings.schema.is_none() {
-                        true => Self::delta_schema(&columns)?,
-                        false => Self::grown_schema(&columns, base)?,
-                    };
-                    let is_wider = self.settings.schema == Some(SchemaPolicy::Widen)
-                        && widen::has_widened(&base.snapshot.schema(), &schema);
-                    if !is_wider && needs_more(&columns, base)? {
-                        return Err(Error::config("the table's protocol has no timestamps without a zone")
-                            .hint("cast the column to timestamp(us, UTC), or add the feature timestampNtz to the table")
-                            .into());
-                    }
-                    let mut metadata = base.snapshot.metadata().clone().with_schema(&schema).map_err(unwritable)?;
-                    if is_wider {
-                        let has_local_timestamps = columns.iter().any(|c| has_local_timestamps(&c.ty));
-                        let protocol = widen::protocol(base.snapshot.protocol(), has_local_timestamps)?;
-                        actions.extend(protocol.map(Action::Protocol));
-                        metadata = widen::enabled(metadata).map_err(unwritable)?;
-                    }
-                    actions.push(Action::Metadata(match replaced {
-                        true => partitioned_by(metadata, &self.partition_columns())?,
-                        false => metadata,
-                    }));
+                    let anew = replaced && self.settings.schema.is_none();
+                    let layout = replaced.then(|| self.partition_columns());
+                    let widens = self.settings.schema == Some(SchemaPolicy::Widen);
+                    actions.extend(metadata::changed(base, &columns, anew, widens, layout.as_deref())?);
                 }
                 base.table().to_string()
             }
         };
         let now = Clock::system().now().timestamp_millis();
-        if let (Some(base), true) = (base, replaced) {
-            for mut remove in base.removes().await? {
+        if let Some(base) = base {
+            for mut remove in base.removes(&exchange.taken).await? {
                 remove.deletion_timestamp = Some(now);
                 actions.push(Action::Remove(remove));
             }
         }
-        actions.extend(files.iter().map(|file| Action::Add(add(file, now))));
-        let operation = DeltaOperation::Write {
-            mode: if replaced { SaveMode::Overwrite } else { SaveMode::Append },
-            partition_by: Some(self.partition_columns()).filter(|p| !p.is_empty()),
-            predicate: None,
-        };
+        actions.extend(files.iter().chain(&exchange.files).map(|file| Action::Add(file.add(now))));
         let made = i64::try_from(version).map_err(|_| Error::internal("a version is out of range"))?;
         let transaction = |name: String| Transaction::new_with_last_update(name, made, Some(now));
         let properties = CommitProperties::default()
@@ -415,13 +368,39 @@ impl DeltaSink {
         let judged = base.map(|base| Judged::writing(&base.snapshot)).transpose()?;
         let snapshot = judged.as_ref().map(|table| table as &dyn TableReference);
         let commit = CommitBuilder::from(properties).with_actions(actions);
-        match commit.build(snapshot, Arc::clone(log.inner()), operation).await {
+        match commit.build(snapshot, Arc::clone(log.inner()), self.operation(base.is_some())).await {
             Ok(_) => {}
             Err(error) if is_taken(&error) => return Err(Obstacle::Taken),
             Err(error) => self.was_made(log, unreadable(error)).await?,
         }
         fault::point("commit.published")?;
         Ok(self.committed(&record, table, false))
+    }
+
+    /// What the log says was done.
+    fn operation(&self, is_there: bool) -> DeltaOperation {
+        let action = |word: &str| MergePredicate { action_type: word.to_string(), predicate: None };
+        let same = |column: &String| format!("target.`{column}` = source.`{column}`");
+        match self.spec.mode {
+            WriteMode::Merge if is_there => DeltaOperation::Merge {
+                predicate: None,
+                merge_predicate: Some(self.spec.key.iter().map(same).collect::<Vec<_>>().join(" AND ")),
+                matched_predicates: match self.marks {
+                    Some(_) => vec![action("update"), action("delete")],
+                    None => vec![action("update")],
+                },
+                not_matched_predicates: vec![action("insert")],
+                not_matched_by_source_predicates: Vec::new(),
+            },
+            mode => DeltaOperation::Write {
+                mode: match mode {
+                    WriteMode::Append | WriteMode::Merge => SaveMode::Append,
+                    WriteMode::Replace | WriteMode::ReplacePartitions => SaveMode::Overwrite,
+                },
+                partition_by: Some(self.partition_columns()).filter(|p| !p.is_empty()),
+                predicate: None,
+            },
+        }
     }
 
     /// Whether a commit was made although an error was returned: what comes after the entry may fail, and an answer may
@@ -450,9 +429,15 @@ impl DeltaSink {
         }
     }
 
-    /// Removes what a commit that is made has noted for itself. If that fails, it stays made.
-    async fn clean_up(&self, store: &Store, written: &[&files::StagedFile]) {
-        if let Err(error) = files::discard(store, &self.root, &self.spec.commit, written).await {
+    /// Removes what a commit that made this version has noted for itself. If that fails, it stays made.
+    async fn clean_up(&self, store: &Store, log: &Log, made: i64, written: &[&files::StagedFile]) {
+        let cleaned = async {
+            if self.spec.mode == WriteMode::Merge {
+                exchange::clear(store, &self.root, &self.spec.commit, log, made).await?;
+            }
+            files::discard(store, &self.root, &self.spec.commit, written).await
+        };
+        if let Err(error) = cleaned.await {
             tracing::warn!(table = %self.table, %error, "published, and not cleaned up");
         }
     }
@@ -463,20 +448,6 @@ impl DeltaSink {
         let millis = 10 * (attempt as u64).min(20) + spread;
         tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
     }
-}
-
-/// The files of a staged unit.
-fn staged_files(unit: &Staged) -> Result<Vec<StagedFile>> {
-    serde_json::from_value(unit.detail.clone()).map_err(|e| Error::internal("a staged unit cannot be read").because(e))
-}
-
-/// The same rows, of which it is taken down in which columns there is a NaN.
-fn noting_nan(rows: SendableRecordBatchStream, with_nan: Arc<Mutex<BTreeSet<String>>>) -> SendableRecordBatchStream {
-    let schema = rows.schema();
-    let noted = rows.inspect_ok(move |batch| {
-        stats::note_nan(batch, &mut with_nan.lock().unwrap_or_else(PoisonError::into_inner));
-    });
-    Box::pin(RecordBatchStreamAdapter::new(schema, noted))
 }
 
 /// Whether another commit has taken the version.
@@ -490,11 +461,6 @@ fn is_taken(error: &DeltaTableError) -> bool {
     )
 }
 
-/// Metadata that cannot be written down.
-fn unwritable(error: deltalake_core::kernel::Error) -> Error {
-    Error::internal("a table's metadata cannot be written down").because(error)
-}
-
 /// A column that has another type in the table than in the rows. It may be that the table's could become theirs.
 fn other_type(there: &Column, column: &Column, is_wider: bool) -> Error {
     let said = format!("column `{}` is {} in the table and {} in the rows", column.name, there.ty, column.ty);
@@ -503,61 +469,6 @@ fn other_type(there: &Column, column: &Column, is_wider: bool) -> Error {
         true => format!("{cast}, or set `schema: widen` at the target, which makes the table's column wider"),
         false => cast,
     })
-}
-
-/// The least that a table with these columns asks of its readers and writers.
-fn protocol(columns: &[Column]) -> Result<Protocol> {
-    let json = match columns.iter().any(|c| has_local_timestamps(&c.ty)) {
-        false => serde_json::json!({ "minReaderVersion": 1, "minWriterVersion": 2 }),
-        true => serde_json::json!({
-            "minReaderVersion": 3,
-            "minWriterVersion": 7,
-            "readerFeatures": ["timestampNtz"],
-            "writerFeatures": ["appendOnly", "timestampNtz"],
-        }),
-    };
-    serde_json::from_value(json).map_err(|e| Error::internal("a protocol cannot be written down").because(e))
-}
-
-/// Whether the columns ask more than the table's protocol has.
-fn needs_more(columns: &[Column], now: &Version) -> Result<bool> {
-    let features = serde_json::to_value(now.snapshot.protocol())
-        .map_err(|e| Error::internal("a protocol cannot be written down").because(e))?;
-    let has = features["writerFeatures"].as_array().is_some_and(|names| names.iter().any(|n| n == "timestampNtz"));
-    Ok(!has && columns.iter().any(|c| has_local_timestamps(&c.ty)))
-}
-
-fn has_local_timestamps(ty: &LogicalType) -> bool {
-    match ty {
-        LogicalType::Timestamp(_, None) => true,
-        LogicalType::List(item) => has_local_timestamps(item),
-        LogicalType::Struct(fields) => fields.iter().any(|(_, ty)| has_local_timestamps(ty)),
-        LogicalType::Map(key, value) => has_local_timestamps(key) || has_local_timestamps(value),
-        _ => false,
-    }
-}
-
-/// The metadata with another layout, which the log library has no word for.
-fn partitioned_by(
-    metadata: deltalake_core::kernel::Metadata,
-    columns: &[String],
-) -> Result<deltalake_core::kernel::Metadata> {
-    let broken = |e: serde_json::Error| Error::internal("a table's metadata cannot be written down").because(e);
-    let mut json = serde_json::to_value(&metadata).map_err(broken)?;
-    json["partitionColumns"] = serde_json::json!(columns);
-    serde_json::from_value(json).map_err(broken)
-}
-
-fn add(file: &StagedFile, now: i64) -> Add {
-    Add {
-        path: file.file.path.clone(),
-        partition_values: file.values.iter().cloned().collect::<HashMap<_, _>>(),
-        size: i64::try_from(file.file.bytes).unwrap_or(i64::MAX),
-        modification_time: now,
-        data_change: true,
-        stats: Some(file.statistics.clone()),
-        ..Add::default()
-    }
 }
 
 #[async_trait]
@@ -574,65 +485,52 @@ impl Sink for DeltaSink {
     }
 
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged> {
-        let store = self.store()?;
-        let writer = FileWriter {
-            store,
-            table: &self.root,
-            commit: &self.spec.commit,
+        let files = self.files(self.store()?);
+        let part = |unit, schema: &SchemaRef, is_keys: bool| Part {
             unit,
-            schema: Arc::clone(&self.schema),
-            partition_by: &self.spec.partition_by,
-            settings: &self.settings.parquet,
+            schema: Arc::clone(schema),
+            partition_by: if is_keys { &[] } else { &self.spec.partition_by },
+            is_keys,
             written: &self.written,
         };
-        let indexed = self.settings.properties.iter().find(|(name, _)| name == INDEXED_COLUMNS);
-        let indexed = indexed.map(|(_, number)| number.parse().unwrap_or(usize::MAX));
-        let with_nan = Arc::new(Mutex::new(BTreeSet::new()));
-        let rows = noting_nan(rows, Arc::clone(&with_nan));
-        let written = writer.write(rows, memory).await.map_err(|e| self.named(e))?;
-        let with_nan = std::mem::take(&mut *with_nan.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut files: Vec<StagedFile> = Vec::new();
-        for file in written {
-            if let Some((column, _)) = file.values.iter().find(|(_, value)| value.as_deref() == Some("")) {
-                return Err(self
-                    .named(Error::config("an empty text cannot name a partition: in a Delta table it would be NULL"))
-                    .with("column", column)
-                    .hint("partition by another column, or derive one that is never empty"));
+        let staged = match self.marks {
+            None => files.write(part(unit, &self.schema, false), rows, memory).await,
+            Some(marks) => {
+                let all = rows.schema();
+                let key = self.spec.key.iter().map(|column| all.index_of(column)).collect::<Result<_, _>>()?;
+                let (rows, keys) = staged::split(rows, marks, key)?;
+                let (of_keys, of_markers) = (keys.schema(), format!("{unit}-deleted"));
+                let both = futures::try_join!(
+                    files.write(part(unit, &self.schema, false), rows, memory),
+                    files.write(part(of_markers.as_str(), &of_keys, true), keys, memory)
+                );
+                both.map(|(rows, keys)| rows.into_iter().chain(keys).collect())
             }
-            let statistics = stats::of(&file.metadata, &self.schema, &with_nan, indexed);
-            files.push(StagedFile { file: file.file, values: file.values, statistics });
-        }
-        let detail = serde_json::to_value(&files)
-            .map_err(|e| Error::internal("staged files cannot be written down").because(e))?;
-        Ok(Staged {
-            unit: unit.to_string(),
-            rows: files.iter().map(|f| f.file.rows).sum(),
-            bytes: files.iter().map(|f| f.file.bytes).sum(),
-            detail,
-        })
+        };
+        staged::unit(unit, &staged.map_err(|e| self.named(e))?)
     }
 
     fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
 
-    async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed> {
+    async fn commit(&self, staged: Vec<Staged>, state: TableState, memory: &Arc<dyn MemoryPool>) -> Result<Committed> {
         let store = self.store()?;
         let mut files: Vec<StagedFile> = Vec::new();
         for unit in &staged {
-            files.extend(staged_files(unit)?);
+            files.extend(StagedFile::of(unit)?);
         }
         fault::point("commit.begun")?;
         // Others than transload do not ask for a turn, so an attempt can fail all the same.
         let turn = store.lock(&self.lock()).await?;
-        let committed = self.commit_in_turn(store, &files, &state).await;
+        let committed = self.commit_in_turn(store, &files, &state, memory).await.map_err(|e| self.named(e));
         turn.release().await;
         committed
     }
 
     async fn is_staged(&self, staged: &Staged) -> Result<bool> {
         let Some(store) = self.existing()? else { return Ok(false) };
-        for staged in staged_files(staged)? {
+        for staged in StagedFile::of(staged)? {
             if !files::is_there(&store, &self.root, &staged.file).await? {
                 return Ok(false);
             }
@@ -679,42 +577,60 @@ impl DeltaSink {
         self.root.clone().join(FOLDER).join("lock")
     }
 
-    async fn commit_in_turn(&self, store: &Store, files: &[StagedFile], state: &TableState) -> Result<Committed> {
-        let written: Vec<&files::StagedFile> = files.iter().map(|f| &f.file).collect();
-        let log = Log::of(store, &self.root)?;
+    async fn commit_in_turn(
+        &self,
+        store: &Store,
+        staged: &[StagedFile],
+        state: &TableState,
+        memory: &Arc<dyn MemoryPool>,
+    ) -> Result<Committed> {
+        let (log, place) = (Log::of(store, &self.root)?, self.files(store));
+        let mut exchanging = Exchanging::new(self, &place, staged, memory)?;
+        let rows: Vec<StagedFile> = staged.iter().filter(|file| !file.is_keys).cloned().collect();
         let mut is_published = false;
         for attempt in 0..ATTEMPTS {
-            let base = log.newest().await.map_err(|e| self.named(e))?;
+            let base = log.newest().await?;
             if let Some(base) = &base {
                 if let Some(made) = base.transaction(&application(&self.spec.commit)).await? {
-                    self.clean_up(store, &written).await;
-                    return self.done_before(store, base, made).await.map_err(|e| self.named(e));
+                    self.clean_up(store, &log, made, &exchanging.published()).await;
+                    return self.done_before(store, base, made).await;
                 }
-                base.can_be_written().map_err(|e| self.named(e))?;
-                if self.spec.mode == WriteMode::Replace && base.only_grows() {
-                    return Err(self
-                        .named(Error::config("the table only takes added rows: its property delta.appendOnly says so"))
-                        .hint("use `mode: append`, or unset the property"));
-                }
-                let seen = *self.seen.get_or_init(|| base.number());
-                if self.spec.mode == WriteMode::Replace && log.changed_between(seen, base.number()).await? {
-                    break;
-                }
+                self.can_take(base)?;
             }
             self.as_expected(base.as_ref()).await?;
             if !is_published {
-                files::publish(store, &self.root, &written).await.map_err(|e| self.named(e))?;
+                files::publish(store, &self.root, &exchanging.published()).await?;
                 is_published = true;
             }
-            match self.attempt(store, &log, base.as_ref(), files, state).await {
+            let Some(exchange) = exchanging.with(&log, base.as_ref()).await? else { break };
+            match self.attempt(store, &log, base.as_ref(), &rows, exchange, state).await {
                 Ok(committed) => {
-                    self.clean_up(store, &written).await;
+                    let made = committed.version.parse().unwrap_or_default();
+                    self.clean_up(store, &log, made, &exchanging.published()).await;
                     return Ok(committed);
                 }
                 Err(Obstacle::Taken) => self.step_aside(attempt).await,
-                Err(Obstacle::Error(error)) => return Err(self.named(error)),
+                Err(Obstacle::Error(error)) => return Err(error),
             }
         }
-        Err(self.named(Error::transient("other writers changed the table at the same time; nothing was published")))
+        Err(Error::transient("other writers changed the table at the same time; nothing was published"))
+    }
+
+    /// Refuses a table that does not take a commit of this kind.
+    fn can_take(&self, base: &Version) -> Result<()> {
+        base.can_be_written()?;
+        if self.spec.mode != WriteMode::Append && base.only_grows() {
+            return Err(Error::config("the table only takes added rows: its property delta.appendOnly says so")
+                .hint("use `mode: append`, or unset the property"));
+        }
+        if self.spec.mode == WriteMode::Merge && base.feeds_changes() {
+            let message = "the table says which rows were changed, by its property delta.enableChangeDataFeed, and \
+                           that is not written here";
+            return Err(Error::config(message).hint("use another mode, or unset the property"));
+        }
+        if self.spec.mode.keeps_others() {
+            self.new_columns(base)?;
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,9 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use chrono::NaiveDateTime;
 use object_store::path::Path;
-use transload_core::connector::{CleanSpec, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, Transform, WriteSpec};
+use transload_core::connector::{
+    CleanSpec, DELETED_COLUMN, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, Transform, WriteSpec, hidden_column,
+};
 use transload_core::store::{Address, Store, relative};
 use transload_core::{Error, Problem, Resolve, Result, TableName};
 use transload_lake::files;
@@ -149,13 +151,16 @@ impl Endpoint for DeltaEndpoint {
         }
         let address = self.address();
         address.check_writable()?;
+        let marks = hidden_column(&schema, DELETED_COLUMN);
+        let others: Vec<usize> = (0..schema.fields().len()).filter(|at| Some(*at) != marks).collect();
         let sink = DeltaSink {
             address,
             settings: Arc::clone(&self.settings),
             opened: OnceLock::new(),
             root,
             table: table.clone(),
-            schema,
+            schema: Arc::new(schema.project(&others)?),
+            marks,
             spec: spec.clone(),
             written: AtomicU64::default(),
             seen: OnceLock::new(),

@@ -4,12 +4,18 @@ mod bounds;
 mod commit;
 mod deleted;
 mod endpoint;
+mod exchange;
+mod extent;
 mod features;
 mod log;
+mod merge;
+mod metadata;
 mod objects;
 mod options;
+mod reader;
 mod record;
 mod source;
+mod staged;
 mod stats;
 mod types;
 mod widen;
@@ -29,7 +35,16 @@ impl Connector for Delta {
     }
 
     fn capability(&self) -> Capability {
-        Capability { source: true, sink: true, append: true, overwrite: true, partitions: true, discover: true }
+        Capability {
+            source: true,
+            sink: true,
+            append: true,
+            overwrite: true,
+            merge: true,
+            replace_partitions: true,
+            partitions: true,
+            discover: true,
+        }
     }
 
     fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -45,6 +45,41 @@ pub(crate) struct Column {
     pub(crate) nullable: bool,
 }
 
+/// Files that a commit takes out of a version.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Taken {
+    #[default]
+    None,
+    All,
+    /// By their paths in the table.
+    These(HashSet<String>),
+}
+
+impl Taken {
+    fn holds(&self, file: &LogicalFileView) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::These(paths) => paths.contains(&file.object_store_path().to_string()),
+        }
+    }
+}
+
+/// Whether an action changes what another writer may have relied on: rows, columns or the protocol.
+pub(crate) fn changes_table(action: &Action) -> bool {
+    match action {
+        Action::Add(add) => add.data_change,
+        Action::Remove(remove) => remove.data_change,
+        Action::Metadata(_) | Action::Protocol(_) => true,
+        _ => false,
+    }
+}
+
+/// A path of the log, as files are named here.
+pub(crate) fn path_of(path: &str) -> String {
+    Path::parse(path).unwrap_or_else(|_| Path::from(path)).to_string()
+}
+
 impl Log {
     /// The log of the table in a folder of the store. Nothing is read yet.
     pub(crate) fn of(store: &Store, table: &Path) -> Result<Self> {
@@ -116,23 +151,29 @@ impl Log {
         Ok(Version { log: Arc::clone(&self.log), snapshot, transactions: Mutex::default() })
     }
 
-    /// Whether a version between these two, without the first, has changed what another writer may have relied on:
-    /// rows, columns or the protocol.
-    pub(crate) async fn changed_between(&self, before: u64, now: u64) -> Result<bool> {
+    /// Whether a version between these two, without the first, has done something that `matters` to another writer. One
+    /// that cannot be read any more has.
+    pub(crate) async fn changed_between(
+        &self,
+        before: u64,
+        now: u64,
+        matters: impl Fn(&Action) -> bool,
+    ) -> Result<bool> {
         for version in before + 1..=now {
-            let Some(entry) = self.log.read_commit_entry(version).await.map_err(unreadable)? else { return Ok(true) };
-            let actions = get_actions(version, &entry).map_err(unreadable)?;
-            let changes = |action: &Action| match action {
-                Action::Add(add) => add.data_change,
-                Action::Remove(remove) => remove.data_change,
-                Action::Metadata(_) | Action::Protocol(_) => true,
-                _ => false,
-            };
-            if actions.iter().any(changes) {
-                return Ok(true);
+            match self.actions(version).await? {
+                Some(actions) if !actions.iter().any(&matters) => {}
+                _ => return Ok(true),
             }
         }
         Ok(false)
+    }
+
+    /// What a version has done to the one before; `None` if that is not kept any more.
+    pub(crate) async fn actions(&self, version: u64) -> Result<Option<Vec<Action>>> {
+        match self.log.read_commit_entry(version).await.map_err(unreadable)? {
+            Some(entry) => get_actions(version, &entry).map(Some).map_err(unreadable),
+            None => Ok(None),
+        }
     }
 }
 
@@ -206,15 +247,20 @@ impl Version {
         self.snapshot.table_properties().append_only == Some(true)
     }
 
-    /// What takes every file out of the table.
+    /// Whether the table's readers can ask which rows a version has changed.
+    pub(crate) fn feeds_changes(&self) -> bool {
+        self.snapshot.table_properties().enable_change_data_feed == Some(true)
+    }
+
+    /// What takes files out of the table.
     ///
     /// # Errors
     /// [`Config`](transload_core::ErrorKind::Config) for a path that the log spells as the library would not: a reader
     /// compares spellings, and the file would stay.
-    pub(crate) async fn removes(&self) -> Result<Vec<Remove>> {
+    pub(crate) async fn removes(&self, taken: &Taken) -> Result<Vec<Remove>> {
         let mut removes = Vec::new();
         let mut unusual = HashSet::new();
-        for file in self.files().await? {
+        for file in self.files().await?.into_iter().filter(|file| taken.holds(file)) {
             let remove = file.remove_action(true);
             let json = serde_json::to_value(&remove)
                 .map_err(|e| Error::internal("an entry of a log cannot be written down").because(e))?;

@@ -28,6 +28,30 @@ pub(crate) enum Moment {
     Time(DateTime<Utc>),
 }
 
+/// Columns of files of one kind.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    /// Those that are in the files.
+    pub(crate) in_files: Vec<FieldRef>,
+    /// Those whose values the log has.
+    pub(crate) beside: Vec<FieldRef>,
+}
+
+impl Layout {
+    /// These columns, of which `partitions` are not in files. Columns of partitions are all there, in their order.
+    pub(crate) fn new(columns: &[Column], partitions: &[String], all: &[Column]) -> Result<Self> {
+        let field = |c: &Column| -> FieldRef { Arc::new(c.ty.to_field(&c.name, c.nullable)) };
+        let beside = |name: &String| {
+            let column = all.iter().find(|c| c.name == *name);
+            column.map(field).ok_or_else(|| Error::config("a partition column is not a column of the table"))
+        };
+        Ok(Self {
+            in_files: columns.iter().filter(|c| !partitions.contains(&c.name)).map(field).collect(),
+            beside: partitions.iter().map(beside).collect::<Result<_>>()?,
+        })
+    }
+}
+
 /// Opens the table in a folder, at a moment or at a pin.
 pub(crate) async fn open(
     store: &Store,
@@ -43,25 +67,29 @@ pub(crate) async fn open(
     if !is_newest && !log.is_there().await? {
         return Err(missing());
     }
-    let (version, only) = match pin {
+    let (version, only, except) = match pin {
         None => match moment {
-            Moment::Now => (log.newest().await?.ok_or_else(missing)?, None),
-            Moment::Version(number) => (log.at(number).await?, None),
-            Moment::Time(time) => (log.as_of(time).await?, None),
+            Moment::Now => (log.newest().await?.ok_or_else(missing)?, None, None),
+            Moment::Version(number) => (log.at(number).await?, None, None),
+            Moment::Time(time) => (log.as_of(time).await?, None, None),
         },
-        Some(Pin::Version(pin)) => (pinned(&log, pin).await?, pin.only.clone()),
+        Some(Pin::Version(pin)) => (pinned(&log, pin).await?, pin.only.clone(), pin.except.clone()),
         Some(_) => return Err(Error::config("the plan's pin is not a version of a table")),
     };
     let pin = Pin::Version(PinnedVersion {
         table: version.table().to_string(),
         version: version.number().to_string(),
         only: only.clone(),
+        except: except.clone(),
     });
     let partitions = version.partition_columns().to_vec();
-    let wanted: Option<HashSet<&str>> = only.as_ref().map(|only| only.iter().map(String::as_str).collect());
+    let set = |paths: &Option<Vec<String>>| paths.clone().map(HashSet::<String>::from_iter);
+    let (wanted, unwanted) = (set(&only), set(&except));
     let files = version.files().await?;
     let is_wanted = |file: &&LogicalFileView| {
-        wanted.as_ref().is_none_or(|wanted| wanted.contains(file.object_store_path().as_ref()))
+        let path = file.object_store_path().to_string();
+        wanted.as_ref().is_none_or(|wanted| wanted.contains(&path))
+            && unwanted.as_ref().is_none_or(|unwanted| !unwanted.contains(&path))
     };
     let mut found: Vec<TableFile> =
         files.iter().filter(is_wanted).map(|file| table_file(table, file, &version)).collect::<Result<_>>()?;
@@ -79,13 +107,7 @@ pub(crate) async fn open(
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     let columns = version.columns()?;
-    let field = |column: &Column| -> FieldRef { Arc::new(column.ty.to_field(&column.name, column.nullable)) };
-    let in_files: Vec<FieldRef> = columns.iter().filter(|c| !partitions.contains(&c.name)).map(field).collect();
-    let partition = |name: &String| {
-        let column = columns.iter().find(|c| c.name == *name);
-        column.map(field).ok_or_else(|| Error::config("a partition column is not a column of the table"))
-    };
-    let beside: Vec<FieldRef> = partitions.iter().map(partition).collect::<Result<_>>()?;
+    let Layout { in_files, beside } = Layout::new(&columns, &partitions, &columns)?;
     let table = LoggedTable {
         files: found,
         columns: &in_files,
@@ -110,7 +132,7 @@ async fn pinned(log: &Log, pin: &PinnedVersion) -> Result<Version> {
 }
 
 /// A file of the log, as a reader needs it.
-fn table_file(table: &Path, file: &LogicalFileView, version: &Version) -> Result<TableFile> {
+pub(crate) fn table_file(table: &Path, file: &LogicalFileView, version: &Version) -> Result<TableFile> {
     let path = file.path();
     if path.contains("://") || path.starts_with('/') {
         return Err(Error::config("the table has files outside of its folder, as shallow clones have")
@@ -135,7 +157,7 @@ fn table_file(table: &Path, file: &LogicalFileView, version: &Version) -> Result
 }
 
 /// A path below the table's folder as one in the store.
-fn below(table: &Path, path: &str) -> Result<Path> {
+pub(crate) fn below(table: &Path, path: &str) -> Result<Path> {
     let whole = if table.as_ref().is_empty() { path.to_string() } else { format!("{table}/{path}") };
     Path::parse(whole).map_err(|e| Error::config("a path cannot be used").because(e))
 }

@@ -77,6 +77,14 @@ pub(crate) fn delta(ty: &LogicalType) -> Result<DataType> {
     })
 }
 
+/// Whether columns of two of our types are columns of the same type in a table.
+pub(crate) fn alike(a: &LogicalType, b: &LogicalType) -> bool {
+    match (delta(a), delta(b)) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
 /// Whether values of the type can name a partition and come back as they were.
 pub(crate) fn names_partitions(ty: &LogicalType) -> bool {
     matches!(ty, LogicalType::Bool | LogicalType::Int(_) | LogicalType::Text | LogicalType::Date)

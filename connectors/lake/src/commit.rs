@@ -270,6 +270,7 @@ impl Sink for LakeSink {
         Ok(Staged {
             unit: unit.to_string(),
             rows: files.iter().map(|f| f.rows).sum(),
+            deleted: 0,
             bytes: files.iter().map(|f| f.bytes).sum(),
             detail,
         })
@@ -279,7 +280,7 @@ impl Sink for LakeSink {
         self.written.load(Ordering::Relaxed)
     }
 
-    async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed> {
+    async fn commit(&self, staged: Vec<Staged>, state: TableState, _: &Arc<dyn MemoryPool>) -> Result<Committed> {
         let store = self.store()?;
         let mut files: Vec<StagedFile> = Vec::new();
         for unit in staged {
@@ -694,7 +695,7 @@ mod tests {
             root: Path::from(to),
             table,
             schema: Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)])),
-            spec: WriteSpec { commit, mode, partition_by: Vec::new(), expected: Expected::Anything },
+            spec: WriteSpec { commit, mode, partition_by: Vec::new(), expected: Expected::Anything, key: Vec::new() },
             writing: Writing {
                 format: WriteFormat::Parquet(ParquetWriting {
                     compression: Compression::UNCOMPRESSED,
@@ -706,8 +707,12 @@ mod tests {
         }
     }
 
+    fn memory() -> Arc<dyn MemoryPool> {
+        Arc::new(UnboundedMemoryPool::default())
+    }
+
     async fn commit(sink: &LakeSink) -> Result<Committed> {
-        sink.commit(Vec::new(), TableState::default()).await
+        sink.commit(Vec::new(), TableState::default(), &memory()).await
     }
 
     async fn put(store: &Store, path: &str) {
@@ -809,7 +814,7 @@ mod tests {
 
     /// Stages so many units of one row.
     async fn stage(sink: &LakeSink, units: i64) -> Vec<Staged> {
-        let memory: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
+        let memory = memory();
         let mut staged = Vec::new();
         for unit in 0..units {
             let ids: ArrayRef = Arc::new(Int64Array::from(vec![unit]));
@@ -846,7 +851,7 @@ mod tests {
         let staged = stage(&sink, 3).await;
         assert!(files(&store).await.is_empty());
         assert_eq!(bucket.open_uploads().len(), 3);
-        let done = sink.commit(staged, TableState::default()).await.unwrap();
+        let done = sink.commit(staged, TableState::default(), &memory()).await.unwrap();
         assert_eq!((done.rows, done.parts, files(&store).await.len()), (3, 3, 3));
         assert!(bucket.open_uploads().is_empty());
         assert_eq!(left_of_staging(&store).await, 0);
@@ -872,9 +877,9 @@ mod tests {
         // One that cannot be given up now is left to the next who comes, and so is the note that something is left.
         let staged = stage(&sink, 2).await;
         bucket.break_one(Request::Uploads, 0, Broken::Undone);
-        sink.commit(staged.clone(), TableState::default()).await.unwrap();
+        sink.commit(staged.clone(), TableState::default(), &memory()).await.unwrap();
         assert_eq!((bucket.open_uploads().len(), left_of_staging(&store).await > 0), (3, true));
-        let done = resumed(&sink, &store).commit(staged, TableState::default()).await.unwrap();
+        let done = resumed(&sink, &store).commit(staged, TableState::default(), &memory()).await.unwrap();
         assert!(done.already_done);
         assert_eq!((bucket.open_uploads(), left_of_staging(&store).await), (of_other, 0));
         assert_eq!(files(&store).await.len(), 2);
@@ -903,7 +908,7 @@ mod tests {
             assert!(files(&store).await.is_empty());
             assert_eq!(bucket.open_uploads().len(), 2, "{ending}");
             assert_eq!(sink.written(), staged.iter().map(|unit| unit.bytes).sum::<u64>(), "{ending}");
-            let done = sink.commit(staged, TableState::default()).await.unwrap();
+            let done = sink.commit(staged, TableState::default(), &memory()).await.unwrap();
             assert_eq!((done.rows, done.parts), (2, 2));
             let there = files(&store).await;
             assert!(there.len() == 2 && there.iter().all(|file| file.ends_with(ending)), "{there:?}");
@@ -923,13 +928,13 @@ mod tests {
             let sink = load(&store, "t", WriteMode::Append);
             let staged = stage(&sink, 3).await;
             bucket.break_one(Request::Complete, 1, broken);
-            let first = sink.commit(staged.clone(), TableState::default()).await;
+            let first = sink.commit(staged.clone(), TableState::default(), &memory()).await;
             assert_eq!(first.is_ok(), ends_well, "{first:?}");
             if let Err(error) = first {
                 assert!(error.is_transient(), "{error:?}");
                 assert!(Manifest::newest(&store, &sink.root).await.unwrap().is_none());
             }
-            let done = resumed(&sink, &store).commit(staged, TableState::default()).await.unwrap();
+            let done = resumed(&sink, &store).commit(staged, TableState::default(), &memory()).await.unwrap();
             assert_eq!((done.rows, done.parts, done.already_done), (3, 3, ends_well));
             assert_eq!(files(&store).await.len(), 3);
             assert!(bucket.open_uploads().is_empty());
@@ -943,14 +948,14 @@ mod tests {
         let died = load(&store, "t", WriteMode::Append);
         let staged = stage(&died, 2).await;
         bucket.break_one(Request::Complete, 1, Broken::Undone);
-        died.commit(staged.clone(), TableState::default()).await.unwrap_err();
+        died.commit(staged.clone(), TableState::default(), &memory()).await.unwrap_err();
         let next = load(&store, "t", WriteMode::Append);
-        next.commit(stage(&next, 1).await, TableState::default()).await.unwrap();
+        next.commit(stage(&next, 1).await, TableState::default(), &memory()).await.unwrap();
         assert!(bucket.open_uploads().is_empty());
         for unit in &staged {
             assert!(!died.is_staged(unit).await.unwrap());
         }
-        let done = died.commit(stage(&died, 2).await, TableState::default()).await.unwrap();
+        let done = died.commit(stage(&died, 2).await, TableState::default(), &memory()).await.unwrap();
         assert_eq!((done.rows, files(&store).await.len(), left_of_staging(&store).await), (2, 3, 0));
     }
 
@@ -961,7 +966,7 @@ mod tests {
             let sink = load(&store, "t", WriteMode::Append);
             let staged = stage(&sink, 2).await;
             bucket.break_one(Request::Complete, complete, Broken::Undone);
-            sink.commit(staged, TableState::default()).await.unwrap_err();
+            sink.commit(staged, TableState::default(), &memory()).await.unwrap_err();
             // Another process, and one that is interrupted.
             bucket.break_one(Request::Abort, 0, Broken::Undone);
             let other = resumed(&sink, &store);
@@ -978,7 +983,7 @@ mod tests {
         let late = load(&store, "t", WriteMode::Append);
         let staged = stage(&late, 1).await;
         late.abort().await.unwrap();
-        let error = resumed(&late, &store).commit(staged, TableState::default()).await.unwrap_err();
+        let error = resumed(&late, &store).commit(staged, TableState::default(), &memory()).await.unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Config, "what was staged is gone"));
         assert!(Manifest::newest(&store, &late.root).await.unwrap().is_none());
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use transload_core::connector::{CleanSpec, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, WriteSpec};
+use transload_core::connector::{CleanSpec, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, WriteMode, WriteSpec};
 use transload_core::store::{Address, Store, relative};
 use transload_core::{Error, Pin, Problem, Resolve, Result, Span, TableName};
 
@@ -68,11 +68,17 @@ impl Endpoint for LakeEndpoint {
         listing::check_name(table).map(drop)
     }
 
-    fn check_write(&self, _: &WriteSpec) -> Result<(), String> {
+    fn check_write(&self, spec: &WriteSpec) -> Result<(), String> {
         if self.address().is_read_only() {
             return Err("http and https urls can only be read; write to a folder or a bucket".to_string());
         }
-        self.writing().map(drop)
+        self.writing()?;
+        let what = match spec.mode {
+            WriteMode::Replace | WriteMode::Append => return Ok(()),
+            WriteMode::Merge => "rows are not merged by key",
+            WriteMode::ReplacePartitions => "single partitions are not replaced",
+        };
+        Err(format!("in a lake of files {what}; a Delta table can do it, or use `mode: full`"))
     }
 
     fn check_read(&self) -> Vec<Problem> {

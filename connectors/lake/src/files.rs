@@ -195,6 +195,9 @@ pub struct FileWriter<'a> {
     pub commit: &'a CommitKey,
     /// The unit of work that writes them.
     pub unit: &'a str,
+    /// Whether they are for the commit alone and no part of the table: then they lie, published or not, beside what it has
+    /// staged, and go with that.
+    pub aside: bool,
     /// The rows' columns.
     pub schema: SchemaRef,
     /// The layout.
@@ -231,12 +234,16 @@ impl FileWriter<'_> {
         rows: SendableRecordBatchStream,
         memory: &Arc<dyn MemoryPool>,
     ) -> Result<Vec<WrittenFile>> {
+        let prefix = match self.aside {
+            true => format!("{}/rows", staging::unit_folder(self.commit, self.unit)),
+            false => names::prefix_of_unit(self.commit, self.unit),
+        };
         let stager = Stager {
             store: self.store,
             table: self.table,
             folder: staging::folder_of(self.table, self.commit).join(self.unit),
             in_place: true,
-            prefix: names::prefix_of_unit(self.commit, self.unit),
+            prefix,
             schema: Arc::clone(&self.schema),
             partition_by: self.partition_by,
             writing: &self.settings.writing,
@@ -270,6 +277,11 @@ pub async fn publish(store: &Store, table: &Path, files: &[&StagedFile]) -> Resu
 /// As the store fails.
 pub async fn is_there(store: &Store, table: &Path, file: &StagedFile) -> Result<bool> {
     staging::is_there(store, table, file).await
+}
+
+/// Where a commit can keep a note for itself until it is made or given up: it goes with everything else that is staged.
+pub fn note_of(table: &Path, commit: &CommitKey, name: &str) -> Path {
+    staging::folder_of(table, commit).join(name)
 }
 
 /// Removes what a commit has noted about its uploads, and gives them up, but for those of the files that are `published`.

@@ -66,7 +66,15 @@ impl Connector for Lake {
     }
 
     fn capability(&self) -> Capability {
-        Capability { source: true, sink: true, append: true, overwrite: true, partitions: true, discover: true }
+        Capability {
+            source: true,
+            sink: true,
+            append: true,
+            overwrite: true,
+            partitions: true,
+            discover: true,
+            ..Capability::default()
+        }
     }
 
     fn schema(&self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

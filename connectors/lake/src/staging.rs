@@ -48,6 +48,11 @@ pub(crate) fn folder_of(table: &Path, key: &CommitKey) -> Path {
     folder(table).join(key.as_str())
 }
 
+/// Where everything lies that one unit of a commit has staged, below the table's folder.
+pub(crate) fn unit_folder(key: &CommitKey, unit: &str) -> String {
+    format!("{FOLDER}/staging/{key}/{unit}")
+}
+
 impl UploadNote {
     pub(crate) fn new(path: &str, upload: &str) -> Self {
         Self { format: 1, path: path.to_string(), upload: upload.to_string() }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, UnboundedMemoryPool};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -143,15 +143,16 @@ impl Sink for WholeSink {
         Ok(Staged {
             unit: unit.to_string(),
             rows: pieces.iter().map(|piece| piece.rows).sum(),
+            deleted: 0,
             bytes: pieces.iter().map(|piece| piece.bytes).sum(),
             detail,
         })
     }
 
-    async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed> {
+    async fn commit(&self, staged: Vec<Staged>, state: TableState, memory: &Arc<dyn MemoryPool>) -> Result<Committed> {
         // The pieces of what was published are gone.
         if self.inner.is_committed().await? {
-            return self.inner.commit(Vec::new(), state).await;
+            return self.inner.commit(Vec::new(), state, memory).await;
         }
         let mut pieces: Vec<Piece> = Vec::new();
         for unit in staged {
@@ -160,9 +161,8 @@ impl Sink for WholeSink {
             pieces.extend(of_unit);
         }
         let rows = self.rows(self.inner.store()?, pieces);
-        let memory: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
-        let whole = self.inner.stage(WHOLE, rows, &memory).await?;
-        self.inner.commit(vec![whole], state).await
+        let whole = self.inner.stage(WHOLE, rows, memory).await?;
+        self.inner.commit(vec![whole], state, memory).await
     }
 
     async fn is_committed(&self) -> Result<bool> {
@@ -250,6 +250,7 @@ mod tests {
 
     use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use datafusion::execution::memory_pool::UnboundedMemoryPool;
     use transload_core::connector::{Expected, WriteMode, WriteSpec};
     use transload_core::secret::NoReferences;
     use transload_core::store::{Address, StoreOptions};
@@ -278,6 +279,7 @@ mod tests {
                 mode: WriteMode::Append,
                 partition_by: Vec::new(),
                 expected: Expected::Anything,
+                key: Vec::new(),
             },
             writing: Writing {
                 format: WriteFormat::Parquet(ParquetWriting {
@@ -290,6 +292,10 @@ mod tests {
         })
     }
 
+    fn memory() -> Arc<dyn MemoryPool> {
+        Arc::new(UnboundedMemoryPool::default())
+    }
+
     fn bucket() -> Store {
         Store::over(Arc::new(Bucket::default()), "memory", Clock::system())
     }
@@ -300,7 +306,6 @@ mod tests {
 
     /// Stages rows with ids from `from` on, in batches of a thousand.
     async fn stage(sink: &WholeSink, unit: &str, from: i64, rows: i64, word: &str) -> Staged {
-        let memory: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
         let batch = |at: i64| {
             let last = (at + 1000).min(from + rows);
             let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(at..last));
@@ -311,7 +316,7 @@ mod tests {
         };
         let batches = futures::stream::iter((from..from + rows).step_by(1000).map(batch).collect::<Vec<_>>());
         let rows = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&sink.inner.schema), batches));
-        sink.stage(unit, rows, &memory).await.unwrap()
+        sink.stage(unit, rows, &memory()).await.unwrap()
     }
 
     async fn names(store: &Store) -> Vec<String> {
@@ -335,7 +340,7 @@ mod tests {
         let staged = names(&store).await;
         assert!(data(&staged).is_empty() && staged.iter().all(|name| name.ends_with(".rows")), "{staged:?}");
 
-        let done = sink.commit(vec![first.clone(), none, last], TableState::default()).await.unwrap();
+        let done = sink.commit(vec![first.clone(), none, last], TableState::default(), &memory()).await.unwrap();
         assert_eq!((done.rows, done.parts, done.already_done), (13_500, 1, false));
         let there = names(&store).await;
         assert_eq!(data(&there).len(), 1, "{there:?}");
@@ -346,7 +351,7 @@ mod tests {
         assert!(ids.eq((0..12_000).chain(20_000..21_500)));
 
         // Nothing is there to be put together again, and nothing has to.
-        let again = sink.commit(vec![first], TableState::default()).await.unwrap();
+        let again = sink.commit(vec![first], TableState::default(), &memory()).await.unwrap();
         assert!(again.already_done && again.pin == done.pin);
     }
 
@@ -358,7 +363,7 @@ mod tests {
         assert!(names(&store).await.is_empty());
         for _ in 0..2 {
             let staged = stage(&sink, "000000", 0, 10, "").await;
-            sink.commit(vec![staged], TableState::default()).await.unwrap();
+            sink.commit(vec![staged], TableState::default(), &memory()).await.unwrap();
             assert_eq!(data(&names(&store).await).len(), 1);
             sink.withdraw().await.unwrap();
             sink.withdraw().await.unwrap();
@@ -374,7 +379,7 @@ mod tests {
         let (first, second) = (sink(&store, &key()), sink(&store, &key()));
         for sink in [&first, &second] {
             let staged = stage(sink, "000000", 0, 10, "").await;
-            sink.commit(vec![staged], TableState::default()).await.unwrap();
+            sink.commit(vec![staged], TableState::default(), &memory()).await.unwrap();
         }
         for sink in [&first, &second] {
             assert_eq!(sink.withdraw().await.unwrap_err().kind(), ErrorKind::Internal);

@@ -121,6 +121,7 @@ fn of_tables(run: &Measured<'_>) -> Vec<Family> {
     let mut written = Family::new("rows_written", "Rows written to the target.");
     let mut quarantined = Family::new("rows_quarantined", "Rows put aside with a reason.");
     let mut filtered = Family::new("rows_filtered", "Rows the pipeline's filter left out.");
+    let mut deleted = Family::new("rows_deleted", "Delete markers that were merged; none if there were none.");
     let mut verdict = Family::new("verdict", "1 for how the comparison of the table ended; all 0 if there was none.");
     let mut score = Family::new("quality_score", "Rows that break no rule per rows looked at.");
     for table in run.tables {
@@ -129,6 +130,9 @@ fn of_tables(run: &Measured<'_>) -> Vec<Family> {
         written.add(&labels, table.counts.written as f64);
         quarantined.add(&labels, table.counts.quarantined as f64);
         filtered.add(&labels, table.counts.filtered as f64);
+        if table.counts.deleted > 0 {
+            deleted.add(&labels, table.counts.deleted as f64);
+        }
         for outcome in [Outcome::Match, Outcome::Mismatch, Outcome::NotCompared] {
             let name = outcome.to_string();
             let labels = run.labels(&[("table", table.table.as_str()), ("outcome", name.as_str())]);
@@ -138,7 +142,7 @@ fn of_tables(run: &Measured<'_>) -> Vec<Family> {
             score.add(&labels, share);
         }
     }
-    vec![read, written, quarantined, filtered, verdict, score]
+    vec![read, written, quarantined, filtered, deleted, verdict, score]
 }
 
 fn of_checks(run: &Measured<'_>) -> Vec<Family> {
@@ -247,7 +251,7 @@ mod tests {
     }
 
     fn table(findings: Vec<Finding>, verdict: Option<Outcome>) -> MeasuredTable {
-        let counts = Counts { read: 8, written: 5, quarantined: 2, filtered: 1 };
+        let counts = Counts { read: 8, written: 5, quarantined: 2, filtered: 1, deleted: 0 };
         MeasuredTable { table: "orders".to_string(), counts, findings, verdict }
     }
 

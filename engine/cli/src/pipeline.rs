@@ -106,6 +106,7 @@ pub(crate) fn adding(table: &TableName) -> WriteSpec {
         mode: WriteMode::Append,
         partition_by: Vec::new(),
         expected: Expected::Anything,
+        key: Vec::new(),
     }
 }
 
@@ -186,7 +187,7 @@ fn check_table(
     }
     problems.extend(others::check(table, source, target, spec));
     let derived = table.settings.derive.iter().flat_map(|d| &d.0).map(|(_, sql)| sql);
-    for sql in derived.chain(&table.settings.filter) {
+    for sql in derived.chain(&table.settings.filter).chain(table.settings.deleted()) {
         problems.extend(check_expression(sql, sql.span));
     }
     problems
@@ -224,17 +225,12 @@ fn check_misfits(table: &TableSpec, source: &dyn Endpoint) -> Vec<Problem> {
 /// Whether the target can take the table.
 fn check_to(table: &TableSpec, target: &dyn Endpoint, spec: &Spec) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let write = WriteSpec {
-        commit: CommitKey::new(&RunId::new(&Clock::system()), &TableName::new("")),
-        mode: match table.settings.mode.as_ref().map(|m| &m.value) {
-            None | Some(Mode::Full) => WriteMode::Replace,
-            Some(_) => WriteMode::Append,
-        },
-        partition_by: Vec::new(),
-        expected: Expected::Anything,
-    };
+    let plain = adding(&TableName::new(""));
+    let write = WriteSpec { mode: table.settings.write(), ..plain.clone() };
+    // What a target cannot do whatever the mode is said of the target.
+    let mode = table.settings.mode.as_ref().filter(|_| target.check_write(&plain).is_ok());
     if let Err(reason) = target.check_write(&write) {
-        problems.push(Problem::new(spec.target.kind.span, reason));
+        problems.push(Problem::new(mode.map_or(spec.target.kind.span, |mode| mode.span), reason));
     }
     if !table.is_wildcard()
         && let Err(reason) = target_name(target, &table.to.value)
@@ -300,12 +296,7 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
 /// Refuses a table with columns that the target cannot hold: better now than when the first rows are there.
 async fn can_be_written(table: &TablePlan, target: &Arc<dyn Endpoint>) -> Result<()> {
     let columns: Vec<Field> = table.columns.iter().map(|c| c.ty.to_field(&c.name, c.nullable)).collect();
-    let spec = WriteSpec {
-        mode: table.write,
-        partition_by: table.partition_by.clone(),
-        expected: table.expected.clone(),
-        ..adding(&table.to)
-    };
+    let spec = table.write_spec(adding(&table.to).commit);
     target.sink(&table.to, Arc::new(Schema::new(columns)), &spec).await.map(drop)
 }
 
@@ -317,7 +308,9 @@ pub(crate) async fn input(checked: &Checked, spec: TableSpec, purpose: Purpose) 
         Purpose::Compare => None,
         Purpose::Load => checked.target.sink(&to, Arc::new(Schema::empty()), &adding(&to)).await?.state().await?,
     };
-    let is_incremental = matches!(spec.settings.mode.as_ref().map(|m| &m.value), Some(Mode::Incremental { .. }));
+    // Rows that a merge brings again take the place of those that are there.
+    let is_incremental = matches!(spec.settings.mode.as_ref().map(|m| &m.value), Some(Mode::Incremental { .. }))
+        && spec.settings.write() != WriteMode::Merge;
     let has_rows_without_cursor = match &state {
         Some((_, state)) if is_incremental && state.cursor.is_none() => has_rows(&checked.target, &to).await?,
         _ => false,

@@ -32,6 +32,9 @@ pub const RAW_COLUMN: &str = "_transload_raw";
 /// position there. A struct, never NULL.
 pub const ORIGIN_COLUMN: &str = "_transload_origin";
 
+/// Name of the hidden column of true and false in rows that are merged into a table: it is true for delete markers.
+pub const DELETED_COLUMN: &str = "_transload_deleted";
+
 /// How the names of hidden columns begin, and no others.
 pub const HIDDEN_PREFIX: &str = "_transload";
 
@@ -76,6 +79,10 @@ pub struct Capability {
     pub append: bool,
     /// Can replace a table's content in one step.
     pub overwrite: bool,
+    /// Can merge rows into a table by key.
+    pub merge: bool,
+    /// Can replace single partitions of a table.
+    pub replace_partitions: bool,
     /// Can lay a table out by partition.
     pub partitions: bool,
     /// Can list its tables.
@@ -304,6 +311,9 @@ pub struct WriteSpec {
     pub partition_by: Vec<Partition>,
     /// What the table must still be when it is committed.
     pub expected: Expected,
+    /// The columns of the key, for [`WriteMode::Merge`].
+    #[serde(default)]
+    pub key: Vec<String>,
 }
 
 /// What a table must still be when it is committed, so that a late commit does not undo or repeat another one.
@@ -327,6 +337,19 @@ pub enum WriteMode {
     Replace,
     /// They stay.
     Append,
+    /// Every one goes whose [`key`](WriteSpec::key) is that of a staged row, in the same step, and the others stay as they
+    /// are. A staged row whose [`DELETED_COLUMN`] is true is a delete marker: it takes rows away and is not written itself.
+    /// Staged rows have a key without NULL, and no two have the same: whoever stages them has seen to that.
+    Merge,
+    /// Those go that lie in a partition in which a staged row lies, in the same step. The others stay as they are.
+    ReplacePartitions,
+}
+
+impl WriteMode {
+    /// Whether rows can stay beside those of the commit.
+    pub fn keeps_others(self) -> bool {
+        self != Self::Replace
+    }
 }
 
 /// One level of a partitioned layout.
@@ -408,7 +431,8 @@ pub trait Sink: Send + Sync {
     /// Writes the rows of one unit of work where no reader sees them.
     ///
     /// # Behavior
-    /// Staging a unit again replaces what an earlier, unfinished attempt left. Units may be staged at the same time.
+    /// - Staging a unit again replaces what an earlier, unfinished attempt left. Units may be staged at the same time.
+    /// - Of delete markers ([`DELETED_COLUMN`]) only the key is kept, for the commit.
     ///
     /// # Cancellation
     /// Dropping the future leaves only staged data, which [`abort`](Sink::abort) or the next attempt removes.
@@ -420,10 +444,10 @@ pub trait Sink: Send + Sync {
         0
     }
 
-    /// Publishes everything in `staged`, exactly once.
+    /// Publishes everything in `staged`, exactly once. What has to be held for it comes out of `memory`.
     ///
     /// # Behavior
-    /// - The rows become visible together, or not at all.
+    /// - The rows become visible together, or not at all; so does what their [`WriteMode`] takes away.
     /// - Calling again with the same key changes nothing and returns the first result with
     ///   `already_done = true`, also from another process and after a crash.
     ///
@@ -434,7 +458,7 @@ pub trait Sink: Send + Sync {
     ///
     /// # Cancellation
     /// Dropping the future leaves the table either unchanged or fully published, never between.
-    async fn commit(&self, staged: Vec<Staged>, state: TableState) -> Result<Committed>;
+    async fn commit(&self, staged: Vec<Staged>, state: TableState, memory: &Arc<dyn MemoryPool>) -> Result<Committed>;
 
     /// Whether everything of a unit that was staged and not committed is still there. Where nobody else can remove it,
     /// it is.

@@ -13,7 +13,7 @@ mod shapes;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use serde::de::value::StrDeserializer;
+use serde::de::value::{StrDeserializer, UnitDeserializer};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
@@ -361,7 +361,8 @@ impl<'de> de::VariantAccess<'de> for Variant<'_> {
                 let decoder = self.decoder.child(node);
                 decoder.here(seed.deserialize(decoder))
             }
-            None => Err(self.needs_settings()),
+            // Settings that need not be there may be left out altogether.
+            None => seed.deserialize(UnitDeserializer::<Fault>::new()).map_err(|_| self.needs_settings()),
         }
     }
 
@@ -395,6 +396,13 @@ mod tests {
     enum Mode {
         Full,
         Incremental { cursor: String },
+        Upsert(Option<Upsert>),
+        Named(String),
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Upsert {
+        by: Option<String>,
     }
 
     #[derive(Debug, Deserialize)]
@@ -425,8 +433,17 @@ mod tests {
         assert_eq!(s.mode, Some(Mode::Incremental { cursor: "c".into() }));
         assert_eq!(s.tags.unwrap(), ["x"]);
         assert_eq!(s.more.unwrap().get("k"), Some(&1));
-        let s: Settings = decode(&tree(r#"{"mode":"full"}"#), &mut problems).unwrap();
-        assert_eq!(s.mode, Some(Mode::Full));
+        let mut mode = |json: &str| decode::<Settings>(&tree(json), &mut problems).unwrap().mode;
+        assert_eq!(mode(r#"{"mode":"full"}"#), Some(Mode::Full));
+        assert_eq!(mode(r#"{"mode":"upsert"}"#), Some(Mode::Upsert(None)));
+        let by = Some(Upsert { by: Some("k".into()) });
+        assert_eq!(mode(r#"{"mode":{"upsert":{"by":"k"}}}"#), Some(Mode::Upsert(by)));
+        assert_eq!(problems, []);
+        for (word, said) in [("incremental", "`incremental` needs settings"), ("named", "`named` needs settings")] {
+            let mut problems = Vec::new();
+            decode::<Settings>(&tree(&format!(r#"{{"mode":"{word}"}}"#)), &mut problems);
+            assert!(problems.len() == 1 && problems[0].message.starts_with(said), "{word}: {problems:?}");
+        }
     }
 
     #[test]
@@ -440,7 +457,7 @@ mod tests {
             [
                 "unknown key `nmae`|did you mean `name`?",
                 "expected a whole number from 0 to 255, found 300|",
-                "`ful` is not one of `full`, `incremental`|did you mean `full`?",
+                "`ful` is not one of `full`, `incremental`, `upsert`, `named`|did you mean `full`?",
                 "expected text, found a whole number|put it in quotes",
                 "expected text, found true or false|put it in quotes",
                 "expected a whole number from 0 to 255, found -1|",

@@ -34,6 +34,9 @@ pub const REPLAY_POINTS: [&str; 2] = ["replay.begun", "replay.claimed"];
 /// The points that a file passes on its way into a bucket, between `stage.opened` and `stage.written`.
 pub const UPLOAD_POINTS: [&str; 4] = ["upload.begun", "upload.noted", "upload.sent", "upload.whole"];
 
+/// The points that only a merge passes, between `commit.begun` and `commit.manifest`.
+pub const MERGE_POINTS: [&str; 2] = ["merge.found", "merge.rewritten"];
+
 /// The points that only `clean` passes.
 pub const CLEAN_POINTS: [&str; 1] = ["clean.removed"];
 

@@ -28,10 +28,22 @@ impl Pin {
                 let bytes: u64 = files.iter().map(|f| f.size).sum();
                 format!("{} file{}, {bytes} bytes", files.len(), if files.len() == 1 { "" } else { "s" })
             }
-            Self::Version(PinnedVersion { version, only: None, .. }) => format!("version {version}"),
-            Self::Version(PinnedVersion { version, only: Some(files), .. }) => {
-                format!("{} of the files of version {version}", files.len())
+            Self::Version(PinnedVersion { version, only, except, .. }) => match (only, except) {
+                (Some(files), _) => format!("{} of the files of version {version}", files.len()),
+                (None, Some(files)) => format!("version {version} without {} of its files", files.len()),
+                (None, None) => format!("version {version}"),
+            },
+        }
+    }
+
+    /// What the table holds beside these rows at the same point in time; `None` if they are all of it, or nobody can tell.
+    pub fn others(&self) -> Option<Self> {
+        match self {
+            Self::Version(pin) => {
+                let except = Some(pin.only.clone()?);
+                Some(Self::Version(PinnedVersion { only: None, except, ..pin.clone() }))
             }
+            Self::Formula(_) | Self::Files(_) => None,
         }
     }
 }
@@ -59,6 +71,9 @@ pub struct PinnedVersion {
     /// The files that count, by their paths in the table; all of the version's, if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<String>>,
+    /// The files that do not count, by their paths in the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub except: Option<Vec<String>>,
 }
 
 /// A part of a pinned table that one task reads. Splits of one source are disjoint and together are the table.
@@ -79,8 +94,11 @@ pub struct Split {
 pub struct Staged {
     /// The unit of work that wrote them.
     pub unit: String,
-    /// Number of rows.
+    /// Number of rows; delete markers are not among them.
     pub rows: u64,
+    /// Number of delete markers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deleted: u64,
     /// Size in bytes.
     pub bytes: u64,
     /// What the connector needs to commit or remove them.
@@ -117,6 +135,14 @@ pub struct Counts {
     pub quarantined: u64,
     /// Rows the pipeline's filter left out.
     pub filtered: u64,
+    /// Delete markers of a merge: rows that only take others away.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deleted: u64,
+}
+
+/// Whether a count that most tables do not have can be left out.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Counts {
@@ -126,19 +152,20 @@ impl Counts {
         self.written += other.written;
         self.quarantined += other.quarantined;
         self.filtered += other.filtered;
+        self.deleted += other.deleted;
     }
 
-    /// Law 5: read = written + quarantined + filtered.
+    /// Law 5: read = written + quarantined + filtered + deleted.
     ///
     /// # Errors
-    /// [`Internal`](crate::ErrorKind::Internal), with the four counts.
+    /// [`Internal`](crate::ErrorKind::Internal), with the five counts.
     pub fn balance(&self) -> Result<()> {
-        if self.read == self.written + self.quarantined + self.filtered {
+        if self.read == self.written + self.quarantined + self.filtered + self.deleted {
             return Ok(());
         }
         Err(Error::internal(format!(
-            "the counts do not balance: read {} ≠ written {} + quarantined {} + filtered {}",
-            self.read, self.written, self.quarantined, self.filtered
+            "the counts do not balance: read {} ≠ written {} + quarantined {} + filtered {} + deleted {}",
+            self.read, self.written, self.quarantined, self.filtered, self.deleted
         )))
     }
 }
@@ -259,8 +286,12 @@ pub struct Verdict {
 pub struct Differences {
     /// Keys the source has and the target has not.
     pub missing_in_target: u64,
-    /// Keys the target has and the source has not.
+    /// Keys the target has and the source has not, and those that are left.
     pub extra_in_target: u64,
+    /// Of them, those that are left where the load should have taken their rows away: keys that were merged, or partitions
+    /// that were replaced.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_in_target: u64,
     /// Keys on both sides whose rows differ.
     pub changed: u64,
     /// Keys that occur a different number of times.
@@ -270,6 +301,16 @@ pub struct Differences {
 }
 
 impl Differences {
+    /// Adds what another look has found.
+    pub fn add(&mut self, other: &Self) {
+        self.missing_in_target += other.missing_in_target;
+        self.extra_in_target += other.extra_in_target;
+        self.left_in_target += other.left_in_target;
+        self.changed += other.changed;
+        self.multiplicity += other.multiplicity;
+        self.columns.extend(other.columns.iter().cloned());
+    }
+
     /// All of them.
     pub fn total(&self) -> u64 {
         self.missing_in_target + self.extra_in_target + self.changed + self.multiplicity
@@ -287,4 +328,39 @@ pub struct Coverage {
     pub rows_left_out: Vec<(u64, String)>,
     /// Columns that match only because masking was applied to the source side first.
     pub masked: Vec<String>,
+    /// For rows that were merged, or have replaced partitions: how many of them, delete markers included, were held against
+    /// all other rows of the target. `None` if that was not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_against_others: Option<u64>,
+    /// What else was not looked at, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_looked_at: Vec<(String, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_older_versions_are_read_and_those_without_deletes_written_as_before() {
+        let text = r#"{"read":4,"written":2,"quarantined":1,"filtered":1}"#;
+        let counts: Counts = serde_json::from_str(text).unwrap();
+        counts.balance().unwrap();
+        assert_eq!(serde_json::to_string(&counts).unwrap(), text);
+        let merged = Counts { read: 5, deleted: 1, ..counts };
+        merged.balance().unwrap();
+        assert_eq!(serde_json::from_str::<Counts>(&serde_json::to_string(&merged).unwrap()).unwrap(), merged);
+        Counts { deleted: 2, ..merged }.balance().unwrap_err();
+    }
+
+    #[test]
+    fn the_others_of_a_commit_are_all_files_but_its_own() {
+        let own = PinnedVersion { table: "t".into(), version: "3".into(), only: Some(vec!["a".into()]), except: None };
+        let others = Pin::Version(own.clone()).others().unwrap();
+        assert_eq!(others.describe(), "version 3 without 1 of its files");
+        assert!(others.others().is_none() && Pin::Formula(String::new()).others().is_none());
+        let text = r#"{"version":{"table":"t","version":"3","only":["a"]}}"#;
+        assert_eq!(serde_json::from_str::<Pin>(text).unwrap(), Pin::Version(own.clone()));
+        assert_eq!(serde_json::to_string(&Pin::Version(own)).unwrap(), text);
+    }
 }

@@ -193,11 +193,17 @@ impl Table<'_> {
             self.say(spec.from.span, format!("no column of `{}` is left", spec.from.value), "drop fewer columns");
         }
         if let Some(filter) = &settings.filter {
-            self.filter(&expressions, filter);
+            self.condition(&expressions, "a filter", filter);
+        }
+        if let Some(deleted) = settings.deleted() {
+            self.condition(&expressions, "`deleted`", deleted);
         }
         let incremental = self.incremental(&expressions, &source_columns, &columns);
-        let checks = self.checks(&seen_by_sql, &expressions, &columns);
+        let mut checks = self.checks(&seen_by_sql, &expressions, &columns);
         let key = self.key(&columns);
+        if settings.write() == WriteMode::Merge {
+            self.guard_key(&seen_by_sql, &expressions, &columns, &key, &mut checks);
+        }
         let partition_by = self.partition_by(&columns);
         let reconcile = settings.reconcile.clone().unwrap_or_default();
         let estimated_rows = source.splits().iter().map(|s| s.rows).sum();
@@ -209,10 +215,8 @@ impl Table<'_> {
             source_columns,
             columns,
             filter: settings.filter.as_ref().map(|f| f.value.clone()),
-            write: match settings.mode.as_ref().map(|m| &m.value) {
-                None | Some(Mode::Full) => WriteMode::Replace,
-                Some(Mode::Append | Mode::Incremental { .. }) => WriteMode::Append,
-            },
+            deleted: settings.deleted().map(|sql| sql.value.clone()),
+            write: settings.write(),
             // Adding all rows is right whatever else is there; everything else depends on what is there.
             expected: match (settings.mode.as_ref().map(|m| &m.value), &input.state) {
                 (Some(Mode::Append), _) => Expected::Anything,
@@ -381,18 +385,19 @@ impl Table<'_> {
         }
     }
 
-    fn filter(&mut self, expressions: &Expressions, filter: &Spanned<String>) {
-        let found = expressions.logical(filter).and_then(|e| {
+    /// A condition about single rows, which is called `what`.
+    fn condition(&mut self, expressions: &Expressions, what: &str, sql: &Spanned<String>) {
+        let found = expressions.logical(sql).and_then(|e| {
             expressions.physical(&e)?;
-            expressions.field("filter", &e)
+            expressions.field("condition", &e)
         });
         match found {
             Ok(field) if *field.data_type() == DataType::Boolean => {}
             Ok(field) => {
-                let message = format!("a filter must be true or false, and this is {}", field.data_type());
-                self.say(filter.span, message, "compare it with something");
+                let message = format!("{what} must be true or false, and this is {}", field.data_type());
+                self.say(sql.span, message, "compare it with something");
             }
-            Err(reason) => self.problems.push(Problem::new(filter.span, reason)),
+            Err(reason) => self.problems.push(Problem::new(sql.span, reason)),
         }
     }
 
@@ -420,6 +425,40 @@ impl Table<'_> {
             }
         }
         checks
+    }
+
+    /// Adds the rules that a merge by a key cannot do without, as far as others do not say the same.
+    fn guard_key(
+        &mut self,
+        cast: &SchemaRef,
+        expressions: &Expressions,
+        columns: &[ColumnPlan],
+        key: &[String],
+        checks: &mut Vec<Check>,
+    ) {
+        let span = self.input.spec.settings.key.as_ref().map_or(self.input.spec.from.span, |key| key.span);
+        // What is wrong with a derived column or the key itself has been said.
+        let Ok(view) = View::new(cast, expressions, columns) else { return };
+        let names = view.names();
+        if key.is_empty() || !key.iter().all(|column| names.contains(&column.as_str())) {
+            return;
+        }
+        match Check::guards(key) {
+            Err(error) => self.problems.push(Problem::new(span, error.to_string())),
+            Ok(guards) => {
+                for guard in guards {
+                    if checks.iter().any(|check| check.does_for(&guard, key)) {
+                        continue;
+                    }
+                    match view.pass(std::slice::from_ref(&guard), 0) {
+                        Ok(_) => checks.push(guard),
+                        Err(wrong) => {
+                            self.problems.extend(wrong.into_iter().map(|(_, reason)| Problem::new(span, reason)));
+                        }
+                    }
+                }
+            }
+        }
     }
 
     fn check_fits(&mut self, view: &View, check: &Check, place: Span) -> bool {
@@ -486,7 +525,7 @@ impl Table<'_> {
         planned: &[ColumnPlan],
     ) -> Option<Incremental> {
         let mode = self.input.spec.settings.mode.as_ref()?;
-        let Mode::Incremental { cursor, .. } = &mode.value else { return None };
+        let Mode::Incremental { cursor, lookback_secs, .. } = &mode.value else { return None };
         let Some(column) = columns.iter().find(|c| c.name == *cursor) else {
             let known: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
             self.no_such_column(cursor, mode.span, &known);
@@ -517,6 +556,14 @@ impl Table<'_> {
         );
         if !grows {
             self.say(mode.span, format!("`{cursor}` is {ty}, which does not grow"), "use a number, date or timestamp");
+        }
+        let is_time = matches!(ty, LogicalType::Date | LogicalType::Timestamp(..));
+        if grows && !is_time && lookback_secs.is_some_and(|secs| secs > 0) {
+            self.say(
+                mode.span,
+                format!("`lookback_secs` goes back in time, and the cursor `{cursor}` is {ty}"),
+                "use a cursor that is a date or a timestamp, or `lookback_secs: 0`",
+            );
         }
         let is_read = |name: &str| columns.iter().any(|c| c.name == name);
         // What a replay reads is new, whenever it was put aside.
@@ -550,10 +597,11 @@ impl Table<'_> {
             );
         }
         let above = input.state.as_ref().and_then(|(_, s)| s.cursor.clone());
-        if let Err(reason) = expressions.above(cursor, above.as_deref()) {
+        let incremental = Incremental { cursor: cursor.clone(), above, lookback_secs: *lookback_secs };
+        if let Err(reason) = expressions.is_new(&incremental) {
             self.problems.push(Problem::new(mode.span, format!("the cursor cannot be used: {reason}")));
         }
-        Some(Incremental { cursor: cursor.clone(), above })
+        Some(incremental)
     }
 
     /// A column by its name in the target or, failing that, in the source.

@@ -112,12 +112,13 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    pub(crate) fn new(view: View, checks: &[Check], started_micros: i64) -> Result<Self> {
+    /// The checks of a table whose rows have this key.
+    pub(crate) fn new(view: View, checks: &[Check], key: &[String], started_micros: i64) -> Result<Self> {
         let refused = |wrong: Vec<(usize, String)>| {
             let reasons: Vec<String> = wrong.into_iter().map(|(_, reason)| reason).collect();
             Error::config(format!("the checks do not fit the columns: {}", reasons.join("; ")))
         };
-        let pass = view.pass(checks, started_micros).map_err(refused)?;
+        let pass = view.pass(checks, started_micros).map_err(refused)?.merging(checks, key);
         Ok(Self { view, pass })
     }
 

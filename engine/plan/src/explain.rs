@@ -46,11 +46,21 @@ impl fmt::Display for TablePlan {
         writeln!(f, "│  ├─ pin        {}", self.pin.describe())?;
         writeln!(f, "│  ├─ scan       {splits} split{}, {rows}", if splits == 1 { "" } else { "s" })?;
         if let Some(incremental) = &self.incremental {
-            let above = incremental.above.as_deref().unwrap_or("anything (first load)");
-            writeln!(f, "│  ├─ cursor     {} above {above}", incremental.cursor)?;
+            let cursor = &incremental.cursor;
+            match (&incremental.above, incremental.lookback_secs) {
+                (None, _) => writeln!(f, "│  ├─ cursor     {cursor} above anything (first load)")?,
+                (Some(above), None) => writeln!(f, "│  ├─ cursor     {cursor} above {above}")?,
+                (Some(above), Some(0)) => writeln!(f, "│  ├─ cursor     {cursor} from {above} on")?,
+                (Some(above), Some(secs)) => {
+                    writeln!(f, "│  ├─ cursor     {cursor} from {secs} seconds before {above} on")?;
+                }
+            }
         }
         if let Some(filter) = &self.filter {
             writeln!(f, "│  ├─ filter     {}", filter.split_whitespace().collect::<Vec<_>>().join(" "))?;
+        }
+        if let Some(deleted) = &self.deleted {
+            writeln!(f, "│  ├─ deleted    {}", deleted.split_whitespace().collect::<Vec<_>>().join(" "))?;
         }
         writeln!(f, "│  ├─ columns")?;
         let width = self.columns.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).min(40);
@@ -91,8 +101,10 @@ impl fmt::Display for TablePlan {
             })
             .collect();
         let how = match self.write {
-            WriteMode::Replace => "replace all rows",
-            WriteMode::Append => "append",
+            WriteMode::Replace => "replace all rows".to_string(),
+            WriteMode::Append => "append".to_string(),
+            WriteMode::Merge => format!("merge by {}", self.key.join(", ")),
+            WriteMode::ReplacePartitions => "replace the partitions of the rows".to_string(),
         };
         let by = if layout.is_empty() { String::new() } else { format!(", partitioned by {}", layout.join(", ")) };
         writeln!(f, "│  ├─ commit     {how} in one step{by}")?;

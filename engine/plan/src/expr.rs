@@ -16,6 +16,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use transload_core::Span;
 use transload_core::types::has_wide_dates;
 
+use crate::plan::Incremental;
 use crate::sql::{check_expression, context};
 
 /// Reads expressions over one schema.
@@ -45,16 +46,24 @@ impl Expressions {
         self.coerced(expr.unalias())
     }
 
-    /// The condition that a cursor is above a value, or just present.
-    pub(crate) fn above(&self, cursor: &str, value: Option<&str>) -> Result<Expr, String> {
+    /// The condition that a row is new by its cursor: above the highest value before, or just present. With a lookback it
+    /// may also be that far behind.
+    pub(crate) fn is_new(&self, incremental: &Incremental) -> Result<Expr, String> {
         use datafusion::common::Column;
-        let column = Expr::Column(Column::new_unqualified(cursor));
-        let Some(value) = value else { return Ok(column.is_not_null()) };
+        let column = Expr::Column(Column::new_unqualified(&incremental.cursor));
+        let Some(value) = &incremental.above else { return Ok(column.is_not_null()) };
         let ty = column.get_type(&self.schema).map_err(|e| e.strip_backtrace())?;
         // The engine's own text would show the value.
-        let literal = ScalarValue::try_from_string(value.to_string(), &ty)
+        let highest = ScalarValue::try_from_string(value.clone(), &ty)
             .map_err(|_| "what the target remembers of it is of another type".to_string())?;
-        self.coerced(column.gt(Expr::Literal(literal, None)))
+        let Some(secs) = incremental.lookback_secs else {
+            return self.coerced(column.gt(Expr::Literal(highest, None)));
+        };
+        match behind(highest, secs) {
+            Some(from) => self.coerced(column.gt_eq(Expr::Literal(from, None))),
+            // It is farther than there are values.
+            None => Ok(column.is_not_null()),
+        }
     }
 
     fn coerced(&self, expr: Expr) -> Result<Expr, String> {
@@ -119,11 +128,38 @@ impl Expressions {
     }
 }
 
+/// A date or time so many seconds before another one; a day counts whole. `None` if there is none.
+fn behind(value: ScalarValue, secs: u64) -> Option<ScalarValue> {
+    use ScalarValue as S;
+    let earlier = |ticks: i64, a_second: i64| ticks.checked_sub(i64::try_from(secs).ok()?.checked_mul(a_second)?);
+    Some(match value {
+        S::TimestampSecond(Some(t), zone) => S::TimestampSecond(Some(earlier(t, 1)?), zone),
+        S::TimestampMillisecond(Some(t), zone) => S::TimestampMillisecond(Some(earlier(t, 1_000)?), zone),
+        S::TimestampMicrosecond(Some(t), zone) => S::TimestampMicrosecond(Some(earlier(t, 1_000_000)?), zone),
+        S::TimestampNanosecond(Some(t), zone) => S::TimestampNanosecond(Some(earlier(t, 1_000_000_000)?), zone),
+        S::Date32(Some(day)) => S::Date32(Some(day.checked_sub(i32::try_from(secs.div_ceil(86_400)).ok()?)?)),
+        other if secs == 0 => other,
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::Schema;
 
     use super::*;
+
+    #[test]
+    fn a_lookback_goes_back_as_far_as_it_says_and_not_beyond_all_values() {
+        let ms = |t: i64| ScalarValue::TimestampMillisecond(Some(t), Some("UTC".into()));
+        assert_eq!(behind(ms(5_000), 3), Some(ms(2_000)));
+        assert_eq!(behind(ms(i64::MIN + 1), 3), None);
+        assert_eq!(behind(ms(0), u64::MAX), None);
+        let day = |d: i32| ScalarValue::Date32(Some(d));
+        assert_eq!([0, 1, 86_400, 86_401].map(|secs| behind(day(10), secs)), [10, 9, 9, 8].map(|d| Some(day(d))));
+        let number = ScalarValue::Int64(Some(7));
+        assert_eq!((behind(number.clone(), 0), behind(number.clone(), 1)), (Some(number), None));
+    }
 
     #[test]
     fn dates_in_milliseconds_are_not_made() {

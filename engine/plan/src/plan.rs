@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use transload_coerce::{Loss, MaskKind};
-use transload_core::connector::{Expected, Partition, WriteMode};
+use transload_core::connector::{Expected, Partition, WriteMode, WriteSpec};
 use transload_core::decode::Kinded;
-use transload_core::{Error, LogicalType, Node, Pin, Result, RunId, Split, TableName};
+use transload_core::{CommitKey, Error, LogicalType, Node, Pin, Result, RunId, Split, TableName};
 use transload_digest::Algorithm;
 use transload_quality::{Before, Check, Look, Place};
 use transload_spec::file::MetadataColumn;
@@ -93,6 +93,9 @@ pub struct TablePlan {
     pub columns: Vec<ColumnPlan>,
     /// SQL condition over the source's columns after casts.
     pub filter: Option<String>,
+    /// SQL condition over the same columns; rows for which it is true are delete markers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<String>,
     /// Set for incremental tables.
     pub incremental: Option<Incremental>,
     /// What happens to the target's rows.
@@ -239,6 +242,9 @@ pub struct Incremental {
     pub cursor: String,
     /// Only rows above this value move; all, if there is none.
     pub above: Option<String>,
+    /// Rows move too that are at most so far behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookback_secs: Option<u64>,
 }
 
 /// How arrival is proven.
@@ -321,6 +327,17 @@ impl TablePlan {
     pub fn aside_names(&self) -> AsideNames {
         let kept = self.source_columns.iter().map(|c| c.name.as_str()).filter(|name| is_kept(name));
         AsideNames::beside(&kept.collect::<Vec<_>>())
+    }
+
+    /// How a commit of this key writes the table.
+    pub fn write_spec(&self, commit: CommitKey) -> WriteSpec {
+        WriteSpec {
+            commit,
+            mode: self.write,
+            partition_by: self.partition_by.clone(),
+            expected: self.expected.clone(),
+            key: if self.write == WriteMode::Merge { self.key.clone() } else { Vec::new() },
+        }
     }
 
     /// The columns whose values come from the source, and are therefore hashed and compared.

@@ -63,6 +63,8 @@ pub struct Transform {
     /// Identifies the rule that a line must be readable.
     line_fingerprint: String,
     filter: Option<Filter>,
+    /// Whether a row is a delete marker.
+    deleted: Option<Arc<dyn PhysicalExpr>>,
     checks: Option<Checks>,
     outputs: Vec<Output>,
     /// The columns of what it gives; none, if it is only there for the checks.
@@ -127,6 +129,8 @@ pub struct Quarantined {
 pub struct Transformed {
     /// Rows for the target.
     pub rows: RecordBatch,
+    /// Delete markers, in the same columns; `None` if there are none.
+    pub deleted: Option<RecordBatch>,
     /// How many rows the filter left out; in a replay they are put aside.
     pub filtered: u64,
     /// How many rows were put aside.
@@ -270,8 +274,7 @@ impl Transform {
         }
         let mut cursor = None;
         if let Some(incremental) = &plan.incremental {
-            let above = expressions.above(&incremental.cursor, incremental.above.as_deref()).map_err(Error::config)?;
-            conjuncts.push(above);
+            conjuncts.push(expressions.is_new(incremental).map_err(Error::config)?);
             let at = cast_schema.index_of(&incremental.cursor)?;
             casts[at].needed = true;
             cursor = Some(at);
@@ -299,11 +302,20 @@ impl Transform {
             }
         };
 
+        let deleted = match &plan.deleted {
+            None => None,
+            Some(sql) => {
+                let (condition, _) = compile(sql)?;
+                collect_columns(&condition).iter().for_each(|c| casts[c.index()].needed = true);
+                Some(condition)
+            }
+        };
+
         let checks = match plan.checks.is_empty() {
             true => None,
             false => {
                 let view = View::new(&cast_schema, &expressions, &plan.columns).map_err(Error::config)?;
-                let checks = Checks::new(view, &plan.checks, facts.started_micros)
+                let checks = Checks::new(view, &plan.checks, &plan.key, facts.started_micros)
                     .map_err(|e| e.with("table", plan.from.as_str()).hint("the source has changed: make a new plan"))?;
                 checks.reads().for_each(|column| casts[column].needed = true);
                 Some(checks)
@@ -349,6 +361,7 @@ impl Transform {
             quarantine: Arc::new(quarantine::schema(source)),
             casts,
             filter,
+            deleted,
             checks,
             outputs,
             facts,
@@ -455,12 +468,14 @@ impl Transform {
         let (columns, misfits, changed) = self.cast(batch)?;
         let fault =
             self.fault.and_then(|i| self.positions[i]).map(|at| batch.column(at)).filter(|c| c.null_count() < rows);
-        if self.filter.is_none() && self.checks.is_none() && misfits.is_empty() && fault.is_none() {
+        let decides = self.filter.is_some() || self.deleted.is_some() || self.checks.is_some();
+        if !decides && misfits.is_empty() && fault.is_none() {
             self.count_losses(&mut losses, &misfits, &changed, &BooleanBuffer::new_set(rows));
             let cursor = self.highest(&columns)?;
             let rows = self.output_batch(&columns, rows, None)?;
             return Ok(Transformed {
                 rows,
+                deleted: None,
                 filtered: 0,
                 aside: 0,
                 quarantined: None,
@@ -503,37 +518,49 @@ impl Transform {
             Some(faulty) => &passed & &!faulty,
             None => passed.clone(),
         };
-        let checked = self.check(&cast_batch, &seen, &unread, tally)?;
+        let markers = match &self.deleted {
+            Some(deleted) => Some(&holds("`deleted`", deleted, &cast_batch, Some(&seen))? & &seen),
+            None => None,
+        };
+        let checked = self.check(&cast_batch, &seen, markers.as_ref(), &unread, tally)?;
         if let Some(found) = checked.as_ref().and_then(|(_, found)| found.as_ref()) {
             aside = &aside | &found.rows(&seen);
         }
-        let keep = BooleanArray::new(&passed & &!&aside, None);
-        self.count_losses(&mut losses, &misfits, &changed, keep.values());
+        let mut keep = &passed & &!&aside;
+        let markers = markers.map(|markers| &markers & &keep).filter(BooleanBuffer::has_true);
+        if let Some(markers) = &markers {
+            keep = &keep & &!markers;
+        }
+        self.count_losses(&mut losses, &misfits, &changed, &keep);
         let found = checked.as_ref().and_then(|(_, found)| found.as_ref());
         let reasons = Reasons { passed: &passed, misfits: &misfits, fault, found, seen: &seen };
         let quarantined = self.put_aside(batch, &aside, &reasons, place)?;
         let put_aside = aside.count_set_bits() as u64;
-        let filtered = rows as u64 - keep.true_count() as u64 - put_aside;
+        let view = checked.as_ref().map(|(view, _)| view);
+        let deleted = match &markers {
+            None => None,
+            Some(markers) => {
+                let (rows, view) = part(&cast_batch, view, &seen, markers)?;
+                if let (Some(checks), Some(view)) = (&self.checks, &view) {
+                    checks.pass.markers(view, tally)?;
+                }
+                Some(self.output_batch(rows.columns(), rows.num_rows(), view.as_ref())?)
+            }
+        };
+        let (kept, kept_view) = part(&cast_batch, view, &seen, &keep)?;
+        if let (Some(checks), Some(view)) = (&self.checks, &kept_view) {
+            checks.pass.table(view, tally)?;
+        }
+        let going = kept.num_rows() + deleted.as_ref().map_or(0, RecordBatch::num_rows);
+        let filtered = (rows - going) as u64 - put_aside;
         let mut cursor = None;
         if self.cursor.is_some() {
             let seen = filter_record_batch(&cast_batch, &BooleanArray::new(passed, None))?;
             cursor = self.highest(seen.columns())?;
         }
-        let kept = if keep.true_count() == rows { cast_batch } else { filter_record_batch(&cast_batch, &keep)? };
-        let kept_view = match checked {
-            Some((view, _)) if view.num_rows() == kept.num_rows() => Some(view),
-            Some((view, _)) => {
-                let keep = BooleanArray::new(bits_of(keep.values(), &seen)?, None);
-                Some(filter_record_batch(&view, &keep)?)
-            }
-            None => None,
-        };
-        if let (Some(checks), Some(view)) = (&self.checks, &kept_view) {
-            checks.pass.table(view, tally)?;
-        }
         let rows = self.output_batch(kept.columns(), kept.num_rows(), kept_view.as_ref())?;
         let losses = losses.into_values().collect();
-        Ok(Transformed { rows, filtered, aside: put_aside, quarantined, losses, cursor })
+        Ok(Transformed { rows, deleted, filtered, aside: put_aside, quarantined, losses, cursor })
     }
 
     /// Casts the columns that are needed, and finds the values that do not fit and those that were changed.
@@ -596,11 +623,13 @@ impl Transform {
         self.casts[column].cast.as_ref().map(|(_, policy, _)| *policy)
     }
 
-    /// Looks at the rows that are `seen`: what checks see of them, and which of them are to be put aside.
+    /// Looks at the rows that are `seen`, `markers` among them: what checks see of them, and which of them are to be put
+    /// aside.
     fn check(
         &self,
         batch: &RecordBatch,
         seen: &BooleanBuffer,
+        markers: Option<&BooleanBuffer>,
         unread: &[(usize, &BooleanBuffer)],
         tally: &mut Tally,
     ) -> Result<Option<(RecordBatch, Option<Found>)>> {
@@ -620,7 +649,11 @@ impl Transform {
             unread_of_seen.push((*column, if all { (*bad).clone() } else { bits_of(bad, seen)? }));
         }
         let unread: Vec<(usize, &BooleanBuffer)> = unread_of_seen.iter().map(|(c, bad)| (*c, bad)).collect();
-        let aside = checks.pass.rows(&view, &|column| checks.unsure(column, &unread), tally)?;
+        let markers = match markers {
+            Some(markers) if !all => Some(bits_of(markers, seen)?),
+            markers => markers.cloned(),
+        };
+        let aside = checks.pass.rows(&view, &|column| checks.unsure(column, &unread), markers.as_ref(), tally)?;
         Ok(Some((view, aside.map(|aside| Found::new(aside, seen)))))
     }
 
@@ -634,7 +667,7 @@ impl Transform {
     ) -> Result<BooleanBuffer> {
         let rows = batch.num_rows();
         let Some(filter) = &self.filter else { return Ok(BooleanBuffer::new_set(rows)) };
-        let mut passed = holds(&filter.condition, batch, None)?;
+        let mut passed = holds("the filter", &filter.condition, batch, None)?;
         let bad = misfits.iter().filter(|(c, _)| filter.columns.contains(c)).map(|(_, bad)| bad.clone());
         if let Some(bad) = bad.reduce(|all, bad| &all | &bad) {
             passed = &passed | &filter.not_left_out(batch, misfits, &bad & &!&passed)?;
@@ -793,7 +826,7 @@ impl Filter {
                 asked = &asked & &!bad;
             }
             if asked.has_true() {
-                let held = holds(part, batch, Some(&asked))?;
+                let held = holds("the filter", part, batch, Some(&asked))?;
                 rows = &rows & &!&(&asked & &!&held);
             }
         }
@@ -801,13 +834,33 @@ impl Filter {
     }
 }
 
-/// Rows for which a part of the filter is true; where `about` says no, it may say anything.
+/// Some rows of a batch, and what checks see of them, of which `view` is what they see of the rows that are `seen`.
+fn part(
+    batch: &RecordBatch,
+    view: Option<&RecordBatch>,
+    seen: &BooleanBuffer,
+    which: &BooleanBuffer,
+) -> Result<(RecordBatch, Option<RecordBatch>)> {
+    let rows = match which.has_false() {
+        false => batch.clone(),
+        true => filter_record_batch(batch, &BooleanArray::new(which.clone(), None))?,
+    };
+    let view = match view {
+        Some(view) if view.num_rows() == rows.num_rows() => Some(view.clone()),
+        Some(view) => Some(filter_record_batch(view, &BooleanArray::new(bits_of(which, seen)?, None))?),
+        None => None,
+    };
+    Ok((rows, view))
+}
+
+/// Rows for which a condition is true, which `what` names in an error; where `about` says no, it may say anything.
 fn holds(
+    what: &str,
     condition: &Arc<dyn PhysicalExpr>,
     batch: &RecordBatch,
     about: Option<&BooleanBuffer>,
 ) -> Result<BooleanBuffer> {
-    let verdict = evaluate("the filter", condition, batch, about)?;
+    let verdict = evaluate(what, condition, batch, about)?;
     let verdict = verdict.as_boolean();
     Ok(match verdict.nulls() {
         Some(nulls) => verdict.values() & nulls.inner(),

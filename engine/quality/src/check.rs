@@ -227,6 +227,39 @@ impl Check {
         same && rule.filter.is_none()
     }
 
+    /// What keeps a merge by a key from choosing among rows: every row has the key, and no two have the same.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if a rule cannot be written as JSON.
+    pub fn guards(key: &[String]) -> Result<Vec<Self>> {
+        let not_null = |column: &String| {
+            let columns = vec![Spanned::nowhere(column.clone())];
+            Self::new(Rule::NotNull(NotNull { columns, severity: None, action: None, threshold: None, filter: None }))
+        };
+        key.iter().map(not_null).chain([Self::of_key(key)]).collect()
+    }
+
+    /// Whether it demands of all rows what one of the [guards](Self::guards) of a key does, whatever happens if it is
+    /// broken. In a merge such a rule is about delete markers too.
+    pub fn is_about_key(&self, key: &[String]) -> bool {
+        match &self.rule {
+            Rule::NotNull(rule) => rule.filter.is_none() && rule.columns.iter().all(|c| key.contains(&c.value)),
+            _ => self.is_of_key(key),
+        }
+    }
+
+    /// Whether it takes the place of a guard of a key: no row gets into the target that breaks it.
+    pub fn does_for(&self, guard: &Self, key: &[String]) -> bool {
+        let policy = self.policy();
+        let lets_none_through = match policy.action() {
+            Action::Stop => policy.exceeded(1, u64::MAX),
+            Action::Quarantine => true,
+            Action::Log => false,
+        };
+        let is_same = self.fingerprint == guard.fingerprint || (self.is_of_key(key) && guard.is_of_key(key));
+        lets_none_through && is_same
+    }
+
     /// What becomes of the rule in a replay, where rows that were put aside are read again. The fingerprint stays, and a
     /// threshold does not count: what is added breaks no rule that would stop a load.
     ///
@@ -424,6 +457,34 @@ mod tests {
             r#"{"not_null":["a"]}"#,
         ] {
             assert!(!is_of_key(json), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_guarded_by_rules_that_let_nothing_through() {
+        let key = ["a".to_string(), "b".to_string()];
+        let guards = Check::guards(&key).unwrap();
+        let titles: Vec<String> = guards.iter().map(Check::title).collect();
+        assert_eq!(titles, ["Q001 not_null (a)", "Q001 not_null (b)", "Q003 unique (a, b)"]);
+        assert!(guards.iter().all(|guard| guard.is_about_key(&key) && guard.policy().stops()));
+        let (of_a, of_key) = (&guards[0], &guards[2]);
+        for (json, guard, does, is_about) in [
+            (r#"{"not_null":["a"]}"#, of_a, true, true),
+            (r#"{"not_null":{"columns":["a"],"action":"quarantine","threshold":"5%"}}"#, of_a, true, true),
+            (r#"{"not_null":{"columns":["a"],"threshold":0}}"#, of_a, true, true),
+            (r#"{"not_null":{"columns":["a"],"threshold":1}}"#, of_a, false, true),
+            (r#"{"not_null":{"columns":["a"],"threshold":"0.0001%"}}"#, of_a, false, true),
+            (r#"{"not_null":{"columns":["a"],"severity":"warn"}}"#, of_a, false, true),
+            (r#"{"not_null":{"columns":["a"],"where":"b > 0"}}"#, of_a, false, false),
+            (r#"{"not_null":["c"]}"#, of_a, false, false),
+            (r#"{"unique":["b","a"]}"#, of_key, true, true),
+            (r#"{"unique":{"columns":["a","b"],"threshold":2}}"#, of_key, false, true),
+            (r#"{"unique":["a"]}"#, of_key, false, false),
+            (r#"{"range":{"column":"a","min":0}}"#, of_key, false, false),
+        ] {
+            let check = &parse(json).unwrap()[0];
+            assert_eq!(check.does_for(guard, &key), does, "{json}");
+            assert_eq!(check.is_about_key(&key), is_about, "{json}");
         }
     }
 

@@ -36,11 +36,16 @@ struct Prepared {
     reads: Vec<usize>,
     filter: Option<Arc<dyn PhysicalExpr>>,
     work: Work,
+    /// Whether it is about delete markers, too.
+    sees_markers: bool,
     quarantines: bool,
     has_shapes: bool,
     /// What quarantine says of a row that breaks it.
     reason: String,
 }
+
+/// Which rows a rule is not about: by each column it reads those whose value there is not known, and those it passes over.
+type LeftOut<'a> = (&'a dyn Fn(usize) -> Option<BooleanBuffer>, Option<&'a BooleanBuffer>);
 
 /// Why a row is put aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +90,16 @@ impl Pass {
         if wrong.is_empty() { Ok(Self { checks: prepared }) } else { Err(wrong) }
     }
 
+    /// The same checks for rows that are merged by a key. Rules about that key look at delete markers, too; for all others
+    /// these are no rows.
+    #[must_use]
+    pub fn merging(mut self, checks: &[Check], key: &[String]) -> Self {
+        for (prepared, check) in self.checks.iter_mut().zip(checks) {
+            prepared.sees_markers = check.is_about_key(key);
+        }
+        self
+    }
+
     /// Whether there is nothing to check.
     pub fn is_empty(&self) -> bool {
         self.checks.is_empty()
@@ -113,7 +128,7 @@ impl Pass {
     }
 
     /// Looks at every row of a batch by itself. `unsure` are the rows of which a column's value is not known, because
-    /// it could not be read: no rule that reads the column is about them.
+    /// it could not be read: no rule that reads the column is about them. `markers` are delete markers of a merge.
     ///
     /// # Errors
     /// [`Quality`](transload_core::ErrorKind::Quality) if a condition fails for a row.
@@ -121,13 +136,15 @@ impl Pass {
         &self,
         batch: &RecordBatch,
         unsure: &dyn Fn(usize) -> Option<BooleanBuffer>,
+        markers: Option<&BooleanBuffer>,
         tally: &mut Tally,
     ) -> Result<Option<Aside>> {
         let mut aside: Option<Aside> = None;
         let mut laps = tally.laps();
         for (at, (check, counted)) in self.checks.iter().zip(&mut tally.checks).enumerate() {
             let Work::Rows(test) = &check.work else { continue };
-            let broken = check.broken(test.as_ref(), batch, unsure, counted)?;
+            let passed_over = markers.filter(|_| !check.sees_markers);
+            let broken = check.broken(test.as_ref(), batch, (unsure, passed_over), counted)?;
             if let Some(broken) = broken.filter(|_| check.quarantines) {
                 let none = || Aside { rows: BooleanBuffer::new_unset(batch.num_rows()), broken: Vec::new() };
                 let aside = aside.get_or_insert_with(none);
@@ -151,12 +168,25 @@ impl Pass {
     /// # Errors
     /// [`Quality`](transload_core::ErrorKind::Quality) if a condition fails for a row, or a rule has to keep too much.
     pub fn table(&self, batch: &RecordBatch, tally: &mut Tally) -> Result<()> {
+        self.count(batch, tally, |_| true)
+    }
+
+    /// Counts delete markers, for rules about the key of a merge.
+    ///
+    /// # Errors
+    /// Those of [`table`](Self::table).
+    pub fn markers(&self, batch: &RecordBatch, tally: &mut Tally) -> Result<()> {
+        self.count(batch, tally, |check| check.sees_markers)
+    }
+
+    fn count(&self, batch: &RecordBatch, tally: &mut Tally, counts: impl Fn(&Prepared) -> bool) -> Result<()> {
+        let all_sure: &dyn Fn(usize) -> Option<BooleanBuffer> = &|_| None;
         let mut laps = tally.laps();
         for (check, counted) in self.checks.iter().zip(&mut tally.checks) {
-            if counted.counter.is_none() && counted.keys.is_none() {
+            if !counts(check) || (counted.counter.is_none() && counted.keys.is_none()) {
                 continue;
             }
-            let about = check.about(batch, &|_| None)?;
+            let about = check.about(batch, (all_sure, None))?;
             let rows = about.as_ref().map_or(batch.num_rows(), BooleanBuffer::count_set_bits);
             counted.tally.evaluated += rows as u64;
             let columns = check.columns_of(batch, about)?;
@@ -194,6 +224,7 @@ impl Prepared {
             reads: reads.into_iter().collect(),
             filter,
             work: definition.work(setting)?,
+            sees_markers: false,
             quarantines: policy.action() == Action::Quarantine,
             has_shapes: definition.has_shapes(),
             reason: format!("{}: {about}expected {}", definition.kind(), definition.expected()),
@@ -205,10 +236,10 @@ impl Prepared {
         &self,
         test: &dyn RowTest,
         batch: &RecordBatch,
-        unsure: &dyn Fn(usize) -> Option<BooleanBuffer>,
+        left_out: LeftOut<'_>,
         counted: &mut Counted,
     ) -> Result<Option<BooleanBuffer>> {
-        let about = self.about(batch, unsure)?;
+        let about = self.about(batch, left_out)?;
         counted.tally.evaluated += about.as_ref().map_or(batch.num_rows(), BooleanBuffer::count_set_bits) as u64;
         let broken = match (test.broken(batch, about.as_ref())?, &about) {
             (Some(broken), Some(about)) => some(&broken & about),
@@ -236,11 +267,7 @@ impl Prepared {
     }
 
     /// The rows the rule is about; all, if there is nothing that narrows them.
-    fn about(
-        &self,
-        batch: &RecordBatch,
-        unsure: &dyn Fn(usize) -> Option<BooleanBuffer>,
-    ) -> Result<Option<BooleanBuffer>> {
+    fn about(&self, batch: &RecordBatch, (unsure, passed_over): LeftOut<'_>) -> Result<Option<BooleanBuffer>> {
         let mut about = match &self.filter {
             None => None,
             Some(filter) => {
@@ -252,9 +279,10 @@ impl Prepared {
                 })
             }
         };
-        for unsure in self.reads.iter().filter_map(|column| unsure(*column)) {
-            let sure = !&unsure;
-            about = Some(about.map_or_else(|| sure.clone(), |about| &about & &sure));
+        let unsure = self.reads.iter().filter_map(|column| unsure(*column));
+        for left_out in unsure.chain(passed_over.cloned()) {
+            let others = !&left_out;
+            about = Some(about.map_or_else(|| others.clone(), |about| &about & &others));
         }
         Ok(about)
     }
@@ -288,6 +316,26 @@ mod tests {
     use crate::check::Rule;
 
     #[test]
+    fn only_rules_about_the_key_of_a_merge_look_at_delete_markers() {
+        let checks =
+            [r#"{"not_null":{"columns":["a"]}}"#, r#"{"not_null":{"columns":["b"]}}"#, r#"{"row_count":{"min":1}}"#]
+                .map(|json| Check::new(serde_json::from_str::<Rule>(json).unwrap()).unwrap());
+        let column = |values: [Option<i64>; 3]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
+        // The last two rows are delete markers; one has no key, and neither has another value.
+        let columns = [("a", column([Some(1), Some(2), None])), ("b", column([Some(1), None, None]))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let markers = BooleanBuffer::from(vec![false, true, true]);
+        let pass = Pass::new(&checks, &batch.schema(), 0, &|_| Err(String::new())).unwrap();
+        let pass = pass.merging(&checks, &["a".to_string()]);
+        let mut tally = pass.tally(false);
+        assert!(pass.rows(&batch, &|_| None, Some(&markers), &mut tally).unwrap().is_none());
+        pass.table(&batch.slice(0, 1), &mut tally).unwrap();
+        pass.markers(&batch.slice(1, 2), &mut tally).unwrap();
+        let counted: Vec<(u64, u64)> = tally.finish().into_iter().map(|t| (t.evaluated, t.failed)).collect();
+        assert_eq!(counted, [(3, 1), (1, 0), (1, 0)]);
+    }
+
+    #[test]
     fn the_time_of_each_check_costs_one_question() {
         let checks =
             [r#"{"range":{"column":"a","min":0}}"#, r#"{"row_count":{"min":1}}"#, r#"{"not_null":{"columns":["a"]}}"#]
@@ -297,7 +345,7 @@ mod tests {
         let asked = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&asked);
         let mut tally = pass.tally(false).timed(Arc::new(move || 7 * counted.fetch_add(1, Ordering::Relaxed)));
-        pass.rows(&batch, &|_| None, &mut tally).unwrap();
+        pass.rows(&batch, &|_| None, None, &mut tally).unwrap();
         pass.table(&batch, &mut tally).unwrap();
         let nanos: Vec<Option<u64>> = tally.finish().into_iter().map(|t| t.nanos).collect();
         assert_eq!(nanos, [Some(7); 3]);

@@ -2,22 +2,27 @@
 
 use std::sync::{Arc, PoisonError};
 
+use arrow::datatypes::SchemaRef;
 use datafusion::prelude::SessionContext;
 use transload_coerce::Rulebook;
 use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
 use transload_core::value::{Coverage, Differences, Outcome};
 use transload_core::{CommitKey, Counts, Endpoint, Error, Pin, Result, RunId, Source, TableName, Verdict, fault};
-use transload_digest::TableDigest;
+use transload_digest::{Algorithm, TableDigest};
 use transload_plan::{Origin, RunFacts, TablePlan, Transform};
 use transload_spec::ReconcileLevel;
 
 use crate::declared::found_type;
-use crate::drill::Drill;
+use crate::drill::{Drill, Question, evidence_schema};
+use crate::left::{bits_for, own_columns, shared};
 use crate::narrow::Differing;
 use crate::side::Side;
 
 /// Rows in differing buckets, of both sides together, that are so many that a closer look is worth its time.
 const MANY_ROWS: u64 = 1 << 16;
+
+/// What is looked at after a merge, and after partitions were replaced, beside the rows of the load.
+const OTHER_ROWS: &str = "what the load should have taken away";
 
 /// What one table's audit needs.
 pub struct Audit<'a> {
@@ -56,6 +61,7 @@ pub async fn audit(audit: Audit<'_>) -> Result<Verdict> {
     let plan = audit.plan;
     let source = audit.source.source(&plan.from, &ReadSpec { pin: Some(plan.pin.clone()) }).await?;
     let target = audit.target.source(&plan.to, &ReadSpec { pin: audit.target_pin.clone() }).await?;
+    let own = own_columns(plan).filter(|_| audit.target_pin.is_some() && plan.replay.is_none());
     let (schema, mut coverage) = compare_schemas(plan, &target, audit.rulebook);
     let mut verdict = Verdict {
         from: plan.from.clone(),
@@ -83,14 +89,21 @@ pub async fn audit(audit: Audit<'_>) -> Result<Verdict> {
         ReconcileLevel::None => not_reached(&mut coverage, "the pipeline asks for no comparison"),
         ReconcileLevel::Schema => not_reached(&mut coverage, "the pipeline asks for schemas only"),
         ReconcileLevel::Count => {
-            let names = coverage.columns.clone();
-            compare_rows(&audit, &source, &target, &names[..0], &mut verdict, &mut coverage).await?;
+            compare_rows(&audit, &source, &target, (&[], None), &mut verdict, &mut coverage).await?;
             not_reached(&mut coverage, "the pipeline asks for row counts only");
         }
         ReconcileLevel::Row => {
             let names = coverage.columns.clone();
-            compare_rows(&audit, &source, &target, &names, &mut verdict, &mut coverage).await?;
+            let others = match &own {
+                Some(own) => others(&audit, own, &names, &mut coverage).await?,
+                None => None,
+            };
+            compare_rows(&audit, &source, &target, (&names, others), &mut verdict, &mut coverage).await?;
         }
+    }
+    if own.is_some() && plan.reconcile.level < ReconcileLevel::Row {
+        let why = format!("the pipeline asks for the level {} only", verdict.level);
+        coverage.not_looked_at.push((OTHER_ROWS.to_string(), why));
     }
     verdict.coverage = coverage;
     judge(plan, &mut verdict);
@@ -150,11 +163,47 @@ fn without_gates(plan: &TablePlan) -> TablePlan {
     plan
 }
 
+/// What else the target holds beside the rows of a load.
+struct Others {
+    source: Arc<dyn Source>,
+    /// The columns of which the load should have its values to itself.
+    own: Vec<String>,
+}
+
+/// Opens what the target held beside the rows of a load when it was committed. If it cannot be told whether something is
+/// left among it, coverage says so.
+async fn others(
+    audit: &Audit<'_>,
+    own: &Result<Vec<String>, String>,
+    names: &[String],
+    coverage: &mut Coverage,
+) -> Result<Option<Others>> {
+    let mut cannot = |why: String| {
+        coverage.not_looked_at.push((OTHER_ROWS.to_string(), why));
+        Ok(None)
+    };
+    let own = match own {
+        Ok(own) => own.clone(),
+        Err(why) => return cannot(why.clone()),
+    };
+    if let Some(missing) = own.iter().find(|column| !names.contains(column)) {
+        return cannot(format!("{missing} could not be compared"));
+    }
+    match audit.target_pin.as_ref().and_then(Pin::others) {
+        Some(pin) => {
+            let source = audit.target.source(&audit.plan.to, &ReadSpec { pin: Some(pin) }).await?;
+            Ok(Some(Others { source, own }))
+        }
+        None => cannot("the target does not tell rows of a load from others".to_string()),
+    }
+}
+
+/// Compares rows in the columns `names`, and looks for rows among `others` that the load should have taken away.
 async fn compare_rows(
     audit: &Audit<'_>,
     source: &Arc<dyn Source>,
     target: &Arc<dyn Source>,
-    names: &[String],
+    (names, others): (&[String], Option<Others>),
     verdict: &mut Verdict,
     coverage: &mut Coverage,
 ) -> Result<()> {
@@ -170,19 +219,29 @@ async fn compare_rows(
     let expected = target.splits().iter().map(|s| s.rows).sum::<Option<u64>>().or(plan.estimated_rows);
     let bits = TableDigest::bits_for(expected.unwrap_or(1 << 24));
     let algorithm = plan.reconcile.hash;
-    let ours = from.digest(algorithm, bits, None, session).await?;
+    // Delete markers are counted when they have passed by.
+    let noting = others.as_ref().map(|others| from.noting(&others.own, bits_for(plan.estimated_rows.max(expected))));
+    let (ours, noted) = match noting.transpose()? {
+        Some((noting, noted)) => (noting.digest(algorithm, bits, None, session).await?, Some(noted)),
+        None => (from.digest(algorithm, bits, None, session).await?, None),
+    };
     let left_out = from.left_out();
     let theirs = to.digest(algorithm, bits, None, session).await?;
 
     verdict.source_rows = Some(ours.rows());
     verdict.target_rows = Some(theirs.rows());
     verdict.counts = Some(Counts {
-        read: ours.rows() + left_out.quarantined + left_out.filtered,
+        read: ours.rows() + left_out.quarantined + left_out.filtered + left_out.deleted,
         written: ours.rows(),
         quarantined: left_out.quarantined,
         filtered: left_out.filtered,
+        deleted: left_out.deleted,
     });
-    for (rows, why) in [(left_out.filtered, "left out by the filter"), (left_out.quarantined, "put into quarantine")] {
+    for (rows, why) in [
+        (left_out.filtered, "left out by the filter"),
+        (left_out.quarantined, "put into quarantine"),
+        (left_out.deleted, "are delete markers"),
+    ] {
         if rows > 0 {
             coverage.rows_left_out.push((rows, why.to_string()));
         }
@@ -192,47 +251,106 @@ async fn compare_rows(
     }
     verdict.source_digest = Some(ours.to_string());
     verdict.target_digest = Some(theirs.to_string());
-    let Some(differing) = Differing::between(&ours, &theirs, None) else { return Ok(()) };
-    let session = &filtering(session);
-    let drill = closer(Drill { source: from, target: to, algorithm, differing }, session).await?;
-    tracing::info!(table = %plan.to, rows = drill.differing.rows(), "looking into differing buckets");
-    let found = drill.find(session)?;
-    let name = TableName::new(format!("{}/{}", audit.run, plan.to));
-    let spec = WriteSpec {
-        commit: CommitKey::new(&audit.run, &plan.to),
-        mode: WriteMode::Replace,
-        partition_by: Vec::new(),
-        expected: Expected::Anything,
+    let names_shown: &[String] = if key.is_empty() { names } else { key };
+    let positions = |side: &Side| -> Result<Vec<usize>> {
+        Ok(names_shown.iter().map(|name| side.schema().index_of(name)).collect::<Result<_, _>>()?)
     };
-    let sink = audit.evidence.sink(&name, drill.evidence_schema(), &spec).await?;
-    let memory = session.runtime_env().memory_pool.clone();
-    let staged = sink.stage("000000", found.evidence, &memory).await?;
-    sink.commit(vec![staged], TableState::default()).await?;
-    verdict.evidence = Some(name.to_string());
-    let mut differences = found.differences.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    differences.columns.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-    if differences.total() == 0 {
+    let (shown, source_schema) = (positions(&from)?, Arc::clone(from.schema()));
+    let mut looks: Vec<Drill> = Vec::new();
+    if let (Some(others), Some(noted)) = (&others, &noted) {
+        coverage.held_against_others = Some(ours.rows() + left_out.deleted);
+        let (source, own) = (&others.source, &others.own);
+        let keys = Side::target(source, plan, audit.rulebook, own, own, session).await?;
+        if let Some(shared) = shared(noted, &keys, session).await? {
+            let read: Vec<String> =
+                names.iter().filter(|n| own.contains(n) || names_shown.contains(n)).cloned().collect();
+            let target = Side::target(source, plan, audit.rulebook, &read, own, session).await?;
+            let (source, shown) = (from.with_markers(own)?, positions(&target)?);
+            looks.push(Drill { source, target, algorithm, question: Question::Shared(shared), shown });
+        }
+    }
+    let session = &filtering(session);
+    if let Some(differing) = Differing::between(&ours, &theirs, None) {
+        let (source, target, differing) = closer((from, to), algorithm, differing, session).await?;
+        tracing::info!(table = %plan.to, rows = differing.rows(), "looking into differing buckets");
+        looks.insert(
+            0,
+            Drill { source, target, algorithm, question: Question::Differing(differing), shown: shown.clone() },
+        );
+    }
+    if looks.is_empty() {
+        return Ok(());
+    }
+    let differs = matches!(looks.first(), Some(Drill { question: Question::Differing(_), .. }));
+    let targets: Vec<&SchemaRef> = looks.iter().map(|look| look.target.schema()).collect();
+    let schema = evidence_schema(&source_schema, &shown, &targets);
+    let differences = evidence(audit, &looks, schema, verdict, session).await?;
+    if differs && differences.total() == differences.left_in_target {
         return Err(Error::internal("the digests differ and no row does").with("table", plan.to.as_str()));
     }
     verdict.differences = differences;
     Ok(())
 }
 
-/// The same look into no more rows than need be: as long as there are many rows in differing buckets, and it helps, they
-/// are spread over new buckets.
-async fn closer(drill: Drill, session: &SessionContext) -> Result<Drill> {
-    let narrowed = async |differing: Differing| {
-        let source = drill.source.narrowed(&differing, session).await?;
-        let target = drill.target.narrowed(&differing, session).await?;
-        Ok::<_, Error>(Drill { source, target, algorithm: drill.algorithm, differing })
+/// Writes down what is found, and counts it. If nothing is, nothing is written.
+async fn evidence(
+    audit: &Audit<'_>,
+    looks: &[Drill],
+    schema: SchemaRef,
+    verdict: &mut Verdict,
+    session: &SessionContext,
+) -> Result<Differences> {
+    let plan = audit.plan;
+    let name = TableName::new(format!("{}/{}", audit.run, plan.to));
+    let spec = WriteSpec {
+        commit: CommitKey::new(&audit.run, &plan.to),
+        mode: WriteMode::Replace,
+        partition_by: Vec::new(),
+        expected: Expected::Anything,
+        key: Vec::new(),
     };
-    let mut look = narrowed(drill.differing.clone()).await?;
-    while look.differing.rows() > MANY_ROWS {
-        let (bits, within) = (TableDigest::MOST_BITS, Some(&look.differing));
-        let ours = look.source.digest(look.algorithm, bits, within, session).await?;
-        let theirs = look.target.digest(look.algorithm, bits, within, session).await?;
+    let sink = audit.evidence.sink(&name, Arc::clone(&schema), &spec).await?;
+    let memory = session.runtime_env().memory_pool.clone();
+    let mut all = Differences::default();
+    let mut staged = Vec::with_capacity(looks.len());
+    for (number, look) in looks.iter().enumerate() {
+        let found = look.find(Arc::clone(&schema), session)?;
+        staged.push(sink.stage(&format!("{number:06}"), found.evidence, &memory).await?);
+        all.add(&found.differences.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    match all.total() {
+        // Keys whose hashes are alike may still be different.
+        0 => sink.abort().await?,
+        _ => {
+            sink.commit(staged, TableState::default(), &memory).await?;
+            verdict.evidence = Some(name.to_string());
+        }
+    }
+    all.columns.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    Ok(all)
+}
+
+/// The same sides with no more rows than need be: as long as there are many rows in differing buckets, and it helps, they
+/// are spread over new buckets.
+async fn closer(
+    (source, target): (Side, Side),
+    algorithm: Algorithm,
+    differing: Differing,
+    session: &SessionContext,
+) -> Result<(Side, Side, Differing)> {
+    let narrowed = async |differing: Differing| {
+        let source = source.narrowed(&differing, session).await?;
+        let target = target.narrowed(&differing, session).await?;
+        Ok::<_, Error>((source, target, differing))
+    };
+    let mut look = narrowed(differing).await?;
+    while look.2.rows() > MANY_ROWS {
+        let (source, target, differing) = &look;
+        let (bits, within) = (TableDigest::MOST_BITS, Some(differing));
+        let ours = source.digest(algorithm, bits, within, session).await?;
+        let theirs = target.digest(algorithm, bits, within, session).await?;
         match Differing::between(&ours, &theirs, within) {
-            Some(finer) if finer.rows() <= look.differing.rows() / 2 => look = narrowed(finer).await?,
+            Some(finer) if finer.rows() <= differing.rows() / 2 => look = narrowed(finer).await?,
             _ => break,
         }
     }
@@ -254,7 +372,10 @@ fn judge(plan: &TablePlan, verdict: &mut Verdict) {
         ReconcileLevel::None => true,
         ReconcileLevel::Schema => false,
         ReconcileLevel::Count => rows == (Some(0), Some(0)),
-        ReconcileLevel::Row => rows == (Some(0), Some(0)) || verdict.coverage.columns.is_empty(),
+        ReconcileLevel::Row => {
+            let held = verdict.coverage.held_against_others.unwrap_or(0);
+            (rows == (Some(0), Some(0)) && held == 0) || verdict.coverage.columns.is_empty()
+        }
     };
     let counts_differ = rows.0 != rows.1;
     let d = &verdict.differences;
@@ -268,7 +389,8 @@ fn judge(plan: &TablePlan, verdict: &mut Verdict) {
         }
         for (count, what) in [
             (d.missing_in_target, "missing"),
-            (d.extra_in_target, "extra"),
+            (d.extra_in_target - d.left_in_target, "extra"),
+            (d.left_in_target, "left that the load should have taken away"),
             (d.changed, "changed"),
             (d.multiplicity, "with another multiplicity"),
         ] {
@@ -288,7 +410,14 @@ fn judge(plan: &TablePlan, verdict: &mut Verdict) {
         let what = match level {
             ReconcileLevel::Schema => "the columns are equal; rows were not compared".to_string(),
             ReconcileLevel::Count => format!("{} rows on both sides; values were not compared", rows.0.unwrap_or(0)),
-            _ => format!("{} rows are equal in {} columns", rows.0.unwrap_or(0), verdict.coverage.columns.len()),
+            _ => {
+                let (rows, columns) = (rows.0.unwrap_or(0), verdict.coverage.columns.len());
+                let taken = match verdict.coverage.held_against_others {
+                    Some(_) => ", and nothing is left that they should have taken away",
+                    None => "",
+                };
+                format!("{rows} rows are equal in {columns} columns{taken}")
+            }
         };
         (Outcome::Match, what)
     };

@@ -1,4 +1,4 @@
-//! From differing buckets to the exact keys and columns.
+//! From what may be wrong to the exact keys and columns.
 //!
 //! As long as differing buckets hold many rows that are equal, their rows are spread over new buckets and compared again.
 //! What is left is sorted by key on both sides (spilling to disk when memory runs out) and the two sorted streams are
@@ -25,6 +25,7 @@ use transload_core::value::Differences;
 use transload_core::{Error, LogicalType, Result};
 use transload_digest::{Algorithm, CanonicalRows, RowEncoder, RowHasher, RowHashes};
 
+use crate::left::Shared;
 use crate::narrow::Differing;
 use crate::side::Side;
 
@@ -41,7 +42,19 @@ pub(crate) struct Drill {
     pub(crate) source: Side,
     pub(crate) target: Side,
     pub(crate) algorithm: Algorithm,
-    pub(crate) differing: Differing,
+    pub(crate) question: Question,
+    /// The columns that identify a row in the evidence, by their places in both sides, or in the target if that alone is
+    /// shown.
+    pub(crate) shown: Vec<usize>,
+}
+
+/// What is asked of both sides.
+#[derive(Clone)]
+pub(crate) enum Question {
+    /// Which rows differ? They are in these buckets.
+    Differing(Differing),
+    /// Which keys does the target have that the source has as well, and none should be on both sides?
+    Shared(Shared),
 }
 
 /// A stream of evidence rows, and the counts that are complete once it has ended.
@@ -51,47 +64,12 @@ pub(crate) struct Found {
 }
 
 impl Drill {
-    /// The columns of the evidence: what kind of difference, in which columns, how often on each side, the row hashes,
-    /// and the key (for tables without a key, the row).
-    pub(crate) fn evidence_schema(&self) -> SchemaRef {
-        let mut fields: Vec<FieldRef> = [
-            ("_difference", DataType::Utf8, false),
-            ("_columns", DataType::Utf8, true),
-            ("_source_rows", DataType::UInt64, false),
-            ("_target_rows", DataType::UInt64, false),
-            ("_source_hash", DataType::Utf8, true),
-            ("_target_hash", DataType::Utf8, true),
-        ]
-        .into_iter()
-        .map(|(name, ty, nullable)| Arc::new(Field::new(name, ty, nullable)))
-        .collect();
-        let schema = self.source.schema();
-        let shown: Vec<usize> = self.shown();
-        let target = self.target.schema();
-        fields.extend(shown.iter().map(|i| {
-            let field = schema.field(*i).clone().with_nullable(true);
-            // A key that has another type on each side is shown as text.
-            let same = LogicalType::of(schema.field(*i)) == LogicalType::of(target.field(*i));
-            Arc::new(if same { field } else { Field::new(field.name(), DataType::Utf8, true) })
-        }));
-        Arc::new(Schema::new(fields))
-    }
-
-    /// The compared columns that identify a row in the evidence.
-    fn shown(&self) -> Vec<usize> {
-        match self.source.key.is_empty() {
-            true => (0..self.source.schema().fields().len()).collect(),
-            false => self.source.key.clone(),
-        }
-    }
-
-    /// Starts to look.
-    pub(crate) fn find(&self, session: &SessionContext) -> Result<Found> {
+    /// Starts to look. The evidence has the columns `schema`.
+    pub(crate) fn find(&self, schema: SchemaRef, session: &SessionContext) -> Result<Found> {
         let differences = Arc::new(Mutex::new(Differences::default()));
         let context = session.task_ctx();
         let source = Cursor::new(self.sorted(&self.source, &context)?);
         let target = Cursor::new(self.sorted(&self.target, &context)?);
-        let schema = self.evidence_schema();
         let merge = Merge {
             drill: self.clone(),
             source,
@@ -106,7 +84,7 @@ impl Drill {
         Ok(Found { evidence: Box::pin(RecordBatchStreamAdapter::new(schema, batches)), differences })
     }
 
-    /// The rows of one side's differing buckets, sorted by key and hash.
+    /// The rows of one side that are looked at, sorted by key and hash.
     fn sorted(&self, side: &Side, context: &Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let mut fields = vec![
             Arc::new(Field::new(KEY, DataType::Binary, false)),
@@ -137,15 +115,46 @@ impl Drill {
         Ok(execute_stream(merged, Arc::clone(context))?)
     }
 
-    /// Whether each row is in a differing bucket.
+    /// Whether each row is looked at.
     fn suspects(&self, side: &Side, batch: &RecordBatch, keyed: &mut Keyed) -> Result<BooleanArray> {
         let rows = batch.num_rows();
         let hashes = match side.key.is_empty() {
             false => keyed.keys.hash(&side.key_columns(batch), rows)?.short(),
             true => keyed.rows.hash(batch.columns(), rows)?.short(),
         };
-        Ok(hashes.iter().map(|h| Some(self.differing.holds(*h))).collect())
+        let is_looked_at = |hash: &u64| match &self.question {
+            Question::Differing(differing) => differing.holds(*hash),
+            Question::Shared(shared) if side.is_source() => shared.of_others.holds(*hash),
+            Question::Shared(shared) => shared.of_load.holds(*hash),
+        };
+        Ok(hashes.iter().map(|hash| Some(is_looked_at(hash))).collect())
     }
+}
+
+/// The columns of the evidence: what kind of difference, in which columns, how often on each side, the row hashes, and of
+/// these columns of the source the values, which identify a row.
+pub(crate) fn evidence_schema(source: &SchemaRef, shown: &[usize], targets: &[&SchemaRef]) -> SchemaRef {
+    let mut fields: Vec<FieldRef> = [
+        ("_difference", DataType::Utf8, false),
+        ("_columns", DataType::Utf8, true),
+        ("_source_rows", DataType::UInt64, false),
+        ("_target_rows", DataType::UInt64, false),
+        ("_source_hash", DataType::Utf8, true),
+        ("_target_hash", DataType::Utf8, true),
+    ]
+    .into_iter()
+    .map(|(name, ty, nullable)| Arc::new(Field::new(name, ty, nullable)))
+    .collect();
+    fields.extend(shown.iter().map(|at| {
+        let field = source.field(*at).clone().with_nullable(true);
+        // A key that has another type on one side is shown as text.
+        let is_same = |target: &&SchemaRef| {
+            target.field_with_name(field.name()).is_ok_and(|f| LogicalType::of(f) == LogicalType::of(&field))
+        };
+        let same = targets.iter().all(is_same);
+        Arc::new(if same { field } else { Field::new(field.name(), DataType::Utf8, true) })
+    }));
+    Arc::new(Schema::new(fields))
 }
 
 /// The rows with their key and hash before them.
@@ -186,7 +195,7 @@ impl Keyed {
     }
 }
 
-/// The rows of some partitions that are in differing buckets.
+/// The rows of some partitions that are looked at.
 struct Suspects {
     drill: Drill,
     side: Side,
@@ -356,10 +365,12 @@ impl Merge {
                 (None, Some(_)) => std::cmp::Ordering::Greater,
                 (Some(a), Some(b)) => a.cmp(b),
             };
+            // Where no key should be on both sides, rows have no twins.
+            let no_twins = matches!(self.drill.question, Question::Shared(_));
             if order.is_le() {
                 let row = self.source.take()?;
                 group.source_rows += 1;
-                if order.is_lt() {
+                if order.is_lt() && !no_twins {
                     group.source_only += 1;
                     group.source.get_or_insert(row);
                 }
@@ -367,7 +378,7 @@ impl Merge {
             if order.is_ge() {
                 let row = self.target.take()?;
                 group.target_rows += 1;
-                if order.is_gt() {
+                if order.is_gt() || no_twins {
                     group.target_only += 1;
                     group.target.get_or_insert(row);
                 }
@@ -380,6 +391,15 @@ impl Merge {
             return Ok(());
         }
         let mut found = self.differences.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Question::Shared(_) = self.drill.question {
+            if group.source_rows == 0 {
+                return Ok(());
+            }
+            found.extra_in_target += 1;
+            found.left_in_target += 1;
+            drop(found);
+            return evidence.push("left_in_target", &[], group);
+        }
         let mut columns = Vec::new();
         let kind = match (group.source_rows, group.target_rows) {
             (_, 0) => {
@@ -457,7 +477,7 @@ struct Evidence {
 impl Evidence {
     fn new(drill: &Drill) -> Self {
         Self {
-            shown: drill.shown(),
+            shown: drill.shown.clone(),
             kinds: StringBuilder::new(),
             columns: StringBuilder::new(),
             source_rows: UInt64Builder::new(),

@@ -8,6 +8,7 @@
 mod audit;
 mod declared;
 mod drill;
+mod left;
 mod narrow;
 mod side;
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
@@ -19,6 +19,7 @@ use transload_digest::{Algorithm, RowHasher, TableDigest};
 use transload_plan::{Place, TablePlan, Transform};
 
 use crate::declared::{self, reading};
+use crate::left::Noted;
 use crate::narrow::{self, Differing, KeyColumn};
 
 /// One side of a comparison.
@@ -38,6 +39,10 @@ pub(crate) struct Side {
     /// Which of the compared columns are the key.
     pub(crate) key: Vec<usize>,
     left_out: Arc<Mutex<LeftOut>>,
+    /// Whether delete markers are among the rows.
+    with_markers: bool,
+    /// Where the keys of all rows are noted, those of delete markers too.
+    noted: Option<Arc<Noted>>,
 }
 
 /// Rows that should not have reached the target.
@@ -45,6 +50,7 @@ pub(crate) struct Side {
 pub(crate) struct LeftOut {
     pub(crate) filtered: u64,
     pub(crate) quarantined: u64,
+    pub(crate) deleted: u64,
 }
 
 impl Side {
@@ -71,6 +77,8 @@ impl Side {
             schema,
             transform: Some(Arc::new(transform)),
             left_out: Arc::default(),
+            with_markers: false,
+            noted: None,
         })
     }
 
@@ -107,7 +115,32 @@ impl Side {
             schema,
             transform: None,
             left_out: Arc::default(),
+            with_markers: false,
+            noted: None,
         })
+    }
+
+    /// The rows of the source in these columns alone, delete markers among them.
+    pub(crate) fn with_markers(&self, names: &[String]) -> Result<Self> {
+        let transform = self.transform.as_ref().ok_or_else(|| Error::internal("a target has no delete markers"))?;
+        let columns = positions(transform.schema(), names)?;
+        let schema = Arc::new(transform.schema().project(&columns)?);
+        Ok(Self {
+            casts: vec![None; columns.len()],
+            key: (0..columns.len()).collect(),
+            columns,
+            schema,
+            with_markers: true,
+            noted: None,
+            ..self.clone()
+        })
+    }
+
+    /// The same rows of the source. Whoever reads them has the values in these columns noted.
+    pub(crate) fn noting(&self, names: &[String], bits: u32) -> Result<(Self, Arc<Noted>)> {
+        let transform = self.transform.as_ref().ok_or_else(|| Error::internal("of a target nothing is noted"))?;
+        let noted = Arc::new(Noted::new(transform.schema(), positions(transform.schema(), names)?, bits)?);
+        Ok((Self { noted: Some(Arc::clone(&noted)), ..self.clone() }, noted))
     }
 
     /// The same rows, of which the reader may leave out those whose key is in no differing bucket. Without a key, or
@@ -132,6 +165,11 @@ impl Side {
         let filter = [narrow::predicate(differing.clone(), columns, Arc::new(self.key_schema()?))];
         let scan = self.provider.scan(&session.state(), Some(&self.projection), &filter, None).await?;
         Ok(Self { scan, ..self.clone() })
+    }
+
+    /// Whether its rows are those of the source.
+    pub(crate) fn is_source(&self) -> bool {
+        self.transform.is_some()
     }
 
     /// The compared columns.
@@ -161,6 +199,7 @@ impl Side {
         let rows = self.scan.execute(partition, Arc::clone(context))?;
         let (transform, left_out) = (self.transform.clone(), Arc::clone(&self.left_out));
         let (columns, casts) = (self.columns.clone(), self.casts.clone());
+        let (with_markers, noted) = (self.with_markers, self.noted.clone());
         let schema = Arc::clone(&self.schema);
         let compared = Arc::clone(&self.schema);
         let mut position = 0;
@@ -175,7 +214,17 @@ impl Side {
                     let mut left_out = left_out.lock().unwrap_or_else(PoisonError::into_inner);
                     left_out.filtered += done.filtered;
                     left_out.quarantined += done.aside;
-                    done.rows
+                    left_out.deleted += done.deleted.as_ref().map_or(0, |markers| markers.num_rows() as u64);
+                    if let Some(noted) = &noted {
+                        [Some(&done.rows), done.deleted.as_ref()]
+                            .into_iter()
+                            .flatten()
+                            .try_for_each(|rows| noted.note(rows))?;
+                    }
+                    match done.deleted.filter(|_| with_markers) {
+                        Some(markers) => concat_batches(transform.schema(), [&done.rows, &markers])?,
+                        None => done.rows,
+                    }
                 }
             };
             position += read;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::prelude::SessionContext;
 use futures::FutureExt;
 use tokio::sync::Semaphore;
@@ -173,7 +174,10 @@ async fn attempt(
     judge(load, &table, &units, session, &slots.looks, &mut outcome.findings).await?;
     match load.checks_only {
         true => Ok(None),
-        false => publish(load, &table, units, outcome.findings.clone(), resumed).await.map(Some),
+        false => {
+            let memory = Arc::clone(&session.runtime_env().memory_pool);
+            publish(load, &table, units, outcome.findings.clone(), resumed, &memory).await.map(Some)
+        }
     }
 }
 
@@ -281,8 +285,9 @@ async fn publish(
     units: Vec<StagedUnit>,
     findings: Vec<Finding>,
     resumed: u64,
+    memory: &Arc<dyn MemoryPool>,
 ) -> Result<Receipt> {
-    let receipt = commit_with_retries(load, table, units, findings, resumed).await?;
+    let receipt = commit_with_retries(load, table, units, findings, resumed, memory).await?;
     remember(load, receipt).await
 }
 
@@ -352,10 +357,11 @@ async fn commit_with_retries(
     staged: Vec<StagedUnit>,
     findings: Vec<Finding>,
     resumed: u64,
+    memory: &Arc<dyn MemoryPool>,
 ) -> Result<Receipt> {
     let mut retries = 0;
     let mut is_unclear = false;
-    let commit = || table.commit(load, staged.clone(), findings.clone(), resumed);
+    let commit = || table.commit(load, staged.clone(), findings.clone(), resumed, memory);
     let done = commit
         .retry(backoff())
         // The same key never commits twice, so trying again is how to find out.

@@ -19,14 +19,15 @@ impl Sink for Nowhere {
     }
 
     async fn stage(&self, unit: &str, mut rows: SendableRecordBatchStream, _: &Arc<dyn MemoryPool>) -> Result<Staged> {
-        let mut staged = Staged { unit: unit.to_string(), rows: 0, bytes: 0, detail: serde_json::Value::Null };
+        let mut staged =
+            Staged { unit: unit.to_string(), rows: 0, deleted: 0, bytes: 0, detail: serde_json::Value::Null };
         while let Some(batch) = rows.next().await.transpose()? {
             staged.rows += batch.num_rows() as u64;
         }
         Ok(staged)
     }
 
-    async fn commit(&self, _: Vec<Staged>, _: TableState) -> Result<Committed> {
+    async fn commit(&self, _: Vec<Staged>, _: TableState, _: &Arc<dyn MemoryPool>) -> Result<Committed> {
         Err(Error::internal("there is nothing to publish"))
     }
 

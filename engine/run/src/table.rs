@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use transload_coerce::{Loss, Rulebook};
-use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, WriteSpec};
+use transload_core::connector::{DELETED_COLUMN, Expected, ReadSpec, TableState, WriteMode, WriteSpec, hidden};
 use transload_core::journal::StagedUnit;
 use transload_core::value::Loss as LossCount;
 use transload_core::{
@@ -24,12 +25,7 @@ use crate::unit::{add_losses, counts};
 
 /// Where the rows of a table go, which have the columns `schema`.
 async fn sink(load: &Load, plan: &TablePlan, schema: SchemaRef) -> Result<Arc<dyn Sink>> {
-    let spec = WriteSpec {
-        commit: CommitKey::new(&load.run, &plan.to),
-        mode: plan.write,
-        partition_by: plan.partition_by.clone(),
-        expected: plan.expected.clone(),
-    };
+    let spec = plan.write_spec(CommitKey::new(&load.run, &plan.to));
     load.target.sink(&plan.to, schema, &spec).await
 }
 
@@ -43,9 +39,19 @@ async fn quarantine(load: &Load, plan: &TablePlan, schema: SchemaRef) -> Result<
         mode: WriteMode::Append,
         partition_by: Vec::new(),
         expected: Expected::Anything,
+        key: Vec::new(),
     };
     let name = TableName::new(format!("{}/{}", load.run, plan.to));
     load.quarantine.sink_whole(&name, schema, &spec).await.map(Some)
+}
+
+/// The columns of rows that are staged.
+fn staged_schema(plan: &TablePlan, transform: &Transform) -> SchemaRef {
+    if plan.deleted.is_none() || !transform.writes() {
+        return Arc::clone(transform.schema());
+    }
+    let mark = Arc::new(hidden(Field::new(DELETED_COLUMN, DataType::Boolean, false)));
+    Arc::new(Schema::new(transform.schema().fields().iter().cloned().chain([mark]).collect::<Vec<_>>()))
 }
 
 /// What the units of a table come to.
@@ -131,6 +137,8 @@ pub(crate) struct Table {
     pub(crate) algorithm: Algorithm,
     /// Positions of the columns that are hashed.
     pub(crate) compared: Vec<usize>,
+    /// The columns of rows that are staged: those of the target, and behind them a mark if some can be delete markers.
+    pub(crate) staged_schema: SchemaRef,
     pub(crate) started: String,
     /// Bytes of the units that this process has staged.
     staged: AtomicU64,
@@ -211,16 +219,18 @@ impl Table {
                 Error::internal("a source has another number of parts than it said").with("table", plan.from.as_str())
             );
         }
+        let staged_schema = staged_schema(plan, &transform);
         let (sink, quarantine): (Arc<dyn Sink>, _) = match load.checks_only {
             true => (Arc::new(Nowhere), None),
             false => (
-                sink(load, plan, Arc::clone(transform.schema())).await?,
+                sink(load, plan, Arc::clone(&staged_schema)).await?,
                 quarantine(load, plan, Arc::clone(transform.quarantine_schema())).await?,
             ),
         };
         Ok(Self {
             algorithm: plan.reconcile.hash,
             compared: plan.compared().map(|(i, _)| i).filter(|_| transform.writes()).collect(),
+            staged_schema,
             transform: Arc::new(transform),
             plan: plan.clone(),
             scan,
@@ -250,6 +260,7 @@ impl Table {
         units.retain(|u| u.table == plan.to);
         let units = in_order(plan, units).map_err(|e| lost().because(e))?;
         let sum = Sum::of(plan, &units)?;
+        let memory = Arc::clone(&load.limits.session()?.runtime_env().memory_pool);
         // It was published before the table was, so these change nothing.
         let quarantine = match quarantine(load, plan, Arc::new(Schema::empty())).await? {
             Some(sink) if sum.counts.quarantined > 0 => {
@@ -257,11 +268,12 @@ impl Table {
                     return Err(lost().because("what was put aside is not published"));
                 }
                 let staged = units.iter().filter_map(|u| u.quarantined.clone()).collect();
-                Some(sink.commit(staged, TableState::default()).await?)
+                Some(sink.commit(staged, TableState::default(), &memory).await?)
             }
             _ => None,
         };
-        let committed = sink.commit(units.iter().map(|u| u.staged.clone()).collect(), TableState::default()).await?;
+        let staged = units.iter().map(|u| u.staged.clone()).collect();
+        let committed = sink.commit(staged, TableState::default(), &memory).await?;
         let checks = load.journal.findings(&plan.to).await?;
         let (resumed_units, started) = (sum.units, load.clock.stamp());
         sum.receipt(load, plan, Published { committed, quarantine, checks, resumed_units, started }).map(Some)
@@ -279,12 +291,8 @@ impl Table {
 
     /// Removes what was staged for a table that cannot be opened any more.
     pub(crate) async fn abandon(load: &Load, plan: &TablePlan) -> Result<()> {
-        let spec = WriteSpec {
-            commit: CommitKey::new(&load.run, &plan.to),
-            mode: plan.write,
-            partition_by: Vec::new(),
-            expected: Expected::Anything,
-        };
+        let key = CommitKey::new(&load.run, &plan.to);
+        let spec = WriteSpec { partition_by: Vec::new(), expected: Expected::Anything, ..plan.write_spec(key) };
         let schema = Arc::new(Schema::empty());
         let quarantine = quarantine(load, plan, Arc::clone(&schema)).await?;
         let sink = load.target.sink(&plan.to, schema, &spec).await?;
@@ -371,6 +379,7 @@ impl Table {
         units: Vec<StagedUnit>,
         checks: Vec<Finding>,
         resumed_units: u64,
+        memory: &Arc<dyn MemoryPool>,
     ) -> Result<Receipt> {
         let sum = Sum::of(&self.plan, &units)?;
         let incremental = self.plan.incremental.as_ref();
@@ -382,12 +391,13 @@ impl Table {
         let quarantine = match &self.quarantine {
             Some(sink) if sum.counts.quarantined > 0 => {
                 let staged = units.iter().filter_map(|u| u.quarantined.clone()).collect();
-                Some(sink.commit(staged, TableState::default()).await?)
+                Some(sink.commit(staged, TableState::default(), memory).await?)
             }
             _ => None,
         };
         fault::point("run.aside")?;
-        let committed = self.sink.commit(units.iter().map(|u| u.staged.clone()).collect(), state).await?;
+        let staged = units.iter().map(|u| u.staged.clone()).collect();
+        let committed = self.sink.commit(staged, state, memory).await?;
         let started = self.started.clone();
         sum.receipt(load, &self.plan, Published { committed, quarantine, checks, resumed_units, started })
     }

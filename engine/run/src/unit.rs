@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::channel::mpsc;
-use futures::{SinkExt, StreamExt};
+use futures::{SinkExt, StreamExt, TryStreamExt};
 use transload_core::journal::{BrokenRule, Event, StagedUnit};
 use transload_core::value::Loss;
 use transload_core::{Counts, Error, ErrorKind, Progress, Result, Sink, Staged, fault};
@@ -113,11 +114,14 @@ pub(crate) async fn stage(
         Tally::new(table, CheckTallies::default()),
     );
     let aside_rows = quarantined.as_ref().map_or(0, |q| q.rows);
-    let kept_aside = if table.transform.writes() { tally.counts.quarantined } else { 0 };
-    if staged.rows != tally.counts.written || aside_rows != kept_aside {
+    let kept = |rows: u64| if table.transform.writes() { rows } else { 0 };
+    let sent = [tally.counts.written, kept(tally.counts.deleted), kept(tally.counts.quarantined)];
+    if sent != [staged.rows, staged.deleted, aside_rows] {
+        let [written, deleted, aside] = sent;
         return Err(Error::internal(format!(
-            "{} rows were sent to be written and {} to quarantine, but {} and {aside_rows} were staged",
-            tally.counts.written, tally.counts.quarantined, staged.rows
+            "{written} rows were sent to be written, {deleted} delete markers and {aside} rows to quarantine, but {}, {} and \
+             {aside_rows} were staged",
+            staged.rows, staged.deleted
         )));
     }
     tally.counts.balance()?;
@@ -135,7 +139,8 @@ pub(crate) async fn stage(
     })
 }
 
-/// The rows for the target, counted and hashed on the way; rows that are put aside go into the channel.
+/// The rows for the target, counted and hashed on the way, and delete markers, each batch marked as what it is; rows that
+/// are put aside go into the channel.
 fn transformed(
     table: &Arc<Table>,
     split: usize,
@@ -148,7 +153,7 @@ fn transformed(
     let transform = Arc::clone(&table.transform);
     let compared = table.compared.clone();
     let hasher = RowHasher::new(&transform.schema().project(&compared)?, table.algorithm)?;
-    let schema = Arc::clone(transform.schema());
+    let schema = Arc::clone(&table.staged_schema);
     let batches =
         futures::stream::try_unfold((rows, aside, hasher, 0u64), move |(mut rows, mut aside, mut hasher, position)| {
             let (transform, tally, progress) = (Arc::clone(&transform), Arc::clone(&tally), Arc::clone(&progress));
@@ -172,6 +177,7 @@ fn transformed(
                         written: done.rows.num_rows() as u64,
                         quarantined: done.aside,
                         filtered: done.filtered,
+                        deleted: done.deleted.as_ref().map_or(0, |deleted| deleted.num_rows() as u64),
                     });
                     add_losses(&mut tally.losses, done.losses);
                     if done.cursor.partial_cmp(&tally.cursor) == Some(std::cmp::Ordering::Greater) {
@@ -188,10 +194,25 @@ fn transformed(
                 if let Some(quarantined) = done.quarantined {
                     aside.send(quarantined.rows).await.map_err(|_| Error::internal("quarantine stopped early"))?;
                 }
-                Ok::<_, DataFusionError>(Some((done.rows, (rows, aside, hasher, position + read))))
+                let mut staged = vec![Ok::<_, DataFusionError>(marked(done.rows, &table.staged_schema, false)?)];
+                if let Some(deleted) = done.deleted.filter(|_| transform.writes()) {
+                    staged.push(Ok(marked(deleted, &table.staged_schema, true)?));
+                }
+                Ok::<_, DataFusionError>(Some((futures::stream::iter(staged), (rows, aside, hasher, position + read))))
             }
         });
-    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.try_flatten())))
+}
+
+/// Rows as they are staged: marked, if some of their table can be delete markers.
+fn marked(rows: RecordBatch, schema: &SchemaRef, is_deleted: bool) -> Result<RecordBatch> {
+    if rows.num_columns() == schema.fields().len() {
+        return Ok(rows);
+    }
+    let mark: ArrayRef = Arc::new(BooleanArray::from(vec![is_deleted; rows.num_rows()]));
+    let columns = rows.columns().iter().cloned().chain([mark]).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }
 
 /// Stages rows that were put aside, if there are any.

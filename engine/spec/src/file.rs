@@ -3,7 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
-use transload_core::connector::Transform;
+use transload_core::connector::{Transform, WriteMode};
 use transload_core::decode::{Entries, Kinded, TreeNode};
 use transload_core::tree::{Spanned, Value};
 use transload_core::{LogicalType, Span};
@@ -97,7 +97,7 @@ macro_rules! with_settings {
             #[serde(default)]
             #[schemars(length(min = 1))]
             pub key: Option<Spanned<Vec<Spanned<String>>>>,
-            /// Which rows move: all, replacing the target's (full); all, added to the target's (append); or those with a new cursor value.
+            /// Which rows move, and what happens to those in the target: all, replacing the target's (full), those with the same key (merge) or those of the same partitions (replace_partitions); all, added to the target's (append); or those with a new cursor value.
             #[serde(default)]
             pub mode: Option<Spanned<Mode>>,
             /// What happens to single columns, by their name in the source.
@@ -150,23 +150,70 @@ with_settings! {
     }
 }
 
-/// Which rows move.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Which rows move, and what happens to those in the target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(transform = merge_is_a_word)]
 pub enum Mode {
     /// All rows; they replace what the target holds, in one step.
     Full,
     /// All rows; they are added to what the target holds.
     Append,
-    /// Rows whose cursor value is above the highest one that arrived before; they are added.
+    /// Rows whose cursor value is above the highest one that arrived before; they are added, or merged if some are read again.
     Incremental {
         /// A column whose values only grow: a serial number or a time of change.
         #[schemars(length(min = 1))]
         cursor: String,
-        /// Reads this much again behind the highest value, for rows that came late. Needs a target that can merge by key.
+        /// Reads this much again behind the highest value, for rows that came late, and merges all rows by `key`. Needs a target that can merge.
         #[serde(default)]
         lookback_secs: Option<u64>,
+        /// Which rows are delete markers, as for `merge`. Needs `lookback_secs`.
+        #[serde(default)]
+        #[schemars(regex(pattern = r"\S"))]
+        deleted: Option<Spanned<String>>,
     },
+    /// All rows; each takes the place of those in the target that have its `key`.
+    Merge(Option<Merge>),
+    /// All rows; they replace what the target holds in their partitions, in one step. Needs `partition_by`.
+    ReplacePartitions,
+}
+
+/// How rows are merged.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Merge {
+    /// An SQL condition over the source's columns as they are after casts. A row for which it is true is a delete marker: the target's rows with its key go, and it is not written.
+    #[serde(default)]
+    #[schemars(regex(pattern = r"\S"))]
+    pub deleted: Option<Spanned<String>>,
+}
+
+/// A merge about which nothing more is said is a word.
+fn merge_is_a_word(schema: &mut schemars::Schema) {
+    if let Some(modes) = schema.get_mut("oneOf").and_then(|modes| modes.as_array_mut()) {
+        let description = "All rows; each takes the place of those in the target that have its `key`.";
+        modes.push(serde_json::json!({ "type": "string", "const": "merge", "description": description }));
+    }
+}
+
+impl Mode {
+    /// What happens to the rows that the target holds.
+    pub fn write(&self) -> WriteMode {
+        match self {
+            Self::Full => WriteMode::Replace,
+            Self::Append | Self::Incremental { lookback_secs: None, .. } => WriteMode::Append,
+            Self::Incremental { lookback_secs: Some(_), .. } | Self::Merge(_) => WriteMode::Merge,
+            Self::ReplacePartitions => WriteMode::ReplacePartitions,
+        }
+    }
+
+    /// The condition that tells delete markers.
+    pub fn deleted(&self) -> Option<&Spanned<String>> {
+        match self {
+            Self::Incremental { deleted, .. } | Self::Merge(Some(Merge { deleted })) => deleted.as_ref(),
+            Self::Full | Self::Append | Self::Merge(None) | Self::ReplacePartitions => None,
+        }
+    }
 }
 
 /// What happens to one column.
@@ -437,6 +484,16 @@ impl Settings {
             metadata_columns: over.metadata_columns.clone().or(self.metadata_columns),
             labels: join(self.labels, &over.labels, |_, over| over.clone()),
         }
+    }
+
+    /// What happens to the rows that the target holds.
+    pub fn write(&self) -> WriteMode {
+        self.mode.as_ref().map_or(WriteMode::Replace, |mode| mode.write())
+    }
+
+    /// The condition that tells delete markers.
+    pub fn deleted(&self) -> Option<&Spanned<String>> {
+        self.mode.as_ref().and_then(|mode| mode.value.deleted())
     }
 
     /// Names of the columns that the source does not have: renamed, derived, made by the load.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use transload_core::connector::Partition;
+use transload_core::connector::{Partition, WriteMode};
 use transload_core::tree::Spanned;
 use transload_core::{Problem, Span};
 
@@ -178,16 +178,31 @@ impl<'a> Table<'a> {
 
     fn mode(&mut self) {
         let settings = self.settings;
-        if let Some(mode) = &settings.mode
-            && let Mode::Incremental { cursor, lookback_secs } = &mode.value
-        {
+        let Some(mode) = &settings.mode else { return };
+        let mut wants_key = "`merge`";
+        if let Mode::Incremental { cursor, lookback_secs, deleted } = &mode.value {
+            wants_key = "`lookback_secs`";
             if cursor.trim().is_empty() {
                 self.say(mode.span, "the cursor has no column", "name a column whose values only grow");
             }
-            if lookback_secs.is_some() {
-                let hint = "remove `lookback_secs`; targets that can merge come in a later version";
-                self.say(mode.span, "`lookback_secs` needs a target that can merge by key, and none can yet", hint);
+            if let (None, Some(deleted)) = (lookback_secs, deleted) {
+                let hint = "add `lookback_secs`, which may be 0: then the rows are merged";
+                self.say(deleted.span, "`deleted` is about rows that are merged, and these are added", hint);
             }
+        }
+        if let Some(deleted) = mode.deleted().filter(|sql| sql.trim().is_empty()) {
+            self.say(deleted.span, "the condition is empty", "remove `deleted`, or write an SQL condition");
+        }
+        match mode.write() {
+            WriteMode::Merge if settings.key.is_none() => {
+                let hint = "name the columns that tell rows apart, such as `key: [id]`";
+                self.say(mode.span, format!("{wants_key} merges rows by their key, and there is no `key`"), hint);
+            }
+            WriteMode::ReplacePartitions if settings.partition_by.as_ref().is_none_or(|p| p.is_empty()) => {
+                let hint = "say what makes a partition, such as `partition_by: [ { identity: day } ]`";
+                self.say(mode.span, "`replace_partitions` needs partitions, and there is no `partition_by`", hint);
+            }
+            _ => {}
         }
     }
 
@@ -304,6 +319,12 @@ mod tests {
                 "two levels are named `a_bucket`",
             ),
             ("reconcile: { level: schema, hash: xxh64 }", "`hash` does nothing"),
+            ("mode: merge", "`merge` merges rows by their key"),
+            ("mode: { incremental: { cursor: a, lookback_secs: 0 } }", "`lookback_secs` merges rows by their key"),
+            ("mode: { incremental: { cursor: a, deleted: b } }", "`deleted` is about rows that are merged"),
+            ("key: [a], mode: { merge: { deleted: ' ' } }", "the condition is empty"),
+            ("mode: replace_partitions", "`replace_partitions` needs partitions"),
+            ("mode: replace_partitions, partition_by: []", "`replace_partitions` needs partitions"),
         ] {
             let found = problems(table);
             assert!(found.len() == 1 && found[0].starts_with(message), "{table}: {found:?}");
@@ -322,6 +343,11 @@ mod tests {
             "partition_by: [{ year: a }, { month: a }, { year: b }]",
             "reconcile: { hash: sha256 }",
             "reconcile: { level: row, hash: sha256 }",
+            "key: [a], mode: merge",
+            "key: [a], mode: { merge: { deleted: \"op = 'D'\" } }",
+            "key: [a], mode: { incremental: { cursor: b, lookback_secs: 60, deleted: gone } }",
+            "mode: { incremental: { cursor: b } }",
+            "mode: replace_partitions, partition_by: [{ identity: a }]",
         ] {
             assert_eq!(problems(table), Vec::<String>::new(), "{table}");
         }

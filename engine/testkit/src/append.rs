@@ -13,7 +13,7 @@ use crate::claim::{by, spec};
 use crate::promise;
 use crate::reading::Scanned;
 use crate::sink::is_again;
-use crate::trial::{Trial, commit, is_of, rows, stage};
+use crate::trial::{Trial, commit, is_of, memory, rows, stage};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("adding-adds", "append", |t| adds(t).boxed()),
@@ -55,7 +55,7 @@ async fn keeps_state(t: Trial) -> Result<()> {
     let first = t.sink(&table, Append).await?;
     let state = TableState { cursor: Some("9".to_string()), cursor_column: Some("id".to_string()) };
     let staged = stage(&first, "a", rows(0, 10)?).await?;
-    first.commit(vec![staged], state.clone()).await?;
+    first.commit(vec![staged], state.clone(), &memory()).await?;
     t.put(&table, Append, rows(10, 20)?).await?;
     promise(first.state().await?.is_some_and(|(_, kept)| kept == state), "adding rows keeps the state")
 }

@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 use transload_core::Result;
 
 use crate::trial::Trial;
-use crate::{append, discover, dropped, filter, partition, replace, sink, size, source, types};
+use crate::{append, discover, dropped, filter, merge, partition, replace, sink, size, source, types};
 
 /// What a case is about, as far as that says how dear it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Case {
 
 /// All cases, family by family.
 pub fn cases() -> Vec<&'static Case> {
-    let families: [&'static [Case]; 10] = [
+    let families: [&'static [Case]; 11] = [
         source::CASES,
         filter::CASES,
         sink::CASES,
@@ -43,6 +43,7 @@ pub fn cases() -> Vec<&'static Case> {
         size::CASES,
         replace::CASES,
         append::CASES,
+        merge::CASES,
         dropped::CASES,
         partition::CASES,
         discover::CASES,

@@ -17,7 +17,7 @@ pub struct Claim {
 }
 
 /// All claims, in the order of [`Capability`].
-pub static CLAIMS: [Claim; 6] = [
+pub static CLAIMS: [Claim; 8] = [
     Claim { name: "source", title: "read", is_made: |c| c.source, writes: None },
     Claim { name: "sink", title: "write", is_made: |c| c.sink, writes: Some(|_| {}) },
     Claim {
@@ -31,6 +31,24 @@ pub static CLAIMS: [Claim; 6] = [
         title: "replace",
         is_made: |c| c.overwrite,
         writes: Some(|spec| spec.mode = WriteMode::Replace),
+    },
+    Claim {
+        name: "merge",
+        title: "merge",
+        is_made: |c| c.merge,
+        writes: Some(|spec| {
+            spec.mode = WriteMode::Merge;
+            spec.key = vec!["id".to_string()];
+        }),
+    },
+    Claim {
+        name: "replace_partitions",
+        title: "replace partitions",
+        is_made: |c| c.replace_partitions,
+        writes: Some(|spec| {
+            spec.mode = WriteMode::ReplacePartitions;
+            spec.partition_by = vec![by("word", Transform::Identity)];
+        }),
     },
     Claim {
         name: "partitions",
@@ -66,7 +84,7 @@ pub fn claims_of(capability: &Capability, endpoint: &dyn Endpoint) -> Vec<&'stat
 /// How a table is written, by a run of its own.
 pub(crate) fn spec(table: &TableName, mode: WriteMode) -> WriteSpec {
     let commit = CommitKey::new(&RunId::new(&Clock::system()), table);
-    WriteSpec { commit, mode, partition_by: Vec::new(), expected: Expected::Anything }
+    WriteSpec { commit, mode, partition_by: Vec::new(), expected: Expected::Anything, key: Vec::new() }
 }
 
 /// A level of a layout.

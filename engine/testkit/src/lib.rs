@@ -15,6 +15,7 @@ mod conditions;
 mod discover;
 mod dropped;
 mod filter;
+mod merge;
 mod partition;
 mod reading;
 mod replace;
@@ -32,6 +33,7 @@ pub use append::added_by_many;
 pub use case::{Case, Weight, cases};
 pub use claim::{CLAIMS, Claim, claims_of};
 pub use conditions::conditions_lose_nothing;
+pub use merge::merged_by_many;
 pub use subject::{Finding, Outcome, Subject};
 
 /// Fails with a sentence unless a promise is kept.

@@ -8,7 +8,7 @@ use crate::case::Case;
 use crate::claim::spec;
 use crate::promise;
 use crate::reading::Scanned;
-use crate::trial::{Trial, as_plain_data, commit, is_of, rows, stage};
+use crate::trial::{Trial, as_plain_data, commit, is_of, memory, rows, stage};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("staged-rows-are-not-visible", "sink", |t| staged_is_hidden(t).boxed()),
@@ -170,11 +170,11 @@ async fn state_is_kept(t: Trial) -> Result<()> {
     let sink = t.sink(&table, t.mode()).await?;
     let state = TableState { cursor: Some("149".to_string()), cursor_column: Some("id".to_string()) };
     let staged = vec![stage(&sink, "a", rows(0, 150)?).await?];
-    sink.commit(staged.clone(), state.clone()).await?;
+    sink.commit(staged.clone(), state.clone(), &memory()).await?;
     promise(sink.state().await?.is_some_and(|(_, kept)| kept == state), "the state is kept")?;
     let other = t.anew().sink(&table, t.mode()).await?;
     promise(other.state().await?.is_some_and(|(_, kept)| kept == state), "another process finds the state")?;
-    sink.commit(staged, TableState::default()).await?;
+    sink.commit(staged, TableState::default(), &memory()).await?;
     promise(sink.state().await?.is_some_and(|(_, kept)| kept == state), "committing again keeps the state")
 }
 

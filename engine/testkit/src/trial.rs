@@ -147,6 +147,11 @@ pub(crate) fn stream(batch: RecordBatch) -> SendableRecordBatchStream {
     Box::pin(RecordBatchStreamAdapter::new(schema, parts))
 }
 
+/// Memory without a limit.
+pub(crate) fn memory() -> Arc<dyn MemoryPool> {
+    Arc::new(UnboundedMemoryPool::default())
+}
+
 /// Stages a unit, while nothing else is staged at the same sink.
 pub(crate) async fn stage(sink: &Arc<dyn Sink>, unit: &str, rows: RecordBatch) -> Result<Staged> {
     let before = sink.written();
@@ -158,16 +163,15 @@ pub(crate) async fn stage(sink: &Arc<dyn Sink>, unit: &str, rows: RecordBatch) -
 
 /// Stages a unit.
 pub(crate) async fn stage_beside(sink: &Arc<dyn Sink>, unit: &str, rows: RecordBatch) -> Result<Staged> {
-    let memory: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
     let count = rows.num_rows() as u64;
-    let staged = sink.stage(unit, stream(rows), &memory).await?;
+    let staged = sink.stage(unit, stream(rows), &memory()).await?;
     promise(staged.unit == unit && staged.rows == count, "a staged unit says which it is, and how many rows it has")?;
     Ok(staged)
 }
 
 /// Commits units without a state.
 pub(crate) async fn commit(sink: &Arc<dyn Sink>, staged: Vec<Staged>) -> Result<Committed> {
-    sink.commit(staged, TableState::default()).await
+    sink.commit(staged, TableState::default(), &memory()).await
 }
 
 /// Does something again for as long as its error passes by itself, as a run does.

@@ -131,9 +131,7 @@ fn table_json(table: &Concern<'_>) -> Json {
         "verdict": news.verdict,
         "differences": news.differences,
         "error": news.error,
-        "rows": news.counts.map(|c| json!({
-            "read": c.read, "written": c.written, "quarantined": c.quarantined, "filtered": c.filtered,
-        })),
+        "rows": news.counts,
         "findings": table.findings.iter().map(|f| finding_json(f)).collect::<Vec<Json>>(),
     })
 }

@@ -181,7 +181,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
                     Outcome::NotCompared => fail(ErrorKind::NotCompared, "not_compared"),
                 }
                 let counts = verdict.counts;
-                tables.push(json!({
+                let mut line = json!({
                     "table": table.to,
                     "read": counts.map(|c| c.read),
                     "written": counts.map(|c| c.written),
@@ -195,7 +195,11 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
                     "schema": verdict.schema,
                     "coverage": verdict.coverage,
                     "evidence": verdict.evidence,
-                }));
+                });
+                if let Some(deleted) = counts.map(|c| c.deleted).filter(|deleted| *deleted > 0) {
+                    line["deleted"] = json!(deleted);
+                }
+                tables.push(line);
             }
             Err(error) => {
                 output.complain(&error);

@@ -289,8 +289,8 @@ impl Replaying<'_> {
             }
         })?;
         Ok(match (table.write, state) {
-            (WriteMode::Replace, Some((version, _))) => Expected::Version(version),
-            _ => Expected::Anything,
+            (WriteMode::Append, _) | (_, None) => Expected::Anything,
+            (_, Some((version, _))) => Expected::Version(version),
         })
     }
 

@@ -355,7 +355,7 @@ impl Going {
             let counts = &receipt.counts;
             table.nothing_new = match &plan.replay {
                 Some(_) => counts.written == 0,
-                None => plan.incremental.is_some() && counts.written + counts.quarantined == 0,
+                None => plan.incremental.is_some() && counts.written + counts.quarantined + counts.deleted == 0,
             };
             if plan.reconcile.level == ReconcileLevel::None || table.nothing_new || signals.cancel.is_cancelled() {
                 continue;
@@ -475,8 +475,12 @@ impl Report {
                     0 => String::new(),
                     n => format!(", {n} filtered"),
                 };
+                let deleted = match counts.deleted {
+                    0 => String::new(),
+                    n => format!(", {n} deleted"),
+                };
                 output.say(&format!(
-                    "  {}: {} rows read, {} written{filtered}{aside}",
+                    "  {}: {} rows read, {} written{deleted}{filtered}{aside}",
                     t.table, counts.read, counts.written
                 ));
             }
@@ -502,7 +506,7 @@ impl Report {
             .iter()
             .map(|t| {
                 let counts = t.counts;
-                json!({
+                let mut line = json!({
                     "table": t.table,
                     "read": counts.read,
                     "written": counts.written,
@@ -512,7 +516,11 @@ impl Report {
                     "checks": checks(&t.findings),
                     "verdict": t.verdict.as_ref().map(|v| v.outcome),
                     "error": t.error.as_ref().map(ToString::to_string),
-                })
+                });
+                if counts.deleted > 0 {
+                    line["deleted"] = json!(counts.deleted);
+                }
+                line
             })
             .collect();
         let measured = self.tables.iter().map(TableReport::measured).collect();

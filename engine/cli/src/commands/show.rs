@@ -98,9 +98,10 @@ pub(crate) fn quarantine_name(receipt: &Receipt) -> String {
 fn describe_receipt(text: &mut String, receipt: &Receipt, quarantine: &str) {
     let c = &receipt.counts;
     let _ = writeln!(text, "  source       {}", receipt.pin.describe());
+    let deleted = if c.deleted > 0 { format!(" + {} deleted", c.deleted) } else { String::new() };
     let _ = writeln!(
         text,
-        "  rows         {} read = {} written + {} quarantined + {} filtered",
+        "  rows         {} read = {} written + {} quarantined + {} filtered{deleted}",
         c.read, c.written, c.quarantined, c.filtered
     );
     let _ = writeln!(
@@ -142,8 +143,8 @@ fn describe_verdict(text: &mut String, verdict: &Verdict) {
     if !coverage.columns.is_empty() {
         let _ = writeln!(text, "  columns      {}", coverage.columns.join(", "));
     }
-    for (column, why) in &coverage.not_compared {
-        let _ = writeln!(text, "  not compared {column}: {why}");
+    for (what, why) in coverage.not_compared.iter().chain(&coverage.not_looked_at) {
+        let _ = writeln!(text, "  not compared {what}: {why}");
     }
     for (rows, why) in &coverage.rows_left_out {
         let _ = writeln!(text, "  left out     {rows} source rows {why}");

@@ -144,6 +144,9 @@ fn figures(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
         if summary.receipts.iter().any(|r| r.counts.filtered > 0) {
             figures.push(Fact::plain("Filtered out", sum(|r| r.counts.filtered)));
         }
+        if summary.receipts.iter().any(|r| r.counts.deleted > 0) {
+            figures.push(Fact::plain("Delete markers", sum(|r| r.counts.deleted)));
+        }
     }
     if !summary.findings.is_empty() {
         let passed = summary.findings.iter().filter(|f| f.is_passed()).count();

@@ -61,6 +61,8 @@ struct Balance {
     written: String,
     quarantined: String,
     filtered: String,
+    /// Empty if there are none.
+    deleted: String,
     balances: bool,
 }
 
@@ -128,6 +130,7 @@ struct Comparison {
     folded_columns: Vec<String>,
     not_compared: Vec<(String, String)>,
     left_out: Vec<(String, String)>,
+    not_looked_at: Vec<(String, String)>,
     schema: Vec<String>,
     /// Kinds of differences with the number of keys; none if there are no differences.
     kinds: Vec<(&'static str, String)>,
@@ -229,6 +232,7 @@ fn balance(receipt: &Receipt) -> Balance {
         written: count(c.written),
         quarantined: count(c.quarantined),
         filtered: count(c.filtered),
+        deleted: if c.deleted > 0 { count(c.deleted) } else { String::new() },
         balances: c.balance().is_ok(),
     }
 }
@@ -407,6 +411,7 @@ fn comparison(verdict: &Verdict) -> Comparison {
         folded_columns: if coverage.columns.len() > NAMES { coverage.columns.clone() } else { Vec::new() },
         not_compared: coverage.not_compared.clone(),
         left_out: coverage.rows_left_out.iter().map(|(rows, why)| (count(*rows), why.clone())).collect(),
+        not_looked_at: coverage.not_looked_at.clone(),
         schema: verdict.schema.clone(),
         kinds: match differences.total() {
             0 => Vec::new(),
@@ -436,6 +441,9 @@ fn comparison_facts(verdict: &Verdict) -> Vec<Fact> {
         many => counted_columns(many),
     };
     facts.push(Fact::plain("Values compared in", columns));
+    if let Some(rows) = coverage.held_against_others {
+        facts.push(Fact::plain("Held against all other rows", counted(rows, "row of the load", "rows of the load")));
+    }
     if !coverage.masked.is_empty() {
         facts.push(Fact::plain("Compared as masked", coverage.masked.join(", ")));
     }

@@ -93,7 +93,7 @@ fn carried(rules: &TablePlan) -> Result<(Vec<Check>, Vec<Limit>)> {
         }
     }
     // A table to which all rows are added each time may hold a key as often: only a rule of its own keeps them apart.
-    let is_held_once = rules.write == WriteMode::Replace || rules.incremental.is_some();
+    let is_held_once = rules.write != WriteMode::Append || rules.incremental.is_some();
     if is_held_once && !rules.key.is_empty() && !checks.iter().any(|check| check.is_of_key(&rules.key)) {
         checks.push(Check::of_key(&rules.key)?);
     }

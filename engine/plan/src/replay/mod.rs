@@ -51,8 +51,11 @@ pub fn declared(table: &TablePlan) -> Vec<(String, LogicalType)> {
 /// is added, the rest is kept. Rules about keys, the table's own among them, stop what breaks them: they look at the rows
 /// in the target, too. What cannot be judged so is in the plan with the reason. A cursor is left where it is.
 ///
+/// Rows of a merge are added as well: whether one is newer than a row that the target has by then, nobody can tell.
+///
 /// # Errors
-/// [`Config`](transload_core::ErrorKind::Config) if a rule does not fit the table that it looks at.
+/// [`Config`](transload_core::ErrorKind::Config) if a rule does not fit the table that it looks at, or some of the rows may
+/// be delete markers.
 pub fn table(
     rules: &TablePlan,
     mut replay: Replay,
@@ -61,6 +64,13 @@ pub fn table(
     beside: &[Beside],
     rulebook: &Rulebook,
 ) -> Result<TablePlan> {
+    if rules.deleted.is_some() {
+        return Err(Error::config(
+            "what is put aside of a merge with `deleted` is not replayed: delete markers add nothing",
+        )
+        .with("table", rules.to.as_str())
+        .hint("repair the rows in the source, and load them again"));
+    }
     let mut columns_of_target = rules.columns.clone();
     for cast in columns_of_target.iter_mut().filter_map(|c| c.cast.as_mut()) {
         if cast.on_misfit == OnMisfit::Error {

@@ -97,7 +97,7 @@ pub(crate) fn broken(rule: &str, column: ArrayRef) -> Broken {
     let batch = batch(column);
     let pass = pass(&check, &batch).unwrap();
     let mut tally = pass.tally(true);
-    let aside = pass.rows(&batch, &|_| None, &mut tally).unwrap();
+    let aside = pass.rows(&batch, &|_| None, None, &mut tally).unwrap();
     let rows: Vec<usize> = aside.map(|a| a.rows.set_indices().collect()).unwrap_or_default();
     let tally = tally.finish().remove(0);
     assert_eq!((tally.evaluated, tally.failed), (batch.num_rows() as u64, rows.len() as u64));

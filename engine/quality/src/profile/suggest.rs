@@ -174,7 +174,7 @@ impl<'a> Found<'a> {
             Err(_) => false,
             Ok(pass) => {
                 let mut tally = pass.tally(false);
-                pass.rows(&RecordBatch::try_new(schema, vec![extremes])?, &|_| None, &mut tally)?;
+                pass.rows(&RecordBatch::try_new(schema, vec![extremes])?, &|_| None, None, &mut tally)?;
                 tally.finish().iter().all(|t| t.failed == 0)
             }
         };
@@ -269,7 +269,7 @@ mod tests {
         let pass = Pass::new(&checks, &schema, NOW, &|_| Err("no SQL here".to_string())).unwrap();
         let mut tally = pass.tally(false);
         let batch = RecordBatch::try_new(schema, vec![array]).unwrap();
-        pass.rows(&batch, &|_| None, &mut tally).unwrap();
+        pass.rows(&batch, &|_| None, None, &mut tally).unwrap();
         for (tally, suggestion) in tally.finish().iter().zip(&found) {
             assert_eq!(tally.failed, 0, "{suggestion:?}");
         }
