@@ -388,7 +388,7 @@ fn only_those_partitions_are_replaced_that_have_rows() {
 #[test]
 fn rows_that_came_late_are_read_again_and_merged() {
     let bench = bench(
-        "{ from: t, key: [id], mode: { incremental: { cursor: at, lookback_secs: 3600, deleted: gone } }, \
+        "{ from: t, key: [id], mode: { incremental: { cursor: at, lookback_secs: 3600, deleted: \"gone = 'true'\" } }, \
          columns: { at: { cast: \"timestamp(us, UTC)\" }, gone: { drop: true } } }",
     );
     let row = |id: i64, at: &str, v: &str, gone: bool| json!({ "id": id, "at": format!("2024-01-01T{at}:00Z"), "v": v, "gone": gone });
@@ -445,7 +445,7 @@ fn what_is_left_where_it_should_be_gone_is_found() {
             "columns": [],
         });
         assert_eq!(found["differences"], expected);
-        let script = "for row in sorted(pq.read_table('FOLDER').to_pylist(), key=str): \
+        let script = "for row in sorted(pq.read_table('FOLDER').to_pylist(), key=lambda row: row['id']): \
                       print(row['_difference'], row['id'], row['_source_rows'], row['_target_rows'])";
         let evidence = python(&bench, &script.replace("FOLDER", found["evidence"].as_str().unwrap()));
         let expected: Vec<String> = left.iter().map(|id| format!("left_in_target {id} 1 1\n")).collect();

@@ -627,7 +627,7 @@ mod tests {
                 "`warn` stands here twice",
                 "`from` is missing",
                 "the filter is empty",
-                "`ful` is not one of `full`, `append`, `incremental`",
+                "`ful` is not one of `full`, `append`, `incremental`, `merge`, `replace_partitions`",
             ]
         );
         let overrides = Overrides { environment: Some("prod".into()), settings: Vec::new() };
@@ -652,7 +652,7 @@ mod tests {
                 "`description` is missing",
                 "`rulebook` is missing",
                 "this file has version 2; this program knows version 1",
-                "`ful` is not one of `full`, `append`, `incremental`",
+                "`ful` is not one of `full`, `append`, `incremental`, `merge`, `replace_partitions`",
                 "the key has no columns",
             ]
         );
