@@ -2,48 +2,14 @@
 
     cargo build --release -p transload-cli -p transload-benches
     python3 -m venv /tmp/bench && /tmp/bench/bin/pip install -r tests/requirements.txt
-    /tmp/bench/bin/python benches/jobs.py [--scale 1] [--runs 5] [--bin target/release] [--only NAME]
+    /tmp/bench/bin/python benches/jobs.py [--scale 1] [--runs 5] [--bin target/release] [--only NAME …]
 
 Each job runs as a process of its own, in turn with its peers (A B C A B C …), after one round that is not counted.
 Wall seconds and peak memory are the operating system's own figures for the finished process.
 """
 
-import argparse
-import multiprocessing
-import os
-import pathlib
-import shutil
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-
-
-def measure(command, cwd):
-    start = time.monotonic()
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=said)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.monotonic() - start
-        if process.returncode not in (0, 5):
-            said.seek(0)
-            sys.exit(f"{command} failed: {said.read().decode()}")
-    return wall, usage.ru_maxrss / 1024
-
-
-def python(code):
-    return [sys.executable, "-c", code]
-
-
-def pipeline(folder, name, source, table, target, extra=""):
-    (folder / f"{name}.yaml").write_text(
-        f"version: 1\npipeline: {name}\nsource: {{ lake: {{ url: {source} }} }}\n"
-        f"target: {{ lake: {{ url: {target} }} }}\n"
-        f"tables:\n  - from: {table}\n    key: [l_orderkey, l_linenumber]\n{extra}"
-    )
-
+from lineitem import NO_RECONCILE, data, pipeline
+from timing import apart, arguments, begin, python, race
 
 CHECKS = """    checks:
       - not_null: [l_orderkey, l_partkey, l_suppkey]
@@ -59,26 +25,8 @@ CHECKS = """    checks:
       - not_in_future: [l_shipdate]
       - expression: { sql: "l_receiptdate > l_shipdate" }
 """
+NAMES = ["digest", "sha256", "copy", "checks", "reconcile"]
 UNIQUE = "    checks:\n      - unique: { columns: [l_orderkey, l_linenumber] }\n"
-
-
-def data(folder, binary, scale):
-    """Lineitem in one Parquet file, written by DuckDB from what the tpch connector makes."""
-    import duckdb
-
-    file = folder / "in" / "lineitem" / "lineitem.parquet"
-    if file.exists():
-        return
-    (folder / "make.yaml").write_text(
-        f"version: 1\npipeline: make\nsource: {{ tpch: {{ scale: {scale} }} }}\ntarget: {{ lake: {{ url: made }} }}\n"
-        "tables:\n  - from: lineitem\n    reconcile: { level: none }\n"
-    )
-    subprocess.run([binary, "--quiet", "run", "make.yaml"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    file.parent.mkdir(parents=True)
-    duckdb.execute(
-        f"copy (select * from '{folder}/made/lineitem/*.parquet' order by l_orderkey, l_linenumber) to '{file}' (format parquet, compression zstd)"
-    )
-    shutil.rmtree(folder / "made")
 
 
 def change_rows(folder, count):
@@ -97,47 +45,16 @@ def change_rows(folder, count):
         )
 
 
-def race(title, commands, runs, folder):
-    """Runs the commands in turn and prints for each how long it took, its peak, and how the first one compares."""
-    walls = {name: [] for name in commands}
-    peaks = {name: 0.0 for name in commands}
-    for round in range(runs + 1):
-        for name, command in commands.items():
-            shutil.rmtree(folder / "copied", ignore_errors=True)
-            wall, peak = measure(command, folder)
-            if round:
-                walls[name].append(wall)
-                peaks[name] = max(peaks[name], peak)
-    first = next(iter(commands))
-    print(title)
-    for name in commands:
-        median = statistics.median(walls[name])
-        ratio = statistics.median(a / b for a, b in zip(walls[first], walls[name]))
-        print(f"  {name:22} {median:7.2f} s  ({min(walls[name]):.2f}–{max(walls[name]):.2f})  {peaks[name]:6.0f} MiB  {first}/this {ratio:.2f}")
-    sys.stdout.flush()
-
-
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--scale", type=float, default=1)
-    options.add_argument("--runs", type=int, default=5)
-    options.add_argument("--bin", default="target/release")
-    options.add_argument("--folder", default="/tmp/transload-bench")
-    options.add_argument("--only", default="")
-    options = options.parse_args()
-    bin = pathlib.Path(options.bin).resolve()
+    options = arguments(*NAMES).parse_args()
+    bin, folder = begin(options)
     transload, digest = str(bin / "transload"), str(bin / "digest_file")
-    folder = pathlib.Path(options.folder) / f"scale-{options.scale:g}"
-    folder.mkdir(parents=True, exist_ok=True)
-    # In a process of their own: a child's peak would otherwise begin at this one's.
-    for prepare in [(data, (folder, transload, options.scale)), (change_rows, (folder, 100))]:
-        process = multiprocessing.Process(target=prepare[0], args=prepare[1])
-        process.start()
-        process.join()
+    apart(data, folder, transload, options.scale)
+    apart(change_rows, folder, 100)
     file = folder / "in" / "lineitem" / "lineitem.parquet"
-    pipeline(folder, "copy", "in", "lineitem", "copied", "    reconcile: { level: none }\n")
-    pipeline(folder, "checked", "in", "lineitem", "copied", "    reconcile: { level: none }\n" + CHECKS)
-    pipeline(folder, "unique", "in", "lineitem", "copied", "    reconcile: { level: none }\n" + UNIQUE)
+    pipeline(folder, "copy", "in", "lineitem", "copied", NO_RECONCILE)
+    pipeline(folder, "checked", "in", "lineitem", "copied", NO_RECONCILE + CHECKS)
+    pipeline(folder, "unique", "in", "lineitem", "copied", NO_RECONCILE + UNIQUE)
     pipeline(folder, "equal", "in", "lineitem", "in", "    to: lineitem/lineitem.parquet\n")
     pipeline(folder, "differ", "in", "lineitem", "changed")
     duck = "import duckdb; "
@@ -169,7 +86,7 @@ def main():
         },
     }
     for job, commands in jobs.items():
-        if not options.only or options.only == job:
+        if job in options.only:
             race(f"{job} (scale {options.scale:g}, {options.runs} runs)", commands, options.runs, folder)
 
 

@@ -20,15 +20,12 @@ keys    unique of a shuffled column of 60 million whole numbers within 512 MiB, 
 Peak memory is that of the process itself: of Spark, whose work is done in a Java beside it, it says nothing.
 """
 
-import argparse
-import multiprocessing
-import os
 import pathlib
 import shutil
-import subprocess
 import sys
 
-from jobs import data, pipeline, python, race
+from lineitem import NO_RECONCILE, data, made, pipeline
+from timing import apart, arguments, begin, python, race
 
 PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 EXACT = "      - unique: [l_orderkey, l_linenumber]\n"
@@ -41,7 +38,6 @@ ELEVEN = """      - not_null: [l_orderkey, l_partkey, l_suppkey, l_shipdate]
       - pattern: { column: l_shipinstruct, regex: "^[A-Z ]+$" }
       - foreign_key: { columns: [l_suppkey], references: { table: supplier, columns: [s_suppkey], in: source } }
 """
-NO_RECONCILE = "    reconcile: { level: none }\n"
 
 
 def suppliers(folder, binary, scale):
@@ -49,14 +45,9 @@ def suppliers(folder, binary, scale):
     file = folder / "in" / "supplier" / "supplier.parquet"
     if file.exists():
         return
-    (folder / "make.yaml").write_text(
-        f"version: 1\npipeline: make\nsource: {{ tpch: {{ scale: {scale} }} }}\ntarget: {{ lake: {{ url: made }} }}\n"
-        "tables:\n  - from: supplier\n    reconcile: { level: none }\n"
-    )
-    subprocess.run([binary, "--quiet", "run", "make.yaml"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    (only,) = made(folder, binary, scale, "supplier").glob("*.parquet")
     file.parent.mkdir(parents=True, exist_ok=True)
-    (made,) = (folder / "made" / "supplier").glob("*.parquet")
-    shutil.copy(made, file)
+    shutil.copy(only, file)
     shutil.rmtree(folder / "made")
 
 
@@ -73,32 +64,17 @@ def keys(folder, count):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--scale", type=float, default=1)
-    options.add_argument("--runs", type=int, default=5)
-    options.add_argument("--bin", default="target/release")
-    options.add_argument("--folder", default="/tmp/transload-bench")
-    options.add_argument("--only", default="")
+    options = arguments("alone", "load", "keys")
     options.add_argument("--keys", type=int, default=60_000_000)
-    options.add_argument("--cores", type=int, default=2)
     for peer in ("soda3", "soda4", "gx"):
         options.add_argument(f"--{peer}", help="its virtual environment")
     options = options.parse_args()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
-    transload = str(pathlib.Path(options.bin).resolve() / "transload")
-    folder = pathlib.Path(options.folder) / f"scale-{options.scale:g}"
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = lambda job: not options.only or options.only == job
-    steps = [(data, (folder, transload, options.scale)), (suppliers, (folder, transload, options.scale))]
-    if wanted("keys"):
-        steps.append((keys, (folder, options.keys)))
-    # In a process of their own: a child's peak would otherwise begin at this one's.
-    for prepare, arguments in steps:
-        process = multiprocessing.Process(target=prepare, args=arguments)
-        process.start()
-        process.join()
-        if process.exitcode:
-            sys.exit(f"{prepare.__name__} failed")
+    bin, folder = begin(options)
+    transload = str(bin / "transload")
+    apart(data, folder, transload, options.scale)
+    apart(suppliers, folder, transload, options.scale)
+    if "keys" in options.only:
+        apart(keys, folder, options.keys)
     pipeline(folder, "copy", "in", "lineitem", "copied", NO_RECONCILE)
     pipeline(folder, "eleven", "in", "lineitem", "copied", f"{NO_RECONCILE}    checks:\n{ELEVEN}")
     pipeline(folder, "twelve", "in", "lineitem", "copied", f"{NO_RECONCILE}    checks:\n{EXACT}{ELEVEN}")
@@ -136,7 +112,7 @@ def main():
         },
     }
     for job, commands in jobs.items():
-        if wanted(job):
+        if job in options.only:
             race(f"{job} (scale {options.scale:g}, {options.runs} runs)", commands, options.runs, folder)
 
 

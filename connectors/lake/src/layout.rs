@@ -41,11 +41,16 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'~')
     .add(b'`');
 
+/// Numbers that a level remembers beside its folders.
+const SEEN: usize = 1 << 12;
+
 /// Sorts rows into the folders of a layout. Folders get small numbers, in order of appearance.
 pub(crate) struct Router {
     levels: Vec<Level>,
-    /// Folder numbers by the codes of their levels.
+    /// Folder numbers by the codes of their levels, if there are several.
     folders: HashMap<Vec<u32>, usize>,
+    /// Folder numbers by the code of the only level.
+    by_code: Vec<Option<usize>>,
     names: Vec<String>,
 }
 
@@ -59,6 +64,8 @@ struct Level {
     /// Codes by what all texts of a folder have in common.
     texts: HashMap<String, u32>,
     null: Option<u32>,
+    /// Numbers that came by lately, with their codes; the place of each is its own, and one forgets what was there.
+    seen: Vec<Option<(i128, u32)>>,
 }
 
 impl Router {
@@ -73,11 +80,13 @@ impl Router {
                 numbers: HashMap::new(),
                 texts: HashMap::new(),
                 null: None,
+                seen: vec![None; SEEN],
             })
         };
         Ok(Self {
             levels: partition_by.iter().map(level).collect::<Result<_>>()?,
             folders: HashMap::new(),
+            by_code: Vec::new(),
             names: Vec::new(),
         })
     }
@@ -86,6 +95,9 @@ impl Router {
     pub(crate) fn route(&mut self, batch: &RecordBatch) -> Result<Vec<usize>> {
         let codes: Vec<Vec<u32>> =
             self.levels.iter_mut().map(|l| l.codes(batch.column(l.column))).collect::<Result<_>>()?;
+        if let [codes] = codes.as_slice() {
+            return Ok(codes.iter().map(|code| self.folder_of(*code as usize)).collect());
+        }
         let mut out = Vec::with_capacity(batch.num_rows());
         let mut key = vec![0; codes.len()];
         let mut last: Option<usize> = None;
@@ -111,6 +123,17 @@ impl Router {
             out.push(folder);
         }
         Ok(out)
+    }
+
+    /// The folder of a code of the only level.
+    fn folder_of(&mut self, code: usize) -> usize {
+        if code >= self.by_code.len() {
+            self.by_code.resize(code + 1, None);
+        }
+        *self.by_code[code].get_or_insert_with(|| {
+            self.names.push(self.levels[0].names[code].clone());
+            self.names.len() - 1
+        })
     }
 
     /// The path of a folder, such as `country=DE/day_month=2024-01`.
@@ -146,11 +169,11 @@ impl Level {
             DataType::UInt32 => numbers!(UInt32Type),
             DataType::UInt64 => numbers!(UInt64Type),
             DataType::Date32 if self.partition.transform == Transform::Identity => {
-                let code = |v: Option<i32>| match v {
-                    None => self.null_code(),
-                    Some(v) => day(v.into()).map_or(u32::MAX, |day| self.text_code(Some(&day.to_string()))),
+                let name = |level: &mut Self, v: i128| match day(v) {
+                    Some(day) => level.text_code(Some(&day.to_string())),
+                    None => u32::MAX,
                 };
-                array.as_primitive::<Date32Type>().iter().map(code).collect()
+                self.codes_of(array.as_primitive::<Date32Type>().iter().map(|v| v.map(i128::from)), name)
             }
             DataType::Date32 => {
                 let days = array.as_primitive::<Date32Type>().iter();
@@ -178,20 +201,36 @@ impl Level {
     }
 
     fn number_codes(&mut self, values: impl Iterator<Item = Option<i128>>) -> Vec<u32> {
-        let mut last: Option<(i128, u32)> = None;
-        values
-            .map(|value| match value {
+        self.codes_of(values, Self::number_code)
+    }
+
+    /// The codes of numbers. `find` finds that of one that did not come by lately.
+    fn codes_of(
+        &mut self,
+        values: impl Iterator<Item = Option<i128>>,
+        find: impl Fn(&mut Self, i128) -> u32,
+    ) -> Vec<u32> {
+        let mut codes = Vec::with_capacity(values.size_hint().0);
+        for value in values {
+            codes.push(match value {
+                Some(value) => self.code_of(value, &find),
                 None => self.null_code(),
-                Some(v) => match last.filter(|(seen, _)| *seen == v) {
-                    Some((_, code)) => code,
-                    None => {
-                        let code = self.number_code(v);
-                        last = Some((v, code));
-                        code
-                    }
-                },
-            })
-            .collect()
+            });
+        }
+        codes
+    }
+
+    fn code_of(&mut self, value: i128, find: &impl Fn(&mut Self, i128) -> u32) -> u32 {
+        let place = place(value);
+        let seen = self.seen[place];
+        match seen.filter(|(number, _)| *number == value) {
+            Some((_, code)) => code,
+            None => {
+                let code = find(self, value);
+                self.seen[place] = Some((value, code));
+                code
+            }
+        }
     }
 
     fn number_code(&mut self, value: i128) -> u32 {
@@ -236,6 +275,11 @@ impl Level {
         self.names.push(format!("{}={value}", escape(&self.partition.name())));
         (self.names.len() - 1) as u32
     }
+}
+
+/// Where a number is remembered: numbers at equal distances lie far from each other.
+fn place(value: i128) -> usize {
+    ((value as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SEEN.ilog2())) as usize
 }
 
 fn nanos<T: ArrowPrimitiveType>() -> i128 {
@@ -399,6 +443,17 @@ mod tests {
             folders(&[("d", Transform::Identity)], vec![("d", days)]),
             ["d=1970-01-01", "d=__HIVE_DEFAULT_PARTITION__"]
         );
+    }
+
+    #[test]
+    fn numbers_that_share_a_place_keep_their_folders() {
+        let other = (1..).find(|n| place(*n) == place(0)).unwrap();
+        let n: ArrayRef = Arc::new(Int64Array::from(vec![0, other as i64, 0, other as i64, 1]));
+        let (first, second) = ("n=0".to_string(), format!("n={other}"));
+        let one = folders(&[("n", Transform::Identity)], vec![("n", Arc::clone(&n))]);
+        assert_eq!(one, [&*first, &*second, &*first, &*second, "n=1"]);
+        let two = folders(&[("n", Transform::Identity), ("n", Transform::Truncate(1))], vec![("n", n)]);
+        assert_eq!(two[3], format!("{second}/n_trunc={other}"));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Error as IoError, Result as IoResult, Write};
+use std::io::{BufWriter, Error as IoError, IntoInnerError, Result as IoResult, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -129,9 +129,8 @@ impl Outgoing {
     /// Ends the file: what was written survives from now on.
     pub(crate) async fn finish(&mut self) -> Result<Whole> {
         let upload = match std::mem::replace(&mut self.to, To::Finished) {
-            To::File(mut file) => {
-                file.flush()?;
-                Local::finish(file.get_ref())?;
+            To::File(file) => {
+                Local::finish(file.into_inner().map_err(IntoInnerError::into_error)?).await?;
                 None
             }
             To::Upload(parts) => Some(parts.finish().await?),

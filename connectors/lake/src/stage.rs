@@ -4,14 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
-use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use futures::stream::FuturesOrdered;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
@@ -21,19 +20,21 @@ use transload_core::connector::{Partition, Transform};
 use transload_core::store::{Store, Upload};
 use transload_core::{Error, Result, fault};
 
+use crate::growth::Growth;
+use crate::held::{HELD_BYTES, Held};
 use crate::layout::Router;
 use crate::listing::below;
 use crate::outgoing::{Outgoing, Whole};
+use crate::routing::Waiting;
 use crate::settings::{WriteFormat, Writing};
 use crate::staging;
 use crate::writer::OpenFile;
 
-/// Rows that are sorted into folders at a time.
-const ROUTED_ROWS: usize = 1 << 16;
-/// Bytes of memory that rows for this may take, however few they are.
-const ROUTED_BYTES: usize = 64 << 20;
 /// Files one unit of work keeps open.
 const OPEN_FILES: usize = 128;
+/// Rows of one folder with which a row group is begun that goes on; fewer make one of their own, as encoding them takes
+/// about as much memory as they do.
+const LONG: usize = 1 << 15;
 /// Files that are waited for at the same time in the end.
 const FILES_AT_ONCE: usize = 8;
 
@@ -72,31 +73,6 @@ pub(crate) struct Stager<'a> {
     pub(crate) writing: &'a Writing,
     /// Counts bytes that are written.
     pub(crate) written: &'a AtomicU64,
-}
-
-/// Bytes that one unit of work has written, as far as a watcher is told. What is not kept is taken back.
-struct Growth<'a> {
-    written: &'a AtomicU64,
-    bytes: u64,
-}
-
-impl Growth<'_> {
-    /// A file had this size and now has that one. It may be smaller, as pages are compressed late.
-    fn grown(&mut self, from: u64, to: u64) {
-        let more = to.wrapping_sub(from);
-        self.bytes = self.bytes.wrapping_add(more);
-        self.written.fetch_add(more, Ordering::Relaxed);
-    }
-
-    fn keep(&mut self) {
-        self.bytes = 0;
-    }
-}
-
-impl Drop for Growth<'_> {
-    fn drop(&mut self) {
-        self.written.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }
 
 /// The columns that go into files: all but those whose value is the name of a folder. Columns get field ids
@@ -159,19 +135,9 @@ impl Stager<'_> {
             if let Some(batch) = batch.filter(|b| b.num_rows() > 0) {
                 waiting.push(batch);
             }
-            if waiting.is_full() || (ended && waiting.rows > 0) {
-                let waiting = std::mem::take(&mut waiting).batches;
-                let mut folders: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
-                for (b, batch) in waiting.iter().enumerate() {
-                    for (row, folder) in router.route(batch)?.into_iter().enumerate() {
-                        folders.entry(folder).or_default().push((b, row));
-                    }
-                }
-                let projected: Vec<RecordBatch> = waiting.iter().map(|b| b.project(&kept)).collect::<Result<_, _>>()?;
-                let projected: Vec<&RecordBatch> = projected.iter().collect();
-                for (folder, places) in folders {
-                    let batch = interleave_record_batch(&projected, &places)?;
-                    writers.write(router.name(folder), &batch).await?;
+            if waiting.is_full() || ended {
+                for (folder, batch) in std::mem::take(&mut waiting).sorted(&mut router, &kept)? {
+                    writers.sort_in(router.name(folder), batch).await?;
                 }
             }
             if ended {
@@ -181,32 +147,18 @@ impl Stager<'_> {
     }
 }
 
-/// Rows that wait to be sorted into folders.
-#[derive(Default)]
-struct Waiting {
-    batches: Vec<RecordBatch>,
-    rows: usize,
-    memory: RecordBatchMemoryCounter,
-}
-
-impl Waiting {
-    fn push(&mut self, batch: RecordBatch) {
-        self.rows += batch.num_rows();
-        self.memory.count_batch(&batch);
-        self.batches.push(batch);
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows >= ROUTED_ROWS || self.memory.memory_usage() >= ROUTED_BYTES
-    }
-}
-
 struct Writers<'a> {
     stager: &'a Stager<'a>,
     schema: SchemaRef,
     reservation: MemoryReservation,
+    /// Rows that wait for their files.
+    held: Held,
     /// By folder.
     open: BTreeMap<String, Writer>,
+    /// Memory that the open files take.
+    memory: usize,
+    /// Number of files that were begun.
+    begun: usize,
     done: Vec<Written>,
     growth: Growth<'a>,
 }
@@ -219,6 +171,8 @@ struct Writer {
     rows: u64,
     /// Its size when somebody was told of it last.
     bytes: u64,
+    /// Memory that it took then.
+    memory: usize,
 }
 
 /// A file to which nothing is added any more.
@@ -235,7 +189,7 @@ struct Ended {
 impl Writer {
     /// Writes what stands at the end of a file.
     fn end(self) -> Result<Ended> {
-        let Self { file, staged, path, rows, bytes } = self;
+        let Self { file, staged, path, rows, bytes, .. } = self;
         let (out, metadata) = file.finish()?;
         Ok(Ended { out, metadata, staged, path, rows, told: bytes })
     }
@@ -253,11 +207,51 @@ impl Ended {
 
 impl<'a> Writers<'a> {
     fn new(stager: &'a Stager<'a>, schema: SchemaRef, reservation: MemoryReservation) -> Self {
-        let growth = Growth { written: stager.written, bytes: 0 };
-        Self { stager, schema, reservation, open: BTreeMap::new(), done: Vec::new(), growth }
+        let growth = Growth::new(stager.written);
+        Self {
+            stager,
+            schema,
+            reservation,
+            held: Held::default(),
+            open: BTreeMap::new(),
+            memory: 0,
+            begun: 0,
+            done: Vec::new(),
+            growth,
+        }
     }
 
+    /// Writes rows into the file of a folder.
     async fn write(&mut self, folder: &str, batch: &RecordBatch) -> Result<()> {
+        self.append(folder, batch).await?;
+        self.fit().await
+    }
+
+    /// Takes rows of one of many folders, to write them now or together with others.
+    async fn sort_in(&mut self, folder: &str, batch: RecordBatch) -> Result<()> {
+        let writing = self.stager.writing;
+        match &writing.format {
+            WriteFormat::Parquet(parquet) => {
+                let held = self.held.add(folder, batch);
+                if held.rows >= parquet.row_group_rows || held.bytes as u64 >= writing.file_bytes {
+                    self.encode(folder).await?;
+                }
+                self.fit().await
+            }
+            WriteFormat::Csv(..) | WriteFormat::Json(_) | WriteFormat::Avro(_) => self.write(folder, &batch).await,
+        }
+    }
+
+    /// Writes the rows that are held for a folder.
+    async fn encode(&mut self, folder: &str) -> Result<()> {
+        for batch in self.held.release(folder) {
+            self.append(folder, &batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes rows, whatever memory that takes.
+    async fn append(&mut self, folder: &str, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
@@ -272,29 +266,50 @@ impl<'a> Writers<'a> {
         // The writer goes by its own fields, which differ from the batch's in ids and text layout only.
         writer.file.write(batch)?;
         writer.rows += batch.num_rows() as u64;
+        match self.settle(folder).await? >= self.stager.writing.file_bytes {
+            true => self.close(folder).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until little of a folder's file is on its way. Takes down how large it is and what memory it takes, and
+    /// returns its size.
+    async fn settle(&mut self, folder: &str) -> Result<u64> {
+        let Some(writer) = self.open.get_mut(folder) else { return Ok(0) };
         writer.file.settle().await?;
-        let size = writer.file.size();
+        let (size, memory) = (writer.file.size(), writer.file.memory());
         self.growth.grown(std::mem::replace(&mut writer.bytes, size), size);
-        if size >= self.stager.writing.file_bytes {
-            self.close(folder).await?;
-        }
-        while self.reservation.try_resize(self.memory()).is_err() {
-            if self.open.len() <= 1 {
-                // One open file is the least there can be.
-                self.reservation.resize(self.memory());
-                break;
+        self.memory += memory;
+        self.memory -= std::mem::replace(&mut writer.memory, memory);
+        Ok(size)
+    }
+
+    /// Makes everything fit into memory: first rows that are held are encoded, then files are closed, the largest first.
+    async fn fit(&mut self) -> Result<()> {
+        loop {
+            let memory = self.held.bytes() + self.memory;
+            if self.held.bytes() <= HELD_BYTES && self.reservation.try_resize(memory).is_ok() {
+                return Ok(());
             }
-            self.close_largest().await?;
+            if let Some((folder, rows)) = self.held.largest() {
+                self.encode(&folder).await?;
+                if let Some(writer) = self.open.get_mut(&folder).filter(|_| rows < LONG) {
+                    writer.file.end_row_group()?;
+                    self.settle(&folder).await?;
+                }
+            } else if self.open.len() > 1 {
+                self.close_largest().await?;
+            } else {
+                // One open file is the least there can be.
+                self.reservation.resize(memory);
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
-    fn memory(&self) -> usize {
-        self.open.values().map(|w| w.file.memory()).sum()
-    }
-
-    fn create(&self, folder: &str, first: Option<&RecordBatch>) -> Result<Writer> {
-        let number = self.done.len() + self.open.len();
+    fn create(&mut self, folder: &str, first: Option<&RecordBatch>) -> Result<Writer> {
+        let number = self.begun;
+        self.begun += 1;
         let name = format!("{}-{number}.{}", self.stager.prefix, self.stager.writing.ending());
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         let staged = match self.stager.in_place && self.stager.store.is_local() {
@@ -303,11 +318,11 @@ impl<'a> Writers<'a> {
         };
         let out = Outgoing::begin(self.stager.store, &staged, self.stager.table, &path)?;
         let file = OpenFile::new(out, &path, &self.schema, &self.stager.writing.format, first)?;
-        Ok(Writer { file, staged, path, rows: 0, bytes: 0 })
+        Ok(Writer { file, staged, path, rows: 0, bytes: 0, memory: 0 })
     }
 
     async fn close_largest(&mut self) -> Result<()> {
-        let largest = self.open.iter().max_by_key(|(_, w)| w.file.memory()).map(|(folder, _)| folder.clone());
+        let largest = self.open.iter().max_by_key(|(_, w)| w.memory).map(|(folder, _)| folder.clone());
         match largest {
             Some(folder) => self.close(&folder).await,
             None => Ok(()),
@@ -315,22 +330,45 @@ impl<'a> Writers<'a> {
     }
 
     async fn close(&mut self, folder: &str) -> Result<()> {
-        let Some(writer) = self.open.remove(folder) else { return Ok(()) };
-        let (written, told) = writer.end()?.arrive().await?;
-        self.arrived(written, told);
+        let Some(writer) = self.remove(folder) else { return Ok(()) };
+        let arrived = writer.end()?.arrive().await?;
+        self.arrived(arrived);
         Ok(())
     }
 
-    fn arrived(&mut self, written: Written, told: u64) {
+    fn remove(&mut self, folder: &str) -> Option<Writer> {
+        let writer = self.open.remove(folder)?;
+        self.memory -= writer.memory;
+        Some(writer)
+    }
+
+    fn arrived(&mut self, (written, told): (Written, u64)) {
         self.growth.grown(told, written.0.bytes);
         self.done.push(written);
     }
 
+    /// The first folder that has a file or rows that wait for one.
+    fn first(&self) -> Option<String> {
+        let open = self.open.keys().next().map(String::as_str);
+        self.held.first().into_iter().chain(open).min().map(str::to_string)
+    }
+
     async fn finish(mut self) -> Result<Vec<Written>> {
-        let ended: Vec<Ended> = std::mem::take(&mut self.open).into_values().map(Writer::end).collect::<Result<_>>()?;
-        let mut arriving = futures::stream::iter(ended.into_iter().map(Ended::arrive)).buffered(FILES_AT_ONCE);
-        while let Some((written, told)) = arriving.try_next().await? {
-            self.arrived(written, told);
+        // While one is encoded, those before it are on their way to the disk.
+        let mut arriving = FuturesOrdered::new();
+        while let Some(folder) = self.first() {
+            self.encode(&folder).await?;
+            if let Some(writer) = self.remove(&folder) {
+                arriving.push_back(writer.end()?.arrive());
+            }
+            if arriving.len() >= FILES_AT_ONCE
+                && let Some(arrived) = arriving.try_next().await?
+            {
+                self.arrived(arrived);
+            }
+        }
+        while let Some(arrived) = arriving.try_next().await? {
+            self.arrived(arrived);
         }
         self.sync()?;
         fault::point("stage.written")?;
@@ -369,47 +407,82 @@ pub(crate) async fn write_empty(stager: &Stager<'_>) -> Result<StagedFile> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use std::sync::atomic::Ordering;
+
+    use arrow::array::{ArrayRef, Int64Array};
+    use datafusion::error::DataFusionError;
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use parquet::basic::Compression;
+    use transload_core::secret::NoReferences;
 
     use super::*;
+    use crate::settings::ParquetWriting;
 
-    fn batch(column: ArrayRef) -> RecordBatch {
-        RecordBatch::try_from_iter([("c", column)]).unwrap()
+    const ROWS: i64 = 70_000;
+    const FOLDERS: i64 = 140;
+
+    /// The files of rows that belong into many folders by turns.
+    async fn staged(row_group_rows: usize, memory: usize) -> Vec<Written> {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().to_str().unwrap(), true, &NoReferences).unwrap();
+        let batch = |batch: i64| {
+            let rows = 1000 * batch..1000 * (batch + 1);
+            let columns: [(&str, ArrayRef); 2] = [
+                ("n", Arc::new(Int64Array::from_iter_values(rows.clone()))),
+                ("folder", Arc::new(Int64Array::from_iter_values(rows.map(|n| n % FOLDERS)))),
+            ];
+            RecordBatch::try_from_iter(columns).unwrap()
+        };
+        let batches: Vec<RecordBatch> = (0..ROWS / 1000).map(batch).collect();
+        let schema = batches[0].schema();
+        let rows = futures::stream::iter(batches.into_iter().map(Ok::<_, DataFusionError>));
+        let rows = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), rows));
+        let format = ParquetWriting { compression: Compression::UNCOMPRESSED, row_group_rows };
+        let (table, written) = (Path::from("t"), AtomicU64::new(0));
+        let stager = Stager {
+            store: &store,
+            table: &table,
+            folder: Path::from("t/_transload/staging/k/u"),
+            in_place: false,
+            prefix: "part".to_string(),
+            schema,
+            partition_by: &[Partition { column: "folder".to_string(), transform: Transform::Identity }],
+            writing: &Writing { format: WriteFormat::Parquet(format), file_bytes: 1 << 20 },
+            written: &written,
+        };
+        let memory: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(memory));
+        let files = stager.write(rows, &memory).await.unwrap();
+        let (rows, bytes) = files.iter().fold((0, 0), |(rows, bytes), (f, _)| (rows + f.rows, bytes + f.bytes));
+        assert_eq!((rows, bytes), (ROWS as u64, written.load(Ordering::Relaxed)));
+        assert_eq!(memory.reserved(), 0);
+        files
     }
 
-    #[test]
-    fn what_is_not_kept_is_taken_back() {
-        let written = AtomicU64::new(7);
-        let growth = || Growth { written: &written, bytes: 0 };
-        let (mut kept, mut lost) = (growth(), growth());
-        kept.grown(0, 100);
-        lost.grown(0, 1000);
-        assert_eq!(written.load(Ordering::Relaxed), 1107);
-        kept.grown(100, 60);
-        lost.grown(1000, 20);
-        assert_eq!(written.load(Ordering::Relaxed), 87);
-        kept.keep();
-        drop((kept, lost));
-        assert_eq!(written.load(Ordering::Relaxed), 67);
+    fn row_groups((_, metadata): &Written) -> Vec<i64> {
+        metadata.as_ref().unwrap().row_groups().iter().map(|group| group.num_rows()).collect()
     }
 
-    #[test]
-    fn few_rows_wait_if_they_are_wide() {
-        let mut narrow = Waiting::default();
-        narrow.push(batch(Arc::new(Int64Array::from_iter_values(0..ROUTED_ROWS as i64 - 1))));
-        assert!(!narrow.is_full());
-        narrow.push(batch(Arc::new(Int64Array::from(vec![1]))));
-        assert!(narrow.is_full());
+    #[tokio::test]
+    async fn a_folder_gets_one_file_with_as_large_row_groups_as_there_may_be() {
+        for (most, expected) in [(1 << 18, vec![500]), (100, vec![100; 5])] {
+            let files = staged(most, 1 << 30).await;
+            let folders: BTreeSet<&str> = files.iter().filter_map(|(f, _)| Some(f.path.split_once('/')?.0)).collect();
+            assert_eq!((files.len(), folders.len()), (FOLDERS as usize, FOLDERS as usize));
+            assert!(files.iter().all(|file| row_groups(file) == expected), "{:?}", row_groups(&files[0]));
+        }
+    }
 
-        let text = "x".repeat(ROUTED_BYTES / 2);
-        let mut wide = Waiting::default();
-        let half = batch(Arc::new(StringArray::from(vec![text.as_str()])));
-        wide.push(half.clone());
-        wide.push(half);
-        // The same memory twice is no more memory.
-        assert!(!wide.is_full());
-        wide.push(batch(Arc::new(StringArray::from(vec![text.as_str()]))));
-        assert!(wide.is_full());
-        assert_eq!((wide.rows, wide.batches.len()), (3, 3));
+    #[tokio::test]
+    async fn without_memory_there_are_more_files_and_no_fewer_rows() {
+        let files = staged(1 << 18, 1 << 10).await;
+        let paths: BTreeSet<&str> = files.iter().map(|(f, _)| f.path.as_str()).collect();
+        assert!(files.len() > FOLDERS as usize && paths.len() == files.len(), "{}", files.len());
+    }
+
+    #[tokio::test]
+    async fn the_same_rows_make_the_same_files() {
+        let files = async || staged(100, 1 << 30).await.into_iter().map(|(file, _)| file).collect::<Vec<_>>();
+        assert_eq!(files().await, files().await);
     }
 }

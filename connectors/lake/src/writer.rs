@@ -98,6 +98,17 @@ impl OpenFile {
         }
     }
 
+    /// Ends the rows that are encoded together in Parquet, which frees the memory that this takes.
+    ///
+    /// # Errors
+    /// As the disk fails.
+    pub(crate) fn end_row_group(&mut self) -> Result<()> {
+        match self {
+            Self::Parquet(writer) => writer.flush().map_err(unwritable),
+            Self::Rows(_) => Ok(()),
+        }
+    }
+
     /// Bytes of the file so far, more or less.
     pub(crate) fn size(&self) -> u64 {
         match self {

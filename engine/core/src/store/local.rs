@@ -162,8 +162,8 @@ impl Local {
     ///
     /// # Errors
     /// As the file system fails.
-    pub fn finish(file: &File) -> Result<()> {
-        Ok(file.sync_all()?)
+    pub async fn finish(file: File) -> Result<()> {
+        blocking(move || Ok(file.sync_all()?)).await
     }
 
     pub(super) fn sync_object(&self, path: &Path) -> Result<()> {

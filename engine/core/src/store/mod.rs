@@ -539,7 +539,7 @@ mod tests {
                 Staging::Names(local) => {
                     let mut file = local.begin(&hidden).unwrap();
                     file.write_all(b"hello").unwrap();
-                    Local::finish(&file).unwrap();
+                    Local::finish(file).await.unwrap();
                     local.sync(&Path::from("_s")).unwrap();
                     assert!(store.head(&place).await.unwrap().is_none());
                     assert!(local.rename(&hidden, &place).await.unwrap());
