@@ -78,7 +78,11 @@ impl Outgoing {
     /// folder, and a note about it in a bucket.
     pub(crate) fn begin(store: &Store, staged: &Path, table: &Path, path: &str) -> Result<Self> {
         let to = match store.staging()? {
-            Staging::Names(local) => To::File(BufWriter::with_capacity(FILE_BUFFER, local.begin(staged)?)),
+            Staging::Names(local) => {
+                let file = local.begin(staged)?;
+                fault::point("stage.created")?;
+                To::File(BufWriter::with_capacity(FILE_BUFFER, file))
+            }
             Staging::Uploads(uploads) => To::Upload(Parts {
                 target: Arc::new(Target {
                     store: store.clone(),
@@ -131,6 +135,7 @@ impl Outgoing {
         let upload = match std::mem::replace(&mut self.to, To::Finished) {
             To::File(mut file) => {
                 file.flush()?;
+                fault::point("stage.flushed")?;
                 Local::finish(file.get_ref())?;
                 None
             }
