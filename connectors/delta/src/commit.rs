@@ -5,6 +5,7 @@
 //! it is what tells a commit that was made from one that was not.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -28,6 +29,7 @@ use transload_core::{
 };
 use transload_lake::files::{self, FileWriter};
 
+use crate::clean::clear_unnamed;
 use crate::log::{Column, Log, Version, unreadable};
 use crate::options::{SchemaPolicy, Settings};
 use crate::record::{FOLDER, Record};
@@ -86,8 +88,13 @@ impl From<Error> for Obstacle {
 }
 
 /// The key of a commit as the name of an application.
-fn application(key: &CommitKey) -> String {
+pub(crate) fn application(key: impl Display) -> String {
     format!("{APPLICATION}/{key}")
+}
+
+/// The name of the lock that commits to a table take.
+pub(crate) fn lock_of(table: &Path) -> Path {
+    table.clone().join(FOLDER).join("lock")
 }
 
 /// How the names of a commit's files begin.
@@ -334,6 +341,7 @@ impl DeltaSink {
             bytes: files.iter().map(|f| f.file.bytes).sum(),
             state,
         };
+        fault::point("commit.manifest")?;
         record.write(store, &self.root).await?;
         let mut actions = Vec::new();
         let replaced = self.spec.mode == WriteMode::Replace;
@@ -392,7 +400,7 @@ impl DeltaSink {
                 transaction(APPLICATION.to_string()),
                 transaction(application(&self.spec.commit)),
             ]);
-        fault::point("commit.manifest")?;
+        fault::point("commit.recorded")?;
         let snapshot = base.map(|base| &base.snapshot as &dyn TableReference);
         let commit = CommitBuilder::from(properties).with_actions(actions);
         match commit.build(snapshot, Arc::clone(log.inner()), operation).await {
@@ -432,7 +440,11 @@ impl DeltaSink {
 
     /// Removes what a commit that is made has noted for itself. If that fails, it stays made.
     async fn clean_up(&self, store: &Store, written: &[&files::StagedFile]) {
-        if let Err(error) = files::discard(store, &self.root, &self.spec.commit, written).await {
+        let cleaned = async {
+            files::discard(store, &self.root, &self.spec.commit, written).await?;
+            fault::point("commit.cleaned")
+        };
+        if let Err(error) = cleaned.await {
             tracing::warn!(table = %self.table, %error, "published, and not cleaned up");
         }
     }
@@ -594,7 +606,7 @@ impl Sink for DeltaSink {
         }
         fault::point("commit.begun")?;
         // Others than transload do not ask for a turn, so an attempt can fail all the same.
-        let turn = store.lock(&self.lock()).await?;
+        let turn = store.lock(&lock_of(&self.root)).await?;
         let committed = self.commit_in_turn(store, &files, &state).await;
         turn.release().await;
         committed
@@ -635,8 +647,8 @@ impl Sink for DeltaSink {
             }
         }
         if store.has(&records).await? && !Log::of(&store, &self.root)?.is_there().await? {
-            let turn = store.lock(&self.lock()).await?;
-            store.remove_lock(&self.lock(), &turn).await?;
+            let turn = store.lock(&lock_of(&self.root)).await?;
+            store.remove_lock(&lock_of(&self.root), &turn).await?;
             turn.release().await;
         }
         Ok(())
@@ -644,12 +656,11 @@ impl Sink for DeltaSink {
 }
 
 impl DeltaSink {
-    /// The name of the lock that commits of this table take.
-    fn lock(&self) -> Path {
-        self.root.clone().join(FOLDER).join("lock")
-    }
-
     async fn commit_in_turn(&self, store: &Store, files: &[StagedFile], state: &TableState) -> Result<Committed> {
+        fault::point("commit.locked")?;
+        if let Err(error) = clear_unnamed(store, &self.root).await {
+            tracing::warn!(table = %self.table, %error, "not cleaned up");
+        }
         let written: Vec<&files::StagedFile> = files.iter().map(|f| &f.file).collect();
         let log = Log::of(store, &self.root)?;
         let mut is_published = false;
