@@ -58,7 +58,8 @@ elif verb == "unfinished":
     begun = box.list_blobs(name_starts_with=path, include=["uncommittedblobs"])
     print(json.dumps(sorted({blob.name for blob in begun} - set(files()))))
 elif verb == "texts":
-    print(json.dumps({name: read(name).decode("utf-8", "replace") for name in files()}))
+    wanted = [name for name in files() if not rest or any(part in name for part in rest)]
+    print(json.dumps({name: read(name).decode("utf-8", "replace") for name in wanted}))
 elif verb == "rows":
     tables = [parquet.ParquetFile(io.BytesIO(read(name))).read() for name in files() if name.endswith(".parquet")]
     print(json.dumps([row for table in tables for row in table.to_pylist()], default=str))

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use transload_core::fault::UPLOAD_POINTS;
 
 use crate::azure::Container;
 use crate::harness::{Bench, Outcome, Started, wait_until};
@@ -115,43 +114,6 @@ fn when_the_lock_has_run_out(bench: &Bench, args: &[&str]) -> Outcome {
         }
         std::thread::sleep(Duration::from_secs(2));
     }
-}
-
-#[test]
-fn killed_and_resumed_a_load_into_a_bucket_ends_like_an_undisturbed_one() {
-    on_each_server("killed", killed_and_resumed_a_load_ends_like_an_undisturbed_one);
-}
-
-fn killed_and_resumed_a_load_ends_like_an_undisturbed_one(bucket: &dyn Place) {
-    let bench = Bench::with(bucket.variables_with_ledger("undisturbed/ledger"));
-    bench.write("p.yaml", tpch_into(&bucket.url("undisturbed/lake")));
-    let undisturbed = digests(&bench.run(&["run", "p.yaml"]).expect(0));
-    let killed_at = |point: &str| {
-        let bench = Bench::with(bucket.variables_with_ledger(&format!("{point}/ledger")));
-        bench.write("p.yaml", tpch_into(&bucket.url(&format!("{point}/lake"))));
-        bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
-        let run = bench.newest_run();
-        let early = bench.run(&["resume", &run]).expect(75).says("another run of this pipeline is not finished yet");
-        assert!(early.stderr.contains("half a minute if it was killed"), "{}", early.stderr);
-
-        let resumed = when_the_lock_has_run_out(&bench, &["resume", &run]);
-        assert_eq!(resumed.code, 0, "{point}: {}{}", resumed.stdout, resumed.stderr);
-        assert_eq!(digests(&resumed), undisturbed, "{point}");
-        for table in ["nation", "customer"] {
-            assert_tidy(bucket, &format!("{point}/lake/{table}"));
-        }
-        assert_no_upload(bucket, &format!("{point}/lake/"));
-        bench.run(&["audit", "verify"]).expect(0);
-        bench.run(&["resume", &run]).expect(99).says("has ended");
-    };
-    // Each waits for locks to run out: all wait at the same time.
-    std::thread::scope(|scope| {
-        let later = ["commit.noted", "commit.renamed", "commit.published", "run.receipt"];
-        for point in UPLOAD_POINTS.into_iter().chain(later) {
-            let killed_at = &killed_at;
-            scope.spawn(move || killed_at(point));
-        }
-    });
 }
 
 #[test]
@@ -322,36 +284,6 @@ fn several_pipelines_may_add_to_a_table_at_the_same_time(bucket: &dyn Place) {
 }
 
 #[test]
-fn killed_and_resumed_a_load_into_a_delta_table_in_a_bucket_ends_like_an_undisturbed_one() {
-    on_each_server("delta", |bucket| {
-        let bench = Bench::with(bucket.variables());
-        let pipeline = |place: &str| tpch_into(&bucket.url(place)).replace("target: { lake:", "target: { delta:");
-        bench.write("p.yaml", pipeline("undisturbed"));
-        let undisturbed = digests(&bench.run(&["run", "p.yaml"]).expect(0));
-        for point in
-            ["upload.begun", "upload.sent", "stage.written", "commit.begun", "commit.manifest", "commit.published"]
-        {
-            bench.write("p.yaml", pipeline(point));
-            bench.run_with_faults(&["run", "p.yaml"], &format!("{point}=return(kill)")).expect(-1);
-            let data = |path: &String| path.ends_with(".parquet");
-            if !["commit.manifest", "commit.published"].contains(&point) {
-                assert!(!bucket.files(point).iter().any(data), "{point}: {:?}", bucket.files(point));
-            }
-            let resumed = bench.run(&["resume", &bench.newest_run()]).expect(0);
-            assert_eq!(digests(&resumed), undisturbed, "{point}");
-            assert_no_upload(bucket, point);
-            let staged = bucket.files(point).into_iter().filter(|path| path.contains("/staging/"));
-            assert_eq!(staged.collect::<Vec<_>>(), [""; 0], "{point}");
-        }
-        // One that is not resumed leaves nothing behind that nobody finds.
-        bench.run_with_faults(&["run", "p.yaml"], "commit.begun=return(kill)").expect(-1);
-        let removed = bench.run(&["clean", "p.yaml", "--older-than", "0s"]).expect(0);
-        assert!(removed.stdout.lines().all(|line| line.starts_with("removed upload")), "{}", removed.stdout);
-        assert_no_upload(bucket, "");
-    });
-}
-
-#[test]
 fn killed_and_resumed_a_merge_into_a_delta_table_in_a_bucket_leaves_nothing() {
     on_each_server("merge", |bucket| {
         let bench = Bench::with(bucket.variables());
@@ -418,18 +350,22 @@ fn its_credentials_are_neither_printed_nor_kept(bucket: &dyn Place) {
 
 #[test]
 fn nothing_is_seen_of_a_load_into_a_bucket_before_its_commit() {
-    on_each_server("unseen", nothing_is_seen_before_the_commit);
+    on_each_server("unseen", |bucket| {
+        for kind in ["lake", "delta"] {
+            nothing_is_seen_before_the_commit(bucket, kind);
+        }
+    });
 }
 
-fn nothing_is_seen_before_the_commit(bucket: &dyn Place) {
+fn nothing_is_seen_before_the_commit(bucket: &dyn Place, kind: &str) {
     let bench = Bench::with(bucket.variables());
-    bench.write("p.yaml", tpch_into(&bucket.url("lake")));
+    bench.write("p.yaml", tpch_into(&bucket.url(kind)).replace("target: { lake:", &format!("target: {{ {kind}:")));
     let visible =
-        || -> Vec<String> { bucket.files("lake").into_iter().filter(|f| !f.contains("/_transload/")).collect() };
+        || -> Vec<String> { bucket.files(kind).into_iter().filter(|f| !f.contains("/_transload/")).collect() };
     for fault in ["stage.written=return(transient)", "commit.begun=return(transient)"] {
         bench.run_with_faults(&["run", "p.yaml"], fault).expect(75);
         assert!(visible().is_empty(), "{fault}: {:?}", visible());
-        assert!(!bucket.unfinished("lake").is_empty(), "{fault}");
+        assert!(!bucket.unfinished(kind).is_empty(), "{kind}: {fault}");
     }
     // What was staged is of no use to a new run, and stands in nobody's way.
     bench.run(&["run", "p.yaml"]).expect(0);

@@ -1,11 +1,12 @@
 //! Killed anywhere and resumed, a load ends as if nothing had happened.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use serde_json::Value;
-use transload_core::fault::POINTS;
 
-use crate::harness::{Bench, Started, is_staging, tpch_pipeline, wait_until};
+use crate::harness::{Bench, Started, done, ended, is_staging, root, tpch_pipeline, wait_until};
 
 /// Two splits, several folders.
 const PIPELINE: &str = "version: 1\npipeline: test\nsource: { tpch: { scale: 0.08 } }\ntarget: { lake: { url: lake } }\ntables:\n  \
@@ -44,34 +45,6 @@ fn undisturbed() -> Vec<String> {
     let digests = digests(&bench.run(&["run", "p.yaml"]).expect(0).last_line());
     assert_tidy(&bench);
     digests
-}
-
-#[test]
-fn killed_at_any_point_a_resumed_run_ends_like_an_undisturbed_one() {
-    let expected = undisturbed();
-    let mut faults: Vec<String> = POINTS.iter().map(|point| format!("{point}=return(kill)")).collect();
-    for later in
-        ["stage.batch=7*off->return(kill)", "unit.journaled=1*off->return(kill)", "commit.renamed=1*off->return(kill)"]
-    {
-        faults.push(later.to_string());
-    }
-    for fault in faults {
-        let bench = Bench::new();
-        bench.write("p.yaml", PIPELINE);
-        let killed = bench.run_with_faults(&["run", "p.yaml", "--parallel", "2"], &fault);
-        assert_eq!(killed.code, -1, "{fault}: {}", killed.stderr);
-        if ["run.", "unit.", "stage."].iter().any(|early| fault.starts_with(early) && !fault.starts_with("run.receipt"))
-        {
-            assert!(manifest(&bench, "orders").is_none() || fault.contains("off"), "{fault} published something");
-        }
-        let run = bench.newest_run();
-        let resumed = bench.run(&["resume", &run]);
-        assert_eq!(resumed.code, 0, "{fault}: {}{}", resumed.stdout, resumed.stderr);
-        assert_eq!(digests(&resumed.last_line()), expected, "{fault}");
-        assert_tidy(&bench);
-        bench.run(&["audit", "verify"]).expect(0);
-        bench.run(&["resume", &run]).expect(99).says("has ended");
-    }
 }
 
 #[test]
@@ -146,6 +119,37 @@ fn a_signal_stops_a_comparison() {
     let stopped = comparison.ended().expect(130);
     assert_eq!(stopped.last_line()["status"], "interrupted");
     bench.run(&["reconcile", "p.yaml"]).expect(0);
+}
+
+#[test]
+fn loads_that_are_killed_at_any_moment_end_well() {
+    let into = |sink: &str| {
+        let mut crash = Command::new(root().join("tests/crash"));
+        crash.args(["--runs", "12", "--seed", "1", "--jobs", "1", "--sink", sink]);
+        crash.args(["--bin", env!("CARGO_BIN_EXE_transload-faulty")]);
+        let said = done(&mut crash);
+        let summary: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        let counts = &summary["sinks"][sink];
+        assert_eq!((&summary["wrong"], &counts["loads"]), (&Value::Null, &12.into()), "{said}");
+        assert!(counts["killed"].as_u64().unwrap() >= 6, "{said}");
+    };
+    std::thread::scope(|scope| {
+        ["disk", "delta"].map(|sink| scope.spawn(move || into(sink))).map(|job| job.join().unwrap())
+    });
+}
+
+#[test]
+fn a_crash_loop_finds_what_is_wrong() {
+    let bench = Bench::new();
+    // A program that says of every run that it need not be resumed.
+    let program = env!("CARGO_BIN_EXE_transload-faulty");
+    let script = format!("#!/bin/sh\n[ \"$1\" = resume ] && exit 99\nexec '{program}' \"$@\"\n");
+    let liar = bench.write("liar", script);
+    std::fs::set_permissions(&liar, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut crash = Command::new(root().join("tests/crash"));
+    crash.args(["--runs", "40", "--seed", "1", "--sink", "disk", "--bin"]).arg(&liar).env("TMPDIR", bench.path(""));
+    let wrong = ended(&mut crash).expect(1).says("WRONG in load").says("--seed 1");
+    assert!(wrong.last_line()["wrong"]["what"].is_string(), "{wrong:?}");
 }
 
 #[test]

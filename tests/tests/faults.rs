@@ -492,6 +492,47 @@ fn a_published_table_that_the_ledger_was_not_told_of_is_not_loaded_twice() {
 }
 
 #[test]
+fn an_end_that_cannot_be_written_down_hides_nothing_and_can_be_made_up_for() {
+    for (faults, code) in [
+        ("run.closed=return(transient)", 75),
+        ("run.compared=return(permanent)", 3),
+        // What is worse counts: whoever only tried again would add the rows twice.
+        ("run.receipt=return(permanent);run.closed=return(transient)", 8),
+        ("run.receipt=return(transient);run.compared=return(permanent)", 8),
+        ("unit.begun=return(permanent);run.closed=return(transient)", 3),
+    ] {
+        let bench = sales(true);
+        bench.write("p.yaml", pipeline("sales", "    mode: append\n"));
+        let failed = bench.run_with_faults(&["run", "p.yaml"], faults).expect(code);
+        let line = failed.last_line();
+        assert_eq!((&line["status"], &line["exit_code"]), (&"failed".into(), &code.into()), "{faults}");
+        let run = open_run(&bench);
+        assert_eq!(line["run_id"], run, "{faults}");
+        failed.says(&format!("`transload resume {run}` goes on from here"));
+        bench.run(&["resume", &run]).expect(0);
+        assert_whole(&bench, OLD_ROWS + ROWS, faults);
+        bench.run(&["audit", "verify"]).expect(0);
+        bench.run(&["resume", &run]).expect(99).says("has ended: succeeded");
+    }
+}
+
+#[test]
+fn a_resume_that_learns_nothing_is_not_the_last_one() {
+    let bench = sales(true);
+    bench.write("p.yaml", pipeline("sales", "    mode: append\n"));
+    bench.run_with_faults(&["run", "p.yaml"], "commit.published=return(kill)").expect(-1);
+    let run = open_run(&bench);
+    let failed = bench.run_with_faults(&["resume", &run], "run.begun=return(permanent)").expect(3);
+    failed.says(&format!("`transload resume {run}` goes on from here"));
+    bench.run(&["resume", &run]).expect(0);
+    assert_whole(&bench, OLD_ROWS + ROWS, "after the last resume");
+    // One that has just begun has nothing to lose.
+    let failed = bench.run_with_faults(&["run", "p.yaml"], "run.begun=return(permanent)").expect(3);
+    let run = failed.last_line()["run_id"].as_str().unwrap().to_string();
+    bench.run(&["resume", &run]).expect(99);
+}
+
+#[test]
 fn a_published_table_that_the_audit_chain_was_not_told_of_is_told_of_by_a_resume() {
     let bench = sales(false);
     let load = Started::new(&bench, &["run", "p.yaml"], "run.receipt=sleep(1500)");

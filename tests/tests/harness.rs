@@ -53,6 +53,7 @@ impl Bench {
             .env_remove("TRANSLOAD_LEDGER")
             .env_remove("TRANSLOAD_LOG")
             .env_remove("FAILPOINTS")
+            .env_remove("TRANSLOAD_FAULTY_IO")
             .envs(self.variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null());
         command
@@ -66,6 +67,11 @@ impl Bench {
     /// Runs the program here with fault points armed, such as `stage.written=return(kill)`.
     pub(crate) fn run_with_faults(&self, args: &[&str], faults: &str) -> Outcome {
         outcome(self.command(args).env("FAILPOINTS", faults).output().unwrap())
+    }
+
+    /// Runs the program here with requests to stores that fail by their number, such as `every=7,how=transient`.
+    pub(crate) fn run_with_faulty_io(&self, args: &[&str], faults: &str) -> Outcome {
+        outcome(self.command(args).env("TRANSLOAD_FAULTY_IO", faults).output().unwrap())
     }
 
     /// The name of the newest run.
@@ -114,6 +120,11 @@ impl Outcome {
         assert!(self.stderr.contains(text), "`{text}` is not in:\n{}", self.stderr);
         self
     }
+}
+
+/// Runs a command, and says how it ended.
+pub(crate) fn ended(command: &mut Command) -> Outcome {
+    outcome(command.output().unwrap_or_else(|e| panic!("{command:?}: {e}")))
 }
 
 fn outcome(output: Output) -> Outcome {

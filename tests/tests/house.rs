@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use transload_core::fault::{CLEAN_POINTS, MERGE_POINTS, POINTS, REPLAY_POINTS, UPLOAD_POINTS};
+use transload_core::fault::{
+    CLEAN_POINTS, DELTA_POINTS, EDGE_POINTS, FILE_POINTS, MERGE_POINTS, POINTS, REPLAY_POINTS, SOME_POINTS,
+    UPLOAD_POINTS,
+};
 
 use crate::harness::root;
 
@@ -192,10 +195,30 @@ fn the_list_of_fault_points_is_the_code_s() {
     }
     passed.sort();
     passed.dedup();
-    let all = POINTS.iter().chain(&REPLAY_POINTS).chain(&UPLOAD_POINTS).chain(&MERGE_POINTS).chain(&CLEAN_POINTS);
-    let mut listed: Vec<String> = all.map(ToString::to_string).collect();
-    listed.sort();
-    assert_eq!(passed, listed);
+    assert_eq!(passed, points());
+}
+
+/// All fault points, sorted.
+fn points() -> Vec<String> {
+    let on_the_way: [&[&str]; 6] = [&POINTS, &EDGE_POINTS, &SOME_POINTS, &FILE_POINTS, &UPLOAD_POINTS, &DELTA_POINTS];
+    let mut all: Vec<String> = on_the_way.concat().into_iter().map(str::to_string).collect();
+    all.extend(REPLAY_POINTS.iter().chain(&MERGE_POINTS).chain(&CLEAN_POINTS).map(ToString::to_string));
+    all.sort();
+    all
+}
+
+#[test]
+fn the_page_about_crashes_tells_when_each_fault_point_is_passed() {
+    let page = std::fs::read_to_string(root().join("docs/crashes.md")).unwrap();
+    let (_, table) = page.split_once("| point | when |\n| --- | --- |\n").unwrap();
+    let mut told: Vec<String> = Vec::new();
+    for row in table.lines().take_while(|line| line.starts_with("| `")) {
+        let (point, when) = row.strip_prefix("| `").unwrap().split_once("` | ").unwrap();
+        assert!(when.trim_end_matches(" |").len() > 10, "{row}");
+        told.push(point.to_string());
+    }
+    told.sort();
+    assert_eq!(told, points());
 }
 
 #[test]

@@ -57,7 +57,12 @@ pub(crate) trait Place: Sync {
 
     /// The objects below a path with their content.
     fn texts(&self, path: &str) -> serde_json::Map<String, Value> {
-        serde_json::from_str(&self.does("texts", path, &[])).unwrap()
+        self.texts_of(path, &[])
+    }
+
+    /// Those of them with one of these texts in their names, or all if there is none.
+    fn texts_of(&self, path: &str, parts: &[&str]) -> serde_json::Map<String, Value> {
+        serde_json::from_str(&self.does("texts", path, parts)).unwrap()
     }
 
     /// The rows of all Parquet files below a path.

@@ -131,7 +131,7 @@ fn walk(page: &Path, settings: &[&str]) -> Output {
     let mut walk = Command::new(python());
     walk.arg("-B").arg(root().join("tests/pages/walk.py")).arg(env!("CARGO_BIN_EXE_transload-faulty"));
     walk.arg(page).arg(bench.path("")).args(settings);
-    for name in ["TRANSLOAD_LEDGER", "TRANSLOAD_LOG", "FAILPOINTS"] {
+    for name in ["TRANSLOAD_LEDGER", "TRANSLOAD_LOG", "FAILPOINTS", "TRANSLOAD_FAULTY_IO"] {
         walk.env_remove(name);
     }
     walk.output().unwrap()

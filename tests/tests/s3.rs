@@ -63,7 +63,8 @@ elif verb == "unfinished":
     pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=path)
     print(json.dumps(sorted(u["Key"] for page in pages for u in page.get("Uploads", []))))
 elif verb == "texts":
-    print(json.dumps({name: read(name).decode("utf-8", "replace") for name in files()}))
+    wanted = [name for name in files() if not rest or any(part in name for part in rest)]
+    print(json.dumps({name: read(name).decode("utf-8", "replace") for name in wanted}))
 elif verb == "rows":
     tables = [parquet.ParquetFile(io.BytesIO(read(name))).read() for name in files() if name.endswith(".parquet")]
     print(json.dumps([row for table in tables for row in table.to_pylist()], default=str))

@@ -4,6 +4,7 @@
 //! are completed before the entry is written. The entry names them, and the commit's key as an application's transaction:
 //! it is what tells a commit that was made from one that was not.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -23,6 +24,7 @@ use transload_core::{
 };
 use transload_lake::files;
 
+use crate::clean::clear_unnamed;
 use crate::exchange::{self, Exchanging};
 use crate::features::Judged;
 use crate::log::{Column, Log, Version, unreadable};
@@ -72,8 +74,13 @@ impl From<Error> for Obstacle {
 }
 
 /// The key of a commit as the name of an application.
-fn application(key: &CommitKey) -> String {
+pub(crate) fn application(key: impl Display) -> String {
     format!("{APPLICATION}/{key}")
+}
+
+/// The name of the lock that commits to a table take.
+pub(crate) fn lock_of(table: &Path) -> Path {
+    table.clone().join(FOLDER).join("lock")
 }
 
 impl DeltaSink {
@@ -327,6 +334,7 @@ impl DeltaSink {
             bytes: files.iter().map(|f| f.file.bytes).sum(),
             state,
         };
+        fault::point("commit.manifest")?;
         record.write(store, &self.root).await?;
         let mut actions = Vec::new();
         let replaced = self.spec.mode == WriteMode::Replace;
@@ -364,7 +372,7 @@ impl DeltaSink {
                 transaction(APPLICATION.to_string()),
                 transaction(application(&self.spec.commit)),
             ]);
-        fault::point("commit.manifest")?;
+        fault::point("commit.recorded")?;
         let judged = base.map(|base| Judged::writing(&base.snapshot)).transpose()?;
         let snapshot = judged.as_ref().map(|table| table as &dyn TableReference);
         let commit = CommitBuilder::from(properties).with_actions(actions);
@@ -435,7 +443,8 @@ impl DeltaSink {
             if self.spec.mode == WriteMode::Merge {
                 exchange::clear(store, &self.root, &self.spec.commit, log, made).await?;
             }
-            files::discard(store, &self.root, &self.spec.commit, written).await
+            files::discard(store, &self.root, &self.spec.commit, written).await?;
+            fault::point("commit.cleaned")
         };
         if let Err(error) = cleaned.await {
             tracing::warn!(table = %self.table, %error, "published, and not cleaned up");
@@ -522,7 +531,7 @@ impl Sink for DeltaSink {
         }
         fault::point("commit.begun")?;
         // Others than transload do not ask for a turn, so an attempt can fail all the same.
-        let turn = store.lock(&self.lock()).await?;
+        let turn = store.lock(&lock_of(&self.root)).await?;
         let committed = self.commit_in_turn(store, &files, &state, memory).await.map_err(|e| self.named(e));
         turn.release().await;
         committed
@@ -563,8 +572,8 @@ impl Sink for DeltaSink {
             }
         }
         if store.has(&records).await? && !Log::of(&store, &self.root)?.is_there().await? {
-            let turn = store.lock(&self.lock()).await?;
-            store.remove_lock(&self.lock(), &turn).await?;
+            let turn = store.lock(&lock_of(&self.root)).await?;
+            store.remove_lock(&lock_of(&self.root), &turn).await?;
             turn.release().await;
         }
         Ok(())
@@ -572,11 +581,6 @@ impl Sink for DeltaSink {
 }
 
 impl DeltaSink {
-    /// The name of the lock that commits of this table take.
-    fn lock(&self) -> Path {
-        self.root.clone().join(FOLDER).join("lock")
-    }
-
     async fn commit_in_turn(
         &self,
         store: &Store,
@@ -584,6 +588,10 @@ impl DeltaSink {
         state: &TableState,
         memory: &Arc<dyn MemoryPool>,
     ) -> Result<Committed> {
+        fault::point("commit.locked")?;
+        if let Err(error) = clear_unnamed(store, &self.root).await {
+            tracing::warn!(table = %self.table, %error, "not cleaned up");
+        }
         let (log, place) = (Log::of(store, &self.root)?, self.files(store));
         let mut exchanging = Exchanging::new(self, &place, staged, memory)?;
         let rows: Vec<StagedFile> = staged.iter().filter(|file| !file.is_keys).cloned().collect();

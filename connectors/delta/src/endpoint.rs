@@ -14,12 +14,11 @@ use transload_core::store::{Address, Store, relative};
 use transload_core::{Error, Problem, Resolve, Result, TableName};
 use transload_lake::files;
 
+use crate::clean;
 use crate::commit::DeltaSink;
+use crate::log::LOG;
 use crate::options::Settings;
 use crate::source::{self, Moment};
-
-/// The folder in a table's folder that makes it one.
-const LOG: &str = "_delta_log";
 
 /// A folder of tables.
 pub(crate) struct DeltaEndpoint {
@@ -59,7 +58,8 @@ fn parts(table: &TableName) -> Result<(Path, Moment), String> {
     }
 }
 
-fn folder(name: &str) -> Result<Path, String> {
+/// The folder of a table by its name.
+pub(crate) fn folder(name: &str) -> Result<Path, String> {
     let path = relative(name)?;
     let hidden = |part: &str| part.starts_with('_') || part.starts_with('.');
     match path.as_ref().split('/').find(|part| hidden(part)) {
@@ -169,10 +169,14 @@ impl Endpoint for DeltaEndpoint {
         Ok(Arc::new(sink))
     }
 
-    /// Uploads are found. Files that are complete and that no log names are not: an older version may have them.
     async fn clean(&self, spec: &CleanSpec) -> Result<Vec<Orphan>> {
         match self.address().find()? {
-            Some(store) if store.staging().is_ok() => files::clean(&store, spec).await,
+            Some(store) if store.staging().is_ok() => {
+                let mut left = files::clean(&store, spec).await?;
+                left.extend(clean::clean(&store, spec).await?);
+                left.sort_by(|a, b| (&a.table, &a.path).cmp(&(&b.table, &b.path)));
+                Ok(left)
+            }
             _ => Ok(Vec::new()),
         }
     }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bounds;
+mod clean;
 mod commit;
 mod deleted;
 mod endpoint;

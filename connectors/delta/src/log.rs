@@ -23,6 +23,9 @@ use crate::widen;
 /// Where the log library thinks a table is. It asks [`TableObjects`] for everything, and those know better.
 pub(crate) const ROOT: &str = "file:///";
 
+/// The folder in a table's folder that makes it one.
+pub(crate) const LOG: &str = "_delta_log";
+
 /// The log of a table.
 #[derive(Clone)]
 pub(crate) struct Log {
@@ -121,7 +124,7 @@ impl Log {
                 .hint("name a version, such as @v12"));
         }
         // Where the log does not reach back so far, the library gives the oldest version there is.
-        let entry = Path::from(format!("_delta_log/{version:020}.json"));
+        let entry = Path::from(format!("{LOG}/{version:020}.json"));
         let made = self.log.object_store(None).head(&entry).await.map_err(|e| unreadable(e.into()))?.last_modified;
         match made.timestamp_millis() <= time.timestamp_millis() {
             true => Ok(found),
@@ -242,6 +245,22 @@ impl Version {
         }))
     }
 
+    /// What applications have said of themselves in the entries that are still there, by their names and each of them last.
+    pub(crate) async fn said(&self) -> Result<HashMap<String, i64>> {
+        let mut said = HashMap::new();
+        let mut number = Some(self.number());
+        while let Some(version) = number {
+            let Some(entry) = self.log.read_commit_entry(version).await.map_err(unreadable)? else { break };
+            for action in get_actions(version, &entry).map_err(unreadable)? {
+                if let Action::Txn(transaction) = action {
+                    said.entry(transaction.app_id).or_insert(transaction.version);
+                }
+            }
+            number = version.checked_sub(1);
+        }
+        Ok(said)
+    }
+
     /// Whether the table only takes added rows.
     pub(crate) fn only_grows(&self) -> bool {
         self.snapshot.table_properties().append_only == Some(true)
@@ -347,7 +366,10 @@ pub(crate) fn unreadable(error: DeltaTableError) -> Error {
         DeltaTableError::InvalidVersion(version) => Error::config(format!("the table has no version {version}")),
         DeltaTableError::Transaction { source } => match source {
             TransactionError::ObjectStore { source } => Error::from(source),
-            other => unsupported(other),
+            other => match store_error(&other) {
+                Some(error) => error,
+                None => unsupported(other),
+            },
         },
         other => match (store_error(&other), other.to_string()) {
             (Some(error), _) => error,
@@ -367,6 +389,10 @@ pub(crate) fn store_error(error: &(dyn std::error::Error + 'static)) -> Option<E
         if let Some(own) = error.downcast_ref::<Error>() {
             return Some(Error::new(own.kind(), own.message()));
         }
+        // It does not say that the store's error is its reason.
+        if let Some(delta_kernel::Error::ObjectStore(store)) = error.downcast_ref::<delta_kernel::Error>() {
+            return store_error(store);
+        }
         if let Some(store) = error.downcast_ref::<object_store::Error>() {
             return match store {
                 object_store::Error::NotFound { .. } => None,
@@ -379,4 +405,27 @@ pub(crate) fn store_error(error: &(dyn std::error::Error + 'static)) -> Option<E
         cause = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use transload_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_fails_is_told_from_a_log_that_is_damaged() {
+        let kernel = |error: object_store::Error| unreadable(DeltaTableError::KernelError(error.into()));
+        let silent = || object_store::Error::Generic { store: "S3", source: "no answer".into() };
+        assert!(kernel(silent()).is_transient());
+        let refused = object_store::Error::PermissionDenied { path: "x".to_string(), source: "no".into() };
+        assert_eq!(kernel(refused).message(), "access was refused");
+        let gone = object_store::Error::NotFound { path: "x".to_string(), source: "no".into() };
+        let error = kernel(gone);
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().starts_with("the table's log cannot be read"), "{error}");
+        let source = Box::new(silent());
+        let unlogged = TransactionError::LogStoreError { msg: "no".to_string(), source };
+        assert!(unreadable(DeltaTableError::Transaction { source: unlogged }).is_transient());
+    }
 }

@@ -11,12 +11,14 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
-use transload_core::store::Store;
+use transload_core::fault;
+use transload_core::store::{Local, Staging, Store};
 
 /// The objects of one table.
 ///
 /// An object that must not exist yet (an entry of the log) is created the way a [`Store`] does it: it survives a power
-/// cut, and an answer that got lost on the way is told from a refusal.
+/// cut, and an answer that got lost on the way is told from a refusal. One that takes the place of another in a folder is
+/// written beside it first, under a name by which `clean` finds it should the process die.
 pub(crate) struct TableObjects {
     inner: PrefixStore<Arc<dyn ObjectStore>>,
     store: Store,
@@ -31,6 +33,36 @@ impl TableObjects {
 
     fn whole(&self, path: &Path) -> Path {
         self.table.parts().chain(path.parts()).collect()
+    }
+
+    /// Writes an object, in the place of one that may be there.
+    async fn replace(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        match self.store.staging() {
+            Ok(Staging::Names(local)) if matches!(options.mode, PutMode::Overwrite) => {
+                self.replace_in_folder(local, &self.whole(path), payload).await.map_err(failed)?;
+                Ok(PutResult { e_tag: None, version: None })
+            }
+            _ => self.inner.put_opts(path, payload, options).await,
+        }
+    }
+
+    async fn replace_in_folder(&self, local: &Local, at: &Path, payload: PutPayload) -> transload_core::Result<()> {
+        let beside = Local::beside(at);
+        self.store.create(&beside, payload.into()).await?;
+        local.rename(&beside, at).await.map(drop)
+    }
+}
+
+fn failed(error: transload_core::Error) -> Error {
+    Error::Generic { store: "table", source: Box::new(error) }
+}
+
+/// What can go wrong once an object of the log is written, if it is one after which a test may let it.
+fn after(path: &Path) -> Result<()> {
+    match path.filename().unwrap_or_default() {
+        name if name.ends_with(".checkpoint.parquet") => fault::point("checkpoint.written").map_err(failed),
+        "_last_checkpoint" => fault::point("checkpoint.named").map_err(failed),
+        _ => Ok(()),
     }
 }
 
@@ -62,7 +94,8 @@ impl MultipartUpload for Synced {
 
     async fn complete(&mut self) -> Result<PutResult> {
         let put = self.inner.complete().await?;
-        self.store.sync_object(&self.at).map_err(|e| Error::Generic { store: "table", source: Box::new(e) })?;
+        self.store.sync_object(&self.at).map_err(failed)?;
+        after(&self.at)?;
         Ok(put)
     }
 
@@ -75,17 +108,19 @@ impl MultipartUpload for Synced {
 impl ObjectStore for TableObjects {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         if !matches!(options.mode, PutMode::Create) {
-            let put = self.inner.put_opts(path, payload, options).await?;
-            let failed = |e: transload_core::Error| Error::Generic { store: "table", source: Box::new(e) };
-            self.store.sync_object(&self.whole(path)).map_err(failed)?;
+            let put = self.replace(path, payload, options).await?;
+            after(path)?;
             return Ok(put);
         }
         match self.store.create(&self.whole(path), payload.into()).await {
-            Ok(true) => Ok(PutResult { e_tag: None, version: None }),
+            Ok(true) => {
+                fault::point("commit.entered").map_err(failed)?;
+                Ok(PutResult { e_tag: None, version: None })
+            }
             Ok(false) => {
                 Err(Error::AlreadyExists { path: path.to_string(), source: "another commit has this number".into() })
             }
-            Err(error) => Err(Error::Generic { store: "table", source: Box::new(error) }),
+            Err(error) => Err(failed(error)),
         }
     }
 

@@ -28,8 +28,19 @@ pub(crate) struct Record {
     pub(crate) state: TableState,
 }
 
+/// The folder in that one with a record for each commit.
+pub(crate) const COMMITS: &str = "commits";
+
 fn path(table: &Path, version: u64, key: &str) -> Path {
-    table.clone().join(FOLDER).join("commits").join(format!("{version:020}-{key}.json"))
+    table.clone().join(FOLDER).join(COMMITS).join(format!("{version:020}-{key}.json"))
+}
+
+/// The version and the text of the key in the name of a record.
+pub(crate) fn parse(name: &str) -> Option<(u64, &str)> {
+    let (version, key) = name.strip_suffix(".json")?.split_once('-')?;
+    let is_number = version.len() == 20 && version.bytes().all(|byte| byte.is_ascii_digit());
+    let version = version.parse().ok().filter(|_| is_number)?;
+    CommitKey::run_of(key).map(|_| (version, key))
 }
 
 impl Record {
@@ -67,7 +78,7 @@ impl Record {
     /// The records of all attempts to make this version: for a log that does not say any more which one did. All records
     /// are listed.
     pub(crate) async fn of_version(store: &Store, table: &Path, version: u64) -> Result<Vec<Self>> {
-        let folder = table.clone().join(FOLDER).join("commits");
+        let folder = table.clone().join(FOLDER).join(COMMITS);
         let begins = format!("{version:020}-");
         let mut found = Vec::new();
         for object in store.list(&folder).await? {

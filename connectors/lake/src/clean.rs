@@ -15,7 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use transload_core::connector::{CleanSpec, Orphan, OrphanKind};
-use transload_core::store::{Begun, Lock, Store};
+use transload_core::store::{Begun, Lock, Store, is_temporary};
 use transload_core::{CommitKey, Result, RunId, TableName, fault};
 
 use crate::listing::{LOOKS_AT_ONCE, below, inside, is_hidden, lock_of, table_of};
@@ -238,9 +238,8 @@ impl Table<'_> {
 
     /// What is left of a manifest that was to appear at once.
     fn temporary(&self, file: &ObjectMeta) -> Option<Orphan> {
-        let name = file.location.filename().filter(|name| name.starts_with('.') && name.ends_with(".tmp"))?;
-        let is_left =
-            file.location == manifest::folder(self.table).join(name) && self.spec.takes(None, file.last_modified);
+        let is_beside = file.location.prefix_matches(&manifest::folder(self.table)) && is_temporary(&file.location);
+        let is_left = is_beside && self.spec.takes(None, file.last_modified);
         is_left.then(|| self.orphan(self.path(&file.location), OrphanKind::Note, None, file))
     }
 
@@ -531,10 +530,12 @@ mod tests {
         let (dir, _, [local, _]) = stores();
         publish(&local, 1, &[]).await;
         let manifests = dir.path().join("t/_transload/manifest");
-        std::fs::write(manifests.join(".0123.tmp"), "{").unwrap();
+        let temporary = format!(".{}.tmp", "0123456789abcdef".repeat(2));
+        std::fs::write(manifests.join(&temporary), "{").unwrap();
         std::fs::write(manifests.join("mine.tmp"), "{").unwrap();
         let removed = clean(&local, &spec(false)).await.unwrap();
-        assert_eq!(found(&removed), [(OrphanKind::Note, "_transload/manifest/.0123.tmp")]);
+        let path = format!("_transload/manifest/{temporary}");
+        assert_eq!(found(&removed), [(OrphanKind::Note, path.as_str())]);
         assert!(manifests.join("mine.tmp").exists());
     }
 }

@@ -331,6 +331,8 @@ impl LakeSink {
         mut files: Vec<StagedFile>,
         state: TableState,
     ) -> Result<Committed> {
+        fault::point("commit.locked")?;
+        self.leave(&self.spec.commit, Manifest::clear_unnamed(store, &self.root).await);
         for _ in 0..ATTEMPTS {
             let base = Manifest::newest(store, &self.root).await?;
             if let Some(done) = base.as_ref().filter(|m| m.commits.contains(&self.spec.commit)) {
@@ -500,6 +502,7 @@ impl LakeSink {
                 let Some(replaced) = Manifest::at(store, &self.root, version).await? else { continue };
                 for file in replaced.files.iter().filter(|f| !kept.contains(f.path.as_str())) {
                     store.remove_and_prune(&below(&self.root, &file.path)?).await?;
+                    fault::point("commit.removed")?;
                 }
             }
         }
@@ -507,12 +510,12 @@ impl LakeSink {
         staging::discard_all(store, &self.root, key, &files.iter().collect::<Vec<_>>()).await
     }
 
-    /// A commit that is published stays so, however it went to clean up after it: its note is there, and the next commit
-    /// does what is left.
+    /// A commit that is published stays so, however it went to clean up after it: what is left is noted, or has the name of
+    /// something that was never created, and the next commit removes it.
     fn leave(&self, key: &CommitKey, cleaned: Result<()>) {
         if let Err(error) = cleaned {
             let error = error.chain().join(": ");
-            tracing::warn!(table = %self.table, commit = %key, error, "published, and not cleaned up");
+            tracing::warn!(table = %self.table, commit = %key, error, "not cleaned up");
         }
     }
 }

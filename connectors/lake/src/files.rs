@@ -17,7 +17,7 @@ use object_store::path::Path;
 use parquet::file::metadata::ParquetMetaData;
 use transload_core::connector::{CleanSpec, Orphan, Partition, Source};
 use transload_core::store::Store;
-use transload_core::{CommitKey, Error, LogicalType, Pin, Problem, Result};
+use transload_core::{CommitKey, Error, LogicalType, Pin, Problem, Result, fault};
 
 use crate::closed::{ClosedFile, Known, Part};
 use crate::fit;
@@ -267,7 +267,11 @@ impl FileWriter<'_> {
 pub async fn publish(store: &Store, table: &Path, files: &[&StagedFile]) -> Result<()> {
     // In a folder they are there.
     let uploads = files.iter().filter(|file| file.upload.is_some());
-    let published: Vec<_> = uploads.map(|file| staging::publish(store, table, file)).collect();
+    let published = uploads.map(|file| async move {
+        staging::publish(store, table, file).await?;
+        fault::point("commit.renamed")
+    });
+    let published: Vec<_> = published.collect();
     futures::stream::iter(published).buffer_unordered(FILES_AT_ONCE).try_collect().await
 }
 

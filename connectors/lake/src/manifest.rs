@@ -8,7 +8,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use transload_core::connector::{Partition, TableState};
-use transload_core::store::Store;
+use transload_core::store::{Store, is_temporary};
 use transload_core::{CommitKey, Error, LogicalType, Result};
 
 use crate::settings::{CsvDialect, WriteFormat};
@@ -152,6 +152,18 @@ impl Manifest {
             .hint("use a newer transload"));
         }
         Ok(Some(manifest))
+    }
+
+    /// Removes what is left of manifests that somebody was about to create who died. It is for whoever has the turn to
+    /// commit. In a bucket there is nothing of an object before it is there.
+    pub(crate) async fn clear_unnamed(store: &Store, table: &Path) -> Result<()> {
+        if !store.is_local() {
+            return Ok(());
+        }
+        for left in store.list(&folder(table)).await?.iter().filter(|file| is_temporary(&file.location)) {
+            store.remove(&left.location).await?;
+        }
+        Ok(())
     }
 
     /// Makes a manifest that is there survive a power cut.

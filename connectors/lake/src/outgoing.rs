@@ -78,7 +78,11 @@ impl Outgoing {
     /// folder, and a note about it in a bucket.
     pub(crate) fn begin(store: &Store, staged: &Path, table: &Path, path: &str) -> Result<Self> {
         let to = match store.staging()? {
-            Staging::Names(local) => To::File(BufWriter::with_capacity(FILE_BUFFER, local.begin(staged)?)),
+            Staging::Names(local) => {
+                let file = local.begin(staged)?;
+                fault::point("stage.created")?;
+                To::File(BufWriter::with_capacity(FILE_BUFFER, file))
+            }
             Staging::Uploads(uploads) => To::Upload(Parts {
                 target: Arc::new(Target {
                     store: store.clone(),
@@ -130,7 +134,9 @@ impl Outgoing {
     pub(crate) async fn finish(&mut self) -> Result<Whole> {
         let upload = match std::mem::replace(&mut self.to, To::Finished) {
             To::File(file) => {
-                Local::finish(file.into_inner().map_err(IntoInnerError::into_error)?).await?;
+                let file = file.into_inner().map_err(IntoInnerError::into_error)?;
+                fault::point("stage.flushed")?;
+                Local::finish(file).await?;
                 None
             }
             To::Upload(parts) => Some(parts.finish().await?),

@@ -54,6 +54,17 @@ struct Piece {
     bytes: u64,
 }
 
+impl Piece {
+    /// The pieces of a staged unit.
+    fn of(unit: Staged) -> Result<Vec<Self>> {
+        serde_json::from_value(unit.detail).map_err(|e| Error::internal("a staged unit cannot be read").because(e))
+    }
+
+    fn place(&self) -> Result<Path> {
+        Path::parse(&self.path).map_err(|e| Error::internal("a staged path is broken").because(e))
+    }
+}
+
 impl WholeSink {
     pub(crate) fn new(inner: LakeSink) -> Self {
         // However large it gets, it is one file.
@@ -156,13 +167,22 @@ impl Sink for WholeSink {
         }
         let mut pieces: Vec<Piece> = Vec::new();
         for unit in staged {
-            let of_unit: Vec<Piece> = serde_json::from_value(unit.detail)
-                .map_err(|e| Error::internal("a staged unit cannot be read").because(e))?;
-            pieces.extend(of_unit);
+            pieces.extend(Piece::of(unit)?);
         }
         let rows = self.rows(self.inner.store()?, pieces);
         let whole = self.inner.stage(WHOLE, rows, memory).await?;
         self.inner.commit(vec![whole], state, memory).await
+    }
+
+    async fn is_staged(&self, staged: &Staged) -> Result<bool> {
+        let Some(store) = self.inner.existing()? else { return Ok(false) };
+        for piece in Piece::of(staged.clone())? {
+            let found = store.head(&piece.place()?).await?;
+            if found.is_none_or(|found| found.size != piece.bytes) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn is_committed(&self) -> Result<bool> {
@@ -236,8 +256,7 @@ impl Writer<'_> {
 
 /// The rows of a piece.
 async fn read(store: &Store, piece: &Piece) -> Result<ParquetRecordBatchReader> {
-    let path = Path::parse(&piece.path).map_err(|e| Error::internal("a staged path is broken").because(e))?;
-    let content = store.read(&path).await?.ok_or_else(|| {
+    let content = store.read(&piece.place()?).await?.ok_or_else(|| {
         Error::config("what was staged is gone").with("path", piece.path.as_str()).hint("start a new run")
     })?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(content).and_then(|b| b.with_batch_size(BATCH_ROWS).build());
@@ -353,6 +372,17 @@ mod tests {
         // Nothing is there to be put together again, and nothing has to.
         let again = sink.commit(vec![first], TableState::default(), &memory()).await.unwrap();
         assert!(again.already_done && again.pin == done.pin);
+    }
+
+    #[tokio::test]
+    async fn a_piece_that_somebody_has_removed_is_noticed() {
+        let (store, key) = (bucket(), key());
+        let sink = sink(&store, &key);
+        let staged = stage(&sink, "000000", 0, 12_000, &"x".repeat(1000)).await;
+        assert!(sink.is_staged(&staged).await.unwrap());
+        let last = names(&store).await.pop().unwrap();
+        store.remove(&Path::from(last)).await.unwrap();
+        assert!(!sink.is_staged(&staged).await.unwrap());
     }
 
     #[tokio::test]

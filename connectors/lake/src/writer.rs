@@ -10,7 +10,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
-use transload_core::{Error, Result};
+use transload_core::{Error, Result, fault};
 
 use crate::avro::AvroRows;
 use crate::compress::{Compression, Compressor};
@@ -85,7 +85,14 @@ impl OpenFile {
     /// As the disk fails, and [`Config`](transload_core::ErrorKind::Config) for a value that the format cannot hold.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         match self {
-            Self::Parquet(writer) => writer.write(batch).map_err(unwritable),
+            Self::Parquet(writer) => {
+                let before = writer.flushed_row_groups().len();
+                writer.write(batch).map_err(unwritable)?;
+                match writer.flushed_row_groups().len() > before {
+                    true => fault::point("stage.row_group"),
+                    false => Ok(()),
+                }
+            }
             Self::Rows(writer) => {
                 let writer = writer.as_mut();
                 match &writer.rows {

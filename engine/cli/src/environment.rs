@@ -7,6 +7,13 @@ use transload_core::Resolve;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Environment;
 
+/// Which requests to stores shall fail, if some shall: for tests only.
+#[cfg(feature = "faults")]
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn faulty_io() -> Option<String> {
+    std::env::var("TRANSLOAD_FAULTY_IO").ok()
+}
+
 impl Resolve for Environment {
     #[allow(clippy::disallowed_methods)]
     fn env(&self, name: &str) -> Option<SecretString> {

@@ -40,6 +40,12 @@ pub fn main() -> ExitCode {
         }
     };
     let output = Output::new(args.global.format, args.global.quiet);
+    #[cfg(feature = "faults")]
+    if let Some(faults) = environment::faulty_io()
+        && let Err(error) = transload_core::fault::break_requests(&faults)
+    {
+        return output.fail(&Failure::Error(error));
+    }
     if let Some(folder) = &args.global.chdir
         && let Err(error) = std::env::set_current_dir(folder)
     {

@@ -195,16 +195,17 @@ impl Ledger {
         self.numbered_fact(run, "alert", alerted).await
     }
 
-    /// The runs, oldest first.
+    /// The runs that have begun, oldest first.
     ///
     /// # Errors
     /// As the store fails.
     pub async fn runs(&self) -> Result<Vec<RunId>> {
         let mut runs: Vec<RunId> = Vec::new();
+        // Somebody may have died on the way to a run's first fact.
         for found in self.store.list(&Path::from("runs")).await? {
-            let name = found.location.parts().nth(1).map(|p| p.as_ref().to_string()).unwrap_or_default();
-            if let Some(run) = RunId::parse(&name).filter(|r| runs.last() != Some(r)) {
-                runs.push(run);
+            if found.location.filename() == Some("start.json") {
+                let name = found.location.parts().nth(1).map(|p| p.as_ref().to_string()).unwrap_or_default();
+                runs.extend(RunId::parse(&name));
             }
         }
         Ok(runs)
@@ -394,6 +395,15 @@ mod tests {
 
     use super::*;
     use crate::tests::ledgers;
+
+    #[tokio::test]
+    async fn a_run_without_its_first_fact_has_not_begun() {
+        let (dir, [ledger, _]) = ledgers();
+        let folder = dir.path().join("runs").join(RunId::new(&Clock::system()).as_str());
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!(".{}.tmp", "0123456789abcdef".repeat(2))), "{").unwrap();
+        assert!(ledger.runs().await.unwrap().is_empty());
+    }
 
     #[tokio::test]
     async fn a_run_is_remembered() {

@@ -271,6 +271,7 @@ async fn judge(
     }?;
     if !findings.is_empty() {
         load.journal.record_findings(&table.plan.to, findings).await?;
+        fault::point("run.checked")?;
     }
     for finding in findings.iter().filter(|f| f.is_failed()) {
         load.progress.event(Event::CheckFailed { table: table.plan.to.clone(), check: finding.title() });
@@ -296,7 +297,8 @@ async fn remember(load: &Load, receipt: Receipt) -> Result<Receipt> {
     // It is published, so whatever fails now must not make anybody load it again.
     let told = async {
         fault::point("run.receipt")?;
-        load.journal.record_receipt(&receipt).await
+        load.journal.record_receipt(&receipt).await?;
+        fault::point("run.remembered")
     };
     told.await.map_err(|e| {
         Error::new(ErrorKind::CommitUnknown, "the table is published, but the ledger could not be told")

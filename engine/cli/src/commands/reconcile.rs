@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use transload_coerce::Rulebook;
 use transload_core::journal::Event;
 use transload_core::value::Outcome;
-use transload_core::{Clock, Endpoint, Error, ErrorKind, Pin, Progress, Result, RunId, Verdict};
+use transload_core::{Clock, Endpoint, Error, ErrorKind, Pin, Progress, Result, RunId, Verdict, fault};
 use transload_ledger::{Audit, Ledger, RunEnd, RunStart};
 use transload_plan::{Plan, TablePlan};
 use transload_reconcile::audit;
@@ -77,6 +77,7 @@ impl Comparison {
             *evidence = format!("{}/evidence/{evidence}", self.ledger.url());
         }
         self.ledger.verdict(&self.names_run, &verdict).await?;
+        fault::point("reconcile.written")?;
         let text = serde_json::to_string_pretty(&verdict)
             .map_err(|e| Error::internal("a verdict cannot be written").because(e))?;
         let sha = self.ledger.keep(&text).await?;

@@ -73,7 +73,9 @@ pub(crate) async fn begin(command: &str, plan: Plan, ledger: Ledger, asked: Aske
         program: env!("CARGO_PKG_VERSION").to_string(),
         show_values: asked.quality.show_values,
     };
+    fault::point("run.planned")?;
     let journal = ledger.begin(&start).await?;
+    fault::point("run.started")?;
     let audit = ledger.audit(clock.clone(), start.run.clone(), &plan.pipeline);
     audit.append("planned", Some(&start.plan)).await?;
     for patch in plan.tables.iter().filter_map(|t| t.replay.as_ref()?.patch.as_ref()) {
@@ -81,7 +83,7 @@ pub(crate) async fn begin(command: &str, plan: Plan, ledger: Ledger, asked: Aske
     }
     let what = if command == CHECKS_ONLY { "run" } else { command };
     asked.output.say(&format!("{what} {} of pipeline {}", start.run, plan.pipeline));
-    let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock };
+    let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock, is_resumed: false };
     going.go(asked).await
 }
 
@@ -116,7 +118,8 @@ pub(crate) async fn go_on(summary: RunSummary, ledger: Ledger, asked: Asked<'_>)
     audit.append("resumed", Some(&summary.start.plan)).await?;
     let staged = summary.staged_units;
     asked.output.say(&format!("resuming run {run} of pipeline {}: {staged} units are staged", plan.pipeline));
-    let going = Going { plan: Arc::new(plan), start: summary.start, ledger, journal, audit, clock };
+    let start = summary.start;
+    let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock, is_resumed: true };
     going.go(asked).await
 }
 
@@ -181,32 +184,39 @@ struct Going {
     journal: RunJournal,
     audit: Audit,
     clock: Clock,
+    /// Whether an earlier process has begun it.
+    is_resumed: bool,
 }
 
 impl Going {
     async fn go(self, asked: Asked<'_>) -> Result<Ended, Failure> {
         let Asked { quality, output, .. } = asked;
         let signals = Signals::listen()?;
-        let result = match self.begin_replays().await {
-            Ok(()) => self.load_and_compare(asked, &signals).await,
-            Err(error) => Err(error),
+        let (result, is_resumed) = match self.begin_replays().await {
+            Ok(()) => (self.load_and_compare(asked, &signals).await, self.is_resumed),
+            Err(error) => (Err(error), false),
         };
-        let Conclusion { code, status, resumable, error, tables, measured, news } = match result {
+        let mut conclusion = match result {
             Ok(report) => report.conclude(&self.plan, &signals),
             Err(error) => {
                 output.complain(&error);
-                Conclusion::without_tables(&self.plan, &error)
+                Conclusion::without_tables(&self.plan, &error, is_resumed)
             }
         };
-        let end = RunEnd {
-            status: status.to_string(),
-            exit_code: code,
-            resumable: resumable && self.start.command != CHECKS_ONLY,
-            error,
+        let mut end = RunEnd {
+            status: conclusion.status.to_string(),
+            exit_code: conclusion.code,
+            resumable: conclusion.resumable && self.start.command != CHECKS_ONLY,
+            error: conclusion.error.take(),
             at: self.clock.stamp(),
         };
-        self.ledger.end(&self.start.run, &end).await?;
-        self.audit.append(&format!("ended: {status}"), None).await?;
+        if let Err(error) = self.close(&end).await {
+            output.complain(&error);
+            conclusion.untold(&error);
+            // The ledger does not know that it has ended.
+            end.resumable = self.start.command != CHECKS_ONLY;
+        }
+        let Conclusion { code, status, tables, measured, news, .. } = conclusion;
         let metrics = self.measure(code, &measured);
         if let Some(path) = &quality.metrics
             && let Err(error) = metrics::write(path, &self.start.run, &metrics)
@@ -235,6 +245,15 @@ impl Going {
             tables: news,
         };
         Ok(Ended { going: self, signals, news, metrics, answer: answer.to_string() })
+    }
+
+    /// Writes down how the run has ended: with that it has, so it comes last.
+    async fn close(&self, end: &RunEnd) -> Result<()> {
+        fault::point("run.compared")?;
+        self.audit.append(&format!("ended: {}", end.status), None).await?;
+        fault::point("run.closed")?;
+        self.ledger.end(&self.start.run, end).await?;
+        fault::point("run.ended")
     }
 
     /// The metrics of a run that has ended.
@@ -274,7 +293,8 @@ impl Going {
             let text = serde_json::to_string_pretty(receipt)
                 .map_err(|e| Error::internal("a receipt cannot be written").because(e))?;
             let sha = self.ledger.keep(&text).await?;
-            self.audit.append(&format!("committed {}", receipt.to), Some(&sha)).await
+            self.audit.append(&format!("committed {}", receipt.to), Some(&sha)).await?;
+            fault::point("run.vouched")
         };
         kept.await.map_err(|e| {
             Error::new(ErrorKind::CommitUnknown, "the table is published, but the audit chain could not be told")
@@ -414,17 +434,27 @@ struct Conclusion {
 }
 
 impl Conclusion {
-    /// What a run comes to that failed as a whole: so did every table of it.
-    fn without_tables(plan: &Plan, error: &Error) -> Self {
+    /// What a run comes to that failed as a whole: so did every table of it. One that was resumed can be resumed again: an
+    /// earlier process may have published tables, and of these nothing was learned.
+    fn without_tables(plan: &Plan, error: &Error, is_resumed: bool) -> Self {
         let news = |table: &TablePlan| TableNews::new(plan, table.to.as_str(), None, &[], None, Some(error));
         Self {
             code: error.kind().exit_code(),
             status: "failed",
-            resumable: error.is_passing(),
+            resumable: error.is_passing() || is_resumed,
             error: Some(error.chain().join(": ")),
             tables: Vec::new(),
             measured: Vec::new(),
             news: plan.tables.iter().map(news).collect(),
+        }
+    }
+
+    /// Takes in that the end could not be written down. It does not hide what is worse.
+    fn untold(&mut self, error: &Error) {
+        use transload_core::ErrorKind as K;
+        let worse = [K::Internal, K::Config, K::Quality, K::CommitUnknown, K::Interrupted, K::Terminated];
+        if worse.iter().all(|kind| kind.exit_code() != self.code) {
+            (self.code, self.status) = (error.kind().exit_code(), "failed");
         }
     }
 }

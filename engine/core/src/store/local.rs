@@ -16,7 +16,9 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
+use super::faulty::{self, io};
 use crate::error::{Error, Result};
+use crate::fault;
 
 /// Attempts to make a lock's file while others remove the folders that they leave empty.
 const ATTEMPTS: usize = 20;
@@ -39,7 +41,7 @@ impl Local {
             return Err(Error::config("this is a file, and a folder is needed"));
         }
         let objects = LocalFileSystem::new_with_prefix(&root)?;
-        Ok(Self { objects: Arc::new(objects), root })
+        Ok(Self { objects: faulty::objects(Arc::new(objects)), root })
     }
 
     pub(super) fn objects(&self) -> &Arc<dyn ObjectStore> {
@@ -72,19 +74,24 @@ impl Local {
         blocking(move || {
             let folder = parent(&target)?;
             make_folder(&folder)?;
-            let temporary = folder.join(format!(".{}.tmp", uuid::Uuid::new_v4().simple()));
-            let written =
-                write_synced(&temporary, &content).and_then(|()| match std::fs::hard_link(&temporary, &target) {
-                    Ok(()) => Ok(true),
-                    Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
-                    Err(e) => Err(e.into()),
-                });
+            let temporary = folder.join(temporary_name());
+            let written = write_synced(&temporary, &content).and_then(|()| {
+                fault::point("create.written")?;
+                let is_new = link(&temporary, &target)?;
+                fault::point("create.linked")?;
+                Ok(is_new)
+            });
             let _ = std::fs::remove_file(&temporary);
             let created = written?;
             sync_folder(&folder)?;
             Ok(created)
         })
         .await
+    }
+
+    /// A place beside an object for one that is to take its name. Readers leave such names alone.
+    pub fn beside(path: &Path) -> Path {
+        path.parent().unwrap_or_default().join(temporary_name())
     }
 
     /// Gives a file another name, in the place of one that may have it: `false` if `from` is gone and `to` is there,
@@ -97,7 +104,7 @@ impl Local {
         blocking(move || {
             let folder = parent(&to)?;
             make_folder(&folder)?;
-            let renamed = match std::fs::rename(&from, &to) {
+            let renamed = match io(|| std::fs::rename(&from, &to)) {
                 Ok(()) => true,
                 Err(e) if e.kind() == ErrorKind::NotFound && to.exists() => false,
                 Err(e) => return Err(Error::from(e).with("path", from.display().to_string())),
@@ -110,13 +117,13 @@ impl Local {
 
     pub(super) async fn remove(&self, path: &Path) -> Result<()> {
         let target = self.at(path);
-        blocking(move || gone(std::fs::remove_file(&target))).await
+        blocking(move || gone(io(|| std::fs::remove_file(&target)))).await
     }
 
     pub(super) async fn remove_and_prune(&self, path: &Path) -> Result<()> {
         let (target, root) = (self.at(path), self.root.clone());
         blocking(move || {
-            gone(std::fs::remove_file(&target))?;
+            gone(io(|| std::fs::remove_file(&target)))?;
             let mut folder = target.parent();
             while let Some(empty) = folder.filter(|f| *f != root && f.starts_with(&root)) {
                 if std::fs::remove_dir(empty).is_err() {
@@ -132,7 +139,7 @@ impl Local {
     pub(super) async fn remove_all(&self, prefix: &Path) -> Result<()> {
         let folder = self.at(prefix);
         blocking(move || {
-            gone(std::fs::remove_dir_all(&folder))?;
+            gone(io(|| std::fs::remove_dir_all(&folder)))?;
             let _ = folder.parent().map(std::fs::remove_dir);
             Ok(())
         })
@@ -148,7 +155,7 @@ impl Local {
         let folder = parent(&at)?;
         let mut tries = 1;
         loop {
-            let begun = make_folder(&folder).and_then(|()| Ok(File::create(&at)?));
+            let begun = make_folder(&folder).and_then(|()| Ok(io(|| File::create(&at))?));
             match begun {
                 // Somebody else removes the folders that he leaves empty, which this one was in.
                 Err(_) if tries < ATTEMPTS && !folder.is_dir() && is_free(&folder) => tries += 1,
@@ -163,12 +170,12 @@ impl Local {
     /// # Errors
     /// As the file system fails.
     pub async fn finish(file: File) -> Result<()> {
-        blocking(move || Ok(file.sync_all()?)).await
+        blocking(move || Ok(io(|| file.sync_all())?)).await
     }
 
     pub(super) fn sync_object(&self, path: &Path) -> Result<()> {
         let at = self.at(path);
-        File::open(&at)?.sync_all()?;
+        io(|| File::open(&at)?.sync_all())?;
         sync_folder(&parent(&at)?)
     }
 
@@ -226,6 +233,17 @@ impl Local {
         })
         .await
     }
+}
+
+/// A name for an object that does not have its own yet.
+fn temporary_name() -> String {
+    format!(".{}.tmp", uuid::Uuid::new_v4().simple())
+}
+
+/// Whether this is the name that an object in a folder has while it is created, and keeps if the process dies there.
+pub fn is_temporary(path: &Path) -> bool {
+    let name = path.filename().and_then(|name| name.strip_prefix('.')?.strip_suffix(".tmp"));
+    name.is_some_and(|name| name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn open_lock(path: &FsPath) -> Result<File> {
@@ -317,7 +335,7 @@ fn make_folder(path: &FsPath) -> Result<()> {
     if let Some(up) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         make_folder(up)?;
     }
-    match std::fs::create_dir(path) {
+    match io(|| std::fs::create_dir(path)) {
         Ok(()) => {}
         Err(e) if e.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
         Err(e) => return Err(Error::from(e).with("folder", path.display().to_string())),
@@ -330,13 +348,25 @@ fn make_folder(path: &FsPath) -> Result<()> {
 
 /// Makes the entries of a folder survive a power cut.
 fn sync_folder(path: &FsPath) -> Result<()> {
-    Ok(File::open(path)?.sync_all()?)
+    Ok(io(|| File::open(path)?.sync_all())?)
 }
 
 fn write_synced(path: &FsPath, content: &[u8]) -> Result<()> {
-    let mut file = File::create_new(path)?;
-    file.write_all(content)?;
-    Ok(file.sync_all()?)
+    let written = io(|| {
+        let mut file = File::create_new(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    });
+    Ok(written?)
+}
+
+/// Gives a file its name; `false` if another one has it.
+fn link(file: &FsPath, name: &FsPath) -> Result<bool> {
+    match io(|| std::fs::hard_link(file, name)) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e.into()),
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -351,6 +381,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let local = Local::open(dir.path(), true).unwrap();
         (dir, local)
+    }
+
+    #[test]
+    fn a_name_that_is_no_name_yet_is_told_from_others() {
+        assert!(is_temporary(&Path::from(format!("t/{}", temporary_name()))));
+        for name in [".x.tmp", "mine.tmp", ".00000000000000000001.json.6f1c.tmp", "000000000001.json", ""] {
+            assert!(!is_temporary(&Path::from(name)), "{name}");
+        }
     }
 
     #[tokio::test]

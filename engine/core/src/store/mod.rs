@@ -7,9 +7,10 @@
 //! a bucket has uploads that are completed later (`uploads.rs`), and may list those that are not (`unfinished.rs`).
 //!
 //! `options.rs` is what a connection can say about how a store is reached, `vendor.rs` makes a store of that, and
-//! `answer.rs` says what its errors mean.
+//! `answer.rs` says what its errors mean. Where a test wants it, `faulty.rs` lets requests fail.
 
 mod answer;
+mod faulty;
 mod lease;
 mod local;
 mod location;
@@ -41,7 +42,7 @@ use crate::error::{Error, Result};
 use crate::secret::{Resolve, Template};
 
 pub(crate) use self::answer::explain;
-pub use self::local::Local;
+pub use self::local::{Local, is_temporary};
 pub use self::location::relative;
 pub use self::options::{AzureOptions, GcsOptions, HttpOptions, S3Options, StoreOptions};
 pub use self::unfinished::{Begun, Unfinished};
@@ -178,7 +179,7 @@ impl Store {
             Ok(Location::Bucket(bucket)) => reached(Kind::Bucket(bucket.vendor))
                 .and_then(|()| vendor::connect(&bucket, options, resolver))
                 .map(|open| {
-                    let remote = Remote::new(open.objects, open.uploads, clock);
+                    let remote = Remote::new(faulty::objects(open.objects), faulty::uploads(open.uploads), clock);
                     Place::Remote(match open.unfinished {
                         Some(unfinished) => remote.listed_by(unfinished),
                         None => remote,
@@ -187,7 +188,7 @@ impl Store {
             Ok(Location::Web(_)) if create => Err(read_only()),
             Ok(Location::Web(web)) => reached(Kind::Web)
                 .and_then(|()| vendor::browse(&web, options))
-                .map(|objects| Place::Remote(Remote::read_only(objects, clock))),
+                .map(|objects| Place::Remote(Remote::read_only(faulty::objects(objects), clock))),
             Err(error) => Err(error),
         };
         match place {
