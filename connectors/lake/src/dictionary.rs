@@ -1,10 +1,10 @@
-//! Columns for which a dictionary would be built and thrown away.
+//! Columns for which a dictionary would be built and thrown away, or be of no use.
 //!
 //! A Parquet writer keeps the different values of a column chunk in a dictionary, and gives it up when the dictionary gets
 //! too large. Until then it has looked up every value in a table that no cache holds: of a column whose values hardly ever
-//! repeat that is most of the work. The first rows of a file tell which columns those are.
-
-use std::collections::HashSet;
+//! repeat that is most of the work. Of numbers that repeat only beside each other, as keys do by which rows are sorted, the
+//! dictionary grows with the rows, and what compresses the pages finds such repeats better by itself. The first rows of a
+//! file tell which columns those are.
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::DataType;
@@ -13,7 +13,10 @@ use parquet::file::properties::DEFAULT_DICTIONARY_PAGE_SIZE_LIMIT;
 use parquet::schema::types::ColumnPath;
 use transload_core::Result;
 
-/// The columns whose dictionary would get too large, as far as the first rows of a file can tell.
+/// So many values tell whether numbers repeat only beside each other.
+const TELLING: usize = 512;
+
+/// The columns whose dictionary would get too large or be of no use, as far as the first rows of a file can tell.
 ///
 /// # Behavior
 /// The same rows give the same answer. Columns of nested types and of booleans, which have no dictionary of that kind, are
@@ -25,7 +28,10 @@ pub(crate) fn outgrown(first: &RecordBatch) -> Result<Vec<ColumnPath>> {
     let mut found = Vec::new();
     for (field, column) in first.schema_ref().fields().iter().zip(first.columns()) {
         let Some(width) = width(column) else { continue };
-        if outgrows(column, DEFAULT_DICTIONARY_PAGE_SIZE_LIMIT as f64 / width)? {
+        let values = hashes(column)?;
+        let is_number = column.data_type().primitive_width().is_some();
+        if outgrows(&values, DEFAULT_DICTIONARY_PAGE_SIZE_LIMIT as f64 / width) || (is_number && is_clustered(&values))
+        {
             found.push(ColumnPath::new(vec![field.name().clone()]));
         }
     }
@@ -62,19 +68,39 @@ fn lengths(column: &ArrayRef) -> Option<usize> {
     })
 }
 
-/// Whether a column has more than `most` different values, if its values are drawn at random: then fewer of these repeat
-/// than would of so many. If not even one of those would, there are too few to tell.
-fn outgrows(column: &ArrayRef, most: f64) -> Result<bool> {
-    let drawn = column.len() - column.null_count();
-    let expected = drawn as f64 - most * (1.0 - (-(drawn as f64) / most).exp());
-    if expected < 1.0 {
-        return Ok(false);
-    }
+/// A number for every value that is not NULL; the same for the same value.
+fn hashes(column: &ArrayRef) -> Result<Vec<u64>> {
     let mut hashes = vec![0; column.len()];
     create_hashes([column], &RandomState::with_seed(0), &mut hashes)?;
-    let different: HashSet<u64> =
-        (0..column.len()).filter(|row| column.is_valid(*row)).map(|row| hashes[row]).collect();
-    Ok(((drawn - different.len()) as f64) < expected)
+    Ok((0..column.len()).filter(|row| column.is_valid(*row)).map(|row| hashes[row]).collect())
+}
+
+/// How many different ones there are.
+fn different(values: &[u64]) -> usize {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    sorted.len()
+}
+
+/// Whether there are more than `most` different values, if these are drawn at random: then fewer of them repeat than would
+/// of so many. If not even one of those would, there are too few to tell.
+fn outgrows(values: &[u64], most: f64) -> bool {
+    let drawn = values.len() as f64;
+    let expected = drawn - most * (1.0 - (-drawn / most).exp());
+    expected >= 1.0 && ((values.len() - different(values)) as f64) < expected
+}
+
+/// Whether values repeat, but only near each other: among the later ones there are as many new ones as among the earlier.
+/// If they repeat often, a dictionary of them stays small nevertheless.
+fn is_clustered(values: &[u64]) -> bool {
+    if values.len() < TELLING {
+        return false;
+    }
+    let earlier = values.len() / 2;
+    let first = different(&values[..earlier]);
+    let new = different(values) - first;
+    first <= earlier / 4 * 3 && first >= earlier / 16 && new >= first / 10 * 9
 }
 
 #[cfg(test)]
@@ -113,6 +139,22 @@ mod tests {
         assert_eq!(names(8192, 60_000), ["text"]);
         assert_eq!(names(8192, 20_000), [""; 0]);
         assert_eq!(names(8192, 10), [""; 0]);
+    }
+
+    #[test]
+    fn numbers_that_repeat_beside_each_other_alone_are_found() {
+        let found = |value: fn(i64) -> i64| {
+            let values = || (0..8192).map(value);
+            let columns: [(&str, ArrayRef); 2] = [
+                ("number", Arc::new(Int64Array::from_iter_values(values()))),
+                ("text", Arc::new(StringViewArray::from_iter_values(values().map(|n| n.to_string())))),
+            ];
+            outgrown(&RecordBatch::try_from_iter(columns).unwrap()).unwrap()
+        };
+        // Four rows of an order; many rows of a day; numbers that come back, at last or at once.
+        assert_eq!(found(|row| row / 4), [ColumnPath::from("number")]);
+        let worth_it: [fn(i64) -> i64; 3] = [|row| row / 1000, |row| row % 2000, |row| row / 4 % 300];
+        assert!(worth_it.into_iter().all(|value| found(value).is_empty()));
     }
 
     #[test]
