@@ -83,6 +83,10 @@ impl Lease {
             Written::Done(version) => {
                 let state = Mutex::new(State { version, until, lost: false });
                 let held = Arc::new(Held { store: store.clone(), path: path.clone(), owner, state });
+                // A server can take so long to answer that the claim is over before anybody relies on it.
+                if store.now() >= until && !held.prolong().await? {
+                    return Ok(None);
+                }
                 let renewal = tokio::spawn(renew(Arc::clone(&held)));
                 Ok(Some(Self { held, renewal, released: false }))
             }
@@ -226,6 +230,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
+    use crate::store::again::Again;
 
     /// A store in memory whose clock stands still until it is set.
     fn store() -> (Remote, Arc<AtomicI64>) {
@@ -233,7 +238,7 @@ mod tests {
         let shown = Arc::clone(&seconds);
         let clock = Clock::of(move || DateTime::UNIX_EPOCH + TimeDelta::seconds(shown.load(Ordering::SeqCst)));
         let memory = Arc::new(InMemory::new());
-        (Remote::new(memory.clone(), memory, clock), seconds)
+        (Remote::new(memory.clone(), memory, clock, Again::never()), seconds)
     }
 
     fn name() -> Path {
@@ -295,6 +300,18 @@ mod tests {
         lease.check().unwrap();
         lease.release().await;
         Lease::take(&store, &name()).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_took_long_to_take_is_renewed_at_once() {
+        let reads = AtomicI64::new(0);
+        let late = move || if reads.fetch_add(1, Ordering::SeqCst) == 0 { 0 } else { 40 };
+        let clock = Clock::of(move || DateTime::UNIX_EPOCH + TimeDelta::seconds(late()));
+        let memory = Arc::new(InMemory::new());
+        let store = Remote::new(memory.clone(), memory, clock, Again::never());
+        let lease = Lease::take(&store, &name()).await.unwrap().unwrap();
+        lease.check().unwrap();
+        assert!(Lease::take(&store, &name()).await.unwrap().is_none());
     }
 
     #[tokio::test]

@@ -6,9 +6,10 @@
 //! writes large files that nobody shall see yet has to ask, by [`Staging`]: a folder has names that are changed later,
 //! a bucket has uploads that are completed later (`uploads.rs`), and may list those that are not (`unfinished.rs`).
 //!
-//! `options.rs` is what a connection can say about how a store is reached, `vendor.rs` makes a store of that, and
-//! `answer.rs` says what its errors mean.
+//! `options.rs` is what a connection can say about how a store is reached, `vendor.rs` makes a store of that,
+//! `answer.rs` says what its errors mean, and `again.rs` which requests are made again.
 
+mod again;
 mod answer;
 mod lease;
 mod local;
@@ -33,6 +34,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use secrecy::ExposeSecret;
 
+use self::again::Again;
 use self::lease::Lease;
 use self::location::{Kind, Location};
 use self::remote::Remote;
@@ -178,7 +180,7 @@ impl Store {
             Ok(Location::Bucket(bucket)) => reached(Kind::Bucket(bucket.vendor))
                 .and_then(|()| vendor::connect(&bucket, options, resolver))
                 .map(|open| {
-                    let remote = Remote::new(open.objects, open.uploads, clock);
+                    let remote = Remote::new(open.objects, open.uploads, clock, open.again);
                     Place::Remote(match open.unfinished {
                         Some(unfinished) => remote.listed_by(unfinished),
                         None => remote,
@@ -201,10 +203,11 @@ impl Store {
         }
     }
 
-    /// A store over objects that are open already, such as ones in memory. Its locks go by `clock`.
+    /// A store over objects that are open already, such as ones in memory. Its locks go by `clock`; what fails is not
+    /// tried again.
     pub fn over<T: ObjectStore + MultipartStore>(objects: Arc<T>, url: &str, clock: Clock) -> Self {
         let uploads: Arc<dyn MultipartStore> = Arc::<T>::clone(&objects);
-        Self { place: Place::Remote(Remote::new(objects, uploads, clock)), url: url.to_string() }
+        Self { place: Place::Remote(Remote::new(objects, uploads, clock, Again::never())), url: url.to_string() }
     }
 
     /// The same store, if it is in a bucket with a list of the uploads that nobody has completed.
@@ -270,7 +273,10 @@ impl Store {
     /// # Errors
     /// As the store fails.
     pub async fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
-        let mut found: Vec<ObjectMeta> = self.walk(prefix).try_collect().await?;
+        let mut found: Vec<ObjectMeta> = match &self.place {
+            Place::Local(local) => local.walk(prefix).try_collect().await?,
+            Place::Remote(remote) => remote.list(prefix).await?,
+        };
         found.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(found)
     }
