@@ -191,7 +191,7 @@ impl Going {
             Ok(()) => self.load_and_compare(asked, &signals).await,
             Err(error) => Err(error),
         };
-        let Conclusion { code, status, resumable, error, tables, measured, news } = match result {
+        let mut conclusion = match result {
             Ok(report) => report.conclude(&self.plan, &signals),
             Err(error) => {
                 output.complain(&error);
@@ -199,14 +199,16 @@ impl Going {
             }
         };
         let end = RunEnd {
-            status: status.to_string(),
-            exit_code: code,
-            resumable: resumable && self.start.command != CHECKS_ONLY,
-            error,
+            status: conclusion.status.to_string(),
+            exit_code: conclusion.code,
+            resumable: conclusion.resumable && self.start.command != CHECKS_ONLY,
+            error: conclusion.error.take(),
             at: self.clock.stamp(),
         };
-        self.ledger.end(&self.start.run, &end).await?;
-        self.audit.append(&format!("ended: {status}"), None).await?;
+        if let Err(error) = self.write_down(&end).await {
+            output.complain(&conclusion.untold(error));
+        }
+        let Conclusion { code, status, resumable, tables, measured, news, .. } = conclusion;
         let metrics = self.measure(code, &measured);
         if let Some(path) = &quality.metrics
             && let Err(error) = metrics::write(path, &self.start.run, &metrics)
@@ -214,7 +216,7 @@ impl Going {
             // The run is as it is.
             output.complain(&error);
         }
-        if end.resumable {
+        if resumable && self.start.command != CHECKS_ONLY {
             output.say(&format!("`transload resume {}` goes on from here", self.start.run));
         }
         let answer = json!({
@@ -235,6 +237,12 @@ impl Going {
             tables: news,
         };
         Ok(Ended { going: self, signals, news, metrics, answer: answer.to_string() })
+    }
+
+    /// Writes down how the run has ended. The ledger knows it last: until then the run can be gone on with.
+    async fn write_down(&self, end: &RunEnd) -> Result<()> {
+        self.audit.append(&format!("ended: {}", end.status), None).await?;
+        self.ledger.end(&self.start.run, end).await
     }
 
     /// The metrics of a run that has ended.
@@ -403,6 +411,8 @@ struct Conclusion {
     status: &'static str,
     /// Whether some table can be gone on with.
     resumable: bool,
+    /// Whether some table is published.
+    is_published: bool,
     /// What went wrong first, for the ledger.
     error: Option<String>,
     /// The tables of the last line.
@@ -421,11 +431,34 @@ impl Conclusion {
             code: error.kind().exit_code(),
             status: "failed",
             resumable: error.is_passing(),
+            is_published: false,
             error: Some(error.chain().join(": ")),
             tables: Vec::new(),
             measured: Vec::new(),
             news: plan.tables.iter().map(news).collect(),
         }
+    }
+
+    /// Takes in that the ledger could not be told how the run has ended, and returns what to say about it. The run counts
+    /// as not finished then.
+    fn untold(&mut self, because: Error) -> Error {
+        let said = "the run has ended and tables are published, but the ledger could not be told";
+        let error = match self.is_published {
+            true => Error::new(ErrorKind::CommitUnknown, said)
+                .hint("`transload resume` goes on from here; a new run would load the same rows again")
+                .because(because),
+            false => because,
+        };
+        let is_worse = match self.status {
+            "interrupted" => false,
+            "failed" => self.is_published && self.code != ErrorKind::Internal.exit_code(),
+            _ => true,
+        };
+        if is_worse {
+            (self.code, self.status) = (error.kind().exit_code(), "failed");
+        }
+        self.resumable = true;
+        error
     }
 }
 
@@ -530,6 +563,7 @@ impl Report {
         let not_compared = outcome(Outcome::NotCompared);
         let nothing_new = self.tables.iter().all(|t| t.nothing_new);
         let resumable = self.tables.iter().filter_map(|t| t.error.as_ref()).any(Error::is_passing);
+        let is_published = self.tables.iter().any(|t| t.receipt.is_some());
         let worst = Error::worst(self.tables.into_iter().filter_map(|t| t.error));
         let (code, status) = match (&worst, signals.exit_code()) {
             (_, Some(code)) => (code, "interrupted"),
@@ -539,6 +573,7 @@ impl Report {
             _ if nothing_new => (ErrorKind::NothingToDo.exit_code(), "nothing_to_do"),
             _ => (0, "succeeded"),
         };
-        Conclusion { code, status, resumable, error: worst.map(|e| e.chain().join(": ")), tables, measured, news }
+        let error = worst.map(|e| e.chain().join(": "));
+        Conclusion { code, status, resumable, is_published, error, tables, measured, news }
     }
 }
