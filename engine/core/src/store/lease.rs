@@ -116,6 +116,20 @@ impl Lease {
         Err(Error::transient("a lock ran out before its work was done").with("lock", self.held.path.to_string()))
     }
 
+    /// Does something until the lock may be somebody else's.
+    pub(super) async fn while_held<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            self.check()?;
+            let until = self.held.state().until;
+            let left = (until - self.held.store.now()).to_std().unwrap_or_default();
+            // It may be renewed meanwhile.
+            if let Ok(done) = tokio::time::timeout(left, work.as_mut()).await {
+                return done;
+            }
+        }
+    }
+
     /// Gives the lock back. If that fails, it runs out.
     pub(super) async fn release(mut self) {
         self.renewal.abort();
@@ -300,6 +314,21 @@ mod tests {
         lease.check().unwrap();
         lease.release().await;
         Lease::take(&store, &name()).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn work_is_broken_off_when_its_lock_has_run_out() {
+        let (store, seconds) = store();
+        let lease = Lease::take(&store, &name()).await.unwrap().unwrap();
+        assert_eq!(lease.while_held(async { Ok(7) }).await.unwrap(), 7);
+        let refused = lease.while_held(async { Err::<(), _>(Error::config("no")) }).await.unwrap_err();
+        assert_eq!(refused.kind(), crate::ErrorKind::Config);
+        seconds.store(29, Ordering::SeqCst);
+        let never = async {
+            seconds.store(31, Ordering::SeqCst);
+            std::future::pending::<Result<()>>().await
+        };
+        assert!(lease.while_held(never).await.unwrap_err().is_transient());
     }
 
     #[tokio::test]

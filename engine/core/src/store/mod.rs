@@ -447,6 +447,18 @@ impl Lock {
         }
     }
 
+    /// Does something that must not be done without the lock, for as long as it is held.
+    ///
+    /// # Errors
+    /// Those of the work, and [`Transient`](crate::ErrorKind::Transient) if the lock may have passed to somebody else before
+    /// it was done. Then it is broken off, and a request that was sent may still be done.
+    pub async fn while_held<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match &self.0 {
+            Held::Local(_) => work.await,
+            Held::Remote(lease) => lease.while_held(work).await,
+        }
+    }
+
     /// Gives the lock back, so that the next one can take it at once. A lock that is merely dropped may have to run
     /// out first.
     pub async fn release(self) {
