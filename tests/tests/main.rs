@@ -14,6 +14,7 @@ mod compat;
 mod conformance;
 mod contract;
 mod crash;
+mod cut;
 mod defects;
 mod delta;
 mod delta_golden;

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use secrecy::SecretString;
 use serde_json::Value;
 use transload_core::Resolve;
+use transload_testkit::proxy::Proxy;
 
 /// A bucket or a container of its own for one test.
 pub(crate) trait Place: Sync {
@@ -80,6 +81,16 @@ pub(crate) fn guarded(script: &mut Command) -> (Value, Child) {
     BufReader::new(said).read_line(&mut line).unwrap();
     let said = serde_json::from_str(&line).unwrap_or_else(|e| panic!("there is no server: {e}: {script:?}"));
     (said, guardian)
+}
+
+/// A proxy before the server of a place, and the variables by which a program finds it instead of the server.
+pub(crate) fn behind_a_proxy(place: &dyn Place) -> (Proxy, Vec<(&'static str, String)>) {
+    let mut variables = place.variables();
+    let (_, endpoint) = variables.iter_mut().find(|(name, _)| name.contains("ENDPOINT")).unwrap();
+    let server = endpoint.split('/').nth(2).unwrap().to_string();
+    let proxy = Proxy::new(server.parse().unwrap()).unwrap();
+    *endpoint = endpoint.replace(&server, &proxy.address().to_string());
+    (proxy, variables)
 }
 
 /// Variables as a resolver, for what runs in the tests' own process.

@@ -1,10 +1,14 @@
 //! What a connection says about its store, and what servers answer.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+use transload_testkit::proxy::{Fault, Rule, When};
+
 use crate::azure::{self, Container};
-use crate::harness::{Bench, Outcome};
-use crate::place::Place;
+use crate::harness::{Bench, Outcome, python};
+use crate::place::{Place, behind_a_proxy, guarded};
 use crate::s3::{self, Bucket};
 use crate::server::{Server, answer};
 
@@ -98,17 +102,39 @@ fn what_a_connection_says_of_azure_wins_over_the_environment() {
     bench.run(&["run", "in.yaml"]).expect(0);
 }
 
-/// A bench with a pipeline into a bucket of a server of the test's own.
-fn bench_with(server: &Server, more: &str) -> Bench {
-    let bench = Bench::with(vec![("NO_PROXY", "127.0.0.1".to_string()), ("MINE", "s3cr3t-key".to_string())]);
+/// A bench with a pipeline into a connection.
+fn bench_into(target: &str) -> Bench {
+    let hosts = "127.0.0.1,localhost,no-such-host.invalid".to_string();
+    // `s3cr3t-key`, and as keys of Azure are written.
+    let keys = [("MINE", "s3cr3t-key".to_string()), ("CODED", "czNjcjN0LWtleQ==".to_string())];
+    let bench = Bench::with([("NO_PROXY", hosts)].into_iter().chain(keys).collect());
     bench.write("in/t.csv", "id,n\n1,10\n");
-    let target = format!(
-        "url: 's3://bucket/lake', s3: {{ endpoint: 'http://{}', allow_http: true, access_key_id: ME, \
-         secret_access_key: '${{env:MINE}}', session_token: '${{env:MINE}}', retry_secs: 0{more} }}",
-        server.place
-    );
-    bench.write("p.yaml", pipeline("p", "url: in, format: csv", &target));
+    bench.write("p.yaml", pipeline("p", "url: in, format: csv", target));
     bench
+}
+
+/// One into a bucket at an address.
+fn bench_at(endpoint: &str, more: &str) -> Bench {
+    bench_into(&format!(
+        "url: 's3://bucket/lake', s3: {{ endpoint: '{endpoint}', access_key_id: ME, \
+         secret_access_key: '${{env:MINE}}', session_token: '${{env:MINE}}', retry_secs: 0{more} }}"
+    ))
+}
+
+/// One into a bucket of a server of the test's own.
+fn bench_with(server: &Server, more: &str) -> Bench {
+    bench_at(&format!("http://{}", server.place), &format!(", allow_http: true{more}"))
+}
+
+/// Asserts that a command ends with a sentence and a hint, shows no secret and does not panic.
+#[track_caller]
+fn is_refused(bench: &Bench, verb: &str, exit: i32, sentence: &str, hint: &str) {
+    let outcome = bench.run(&[verb, "p.yaml", "--log", "debug"]).expect(exit).says(sentence).says(hint);
+    for secret in ["s3cr3t", "czNjcjN0", "panicked"] {
+        assert!(!outcome.stderr.contains(secret) && !outcome.stdout.contains(secret), "{}", outcome.stderr);
+    }
+    let sentences = outcome.stderr.lines().filter(|line| line.starts_with("error: "));
+    assert_eq!(sentences.count(), 1, "{}", outcome.stderr);
 }
 
 #[test]
@@ -138,11 +164,141 @@ fn each_refusal_of_a_server_has_a_sentence_and_shows_no_secret() {
         );
         let server = Server::with(move |_, _| answer(status, &[], body.as_bytes()));
         let bench = bench_with(&server, "");
-        for args in [["run", "p.yaml", "--log", "debug"], ["clean", "p.yaml", "--log", "debug"]] {
-            let outcome = bench.run(&args).expect(exit).says(sentence).says(hint);
-            assert!(!outcome.stderr.contains("s3cr3t") && !outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+        for verb in ["run", "clean"] {
+            is_refused(&bench, verb, exit, sentence, hint);
         }
     }
+}
+
+#[test]
+fn each_refusal_of_azure_has_a_sentence_and_shows_no_secret() {
+    let (old, over) =
+        ("Request date header too old: 's3cr3t'", "Signature not valid in the specified time frame: s3cr3t");
+    let cases = [
+        ("404 Not Found", "ContainerNotFound", "", 3, "there is no such bucket", "check its name"),
+        ("403 Forbidden", "AuthenticationFailed", "", 3, "access was refused", "check the credentials"),
+        ("403 Forbidden", "AuthorizationPermissionMismatch", "", 3, "access was refused", "check the credentials"),
+        ("403 Forbidden", "AuthenticationFailed", old, 3, "the clock of this machine", "set the clock"),
+        ("403 Forbidden", "AuthenticationFailed", over, 3, "the credentials have run out", "get new ones"),
+        ("401 Unauthorized", "InvalidAuthenticationInfo", "", 3, "access was refused", "check the credentials"),
+        ("503 Server Busy", "ServerBusy", "", 75, "the object store failed", "can be tried again"),
+        ("500 Internal Server Error", "OperationTimedOut", "", 75, "the object store failed", "can be tried again"),
+    ];
+    for (status, code, detail, exit, sentence, hint) in cases {
+        let body = format!(
+            "\u{feff}<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>s3cr3t</Message>\
+             <AuthenticationErrorDetail>{detail}</AuthenticationErrorDetail></Error>"
+        );
+        let server = Server::with(move |_, _| answer(status, &[], body.as_bytes()));
+        let bench = bench_into(&format!(
+            "url: 'az://box/lake', azure: {{ endpoint: 'http://{}/me', allow_http: true, account: me, \
+             access_key: '${{env:CODED}}', retry_secs: 0 }}",
+            server.place
+        ));
+        for verb in ["run", "clean"] {
+            is_refused(&bench, verb, exit, sentence, hint);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_has_too_much_to_do_is_asked_again() {
+    let busy = |status: &str, code: &str| {
+        let body = format!("<Error><Code>{code}</Code></Error>");
+        Fault::Answer(String::from_utf8(answer(status, &[], body.as_bytes())).unwrap())
+    };
+    let answers = [
+        busy("503 Slow Down", "SlowDown"),
+        busy("429 Too Many Requests", "TooManyRequests"),
+        busy("500 Internal Server Error", "InternalError"),
+        busy("408 Request Timeout", "RequestTimeout"),
+    ];
+    let (bucket, container) = (Bucket::new("busy"), Container::new("busy"));
+    let places: [&dyn Place; 2] = [&bucket, &container];
+    for place in places {
+        let (proxy, variables) = behind_a_proxy(place);
+        let bench = Bench::with(variables);
+        bench.write("in/t.csv", "id,n\n1,10\n2,20\n");
+        bench.write("p.yaml", pipeline("p", "url: in, format: csv", &format!("url: '{}'", place.url("lake"))));
+        let methods = ["GET ", "PUT ", "POST ", "HEAD "];
+        proxy.set(methods.iter().zip(&answers).flat_map(|(method, answer)| {
+            // The first, and the one behind the first that is answered.
+            [When::Nth(1), When::Nth(3)].map(|when| Rule::requests([*method], when, answer.clone()))
+        }));
+        let ran = bench.run(&["run", "p.yaml"]).expect(0).last_line();
+        let table = &ran["tables"][0];
+        assert_eq!((&table["written"], &table["verdict"]), (&json!(2), &json!("match")));
+        let struck = proxy.struck();
+        assert!(struck.len() > 4, "{struck:?}");
+    }
+}
+
+#[test]
+fn names_that_are_no_paths_are_refused() {
+    for name in ["lake/../t.csv", "lake/a//t.csv", "lake/./t.csv", "lake/a&#x9;b.csv"] {
+        let body = format!(
+            "<?xml version=\"1.0\"?><ListBucketResult><Contents><Key>{name}</Key><Size>1</Size>\
+             <LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>x</ETag></Contents></ListBucketResult>"
+        );
+        let server = Server::with(move |_, _| answer("200 OK", &[], body.as_bytes()));
+        is_refused(&bench_with(&server, ""), "run", 3, "a name that cannot be a path", "rename it");
+    }
+}
+
+#[test]
+fn a_bucket_without_a_region_is_looked_for_in_the_usual_one() {
+    let bucket = Bucket::new("regionless");
+    let mut variables = bucket.variables();
+    variables.retain(|(name, _)| !name.contains("REGION"));
+    let bench = Bench::with(variables);
+    bench.write("in/t.csv", "id,n\n1,10\n");
+    bench.write("p.yaml", pipeline("p", "url: in, format: csv", &format!("url: '{}'", bucket.url("lake"))));
+    bench.run(&["run", "p.yaml"]).expect(0);
+}
+
+/// A server with a certificate that it has signed itself.
+const SELF_SIGNED: &str = r#"
+import datetime, http.server, json, ssl, sys, tempfile, threading
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+key = ec.generate_private_key(ec.SECP256R1())
+name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+now = datetime.datetime.now(datetime.timezone.utc)
+certificate = (
+    x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    .serial_number(x509.random_serial_number()).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False).sign(key, hashes.SHA256())
+)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+with tempfile.NamedTemporaryFile() as pem:
+    plain = serialization.NoEncryption()
+    pem.write(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    pem.write(certificate.public_bytes(serialization.Encoding.PEM))
+    pem.flush()
+    context.load_cert_chain(pem.name)
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+server.handle_error = lambda *_: None
+server.socket = context.wrap_socket(server.socket, server_side=True)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(json.dumps({"port": server.server_port}), flush=True)
+sys.stdin.read()
+"#;
+
+#[test]
+fn a_certificate_that_nobody_trusts_is_refused() {
+    let (said, mut guardian) = guarded(Command::new(python()).args(["-B", "-c", SELF_SIGNED]));
+    let bench = bench_at(&format!("https://localhost:{}", said["port"]), "");
+    is_refused(&bench, "run", 3, "the certificate of the server cannot be trusted", "it must be signed");
+    drop(guardian.stdin.take());
+    guardian.wait().unwrap();
+}
+
+#[test]
+fn a_host_that_does_not_exist_can_be_tried_again() {
+    let bench = bench_at("https://no-such-host.invalid", "");
+    is_refused(&bench, "run", 75, "the object store failed or cannot be reached", "check the network and the endpoint");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(crate) struct Able {
 }
 
 /// What most can do.
-const COMMON: Able = Able { ranges: true, marks: Some(""), lists: false };
+pub(crate) const COMMON: Able = Able { ranges: true, marks: Some(""), lists: false };
 
 /// What a server of WebDAV can do.
 pub(crate) const LISTING: Able = Able { lists: true, ..COMMON };
@@ -55,7 +55,8 @@ impl Web {
     }
 }
 
-fn bench(place: &str, options: &str, tables: &str) -> Bench {
+/// A bench with a pipeline that copies tables from below `/data` of a server, with more options of the source.
+pub(crate) fn bench(place: &str, options: &str, tables: &str) -> Bench {
     let bench = Bench::with(vec![("NO_PROXY", "127.0.0.1".to_string())]);
     bench.write(
         "p.yaml",

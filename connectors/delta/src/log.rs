@@ -402,7 +402,11 @@ pub(crate) fn store_error(error: &(dyn std::error::Error + 'static)) -> Option<E
                 _ => Some(Error::of_store(store)),
             };
         }
-        cause = error.source();
+        // The library does not call it the cause of its own.
+        cause = match error.downcast_ref::<delta_kernel::Error>() {
+            Some(delta_kernel::Error::ObjectStore(store)) => Some(store),
+            _ => error.source(),
+        };
     }
     None
 }
@@ -427,5 +431,22 @@ mod tests {
         let source = Box::new(silent());
         let unlogged = TransactionError::LogStoreError { msg: "no".to_string(), source };
         assert!(unreadable(DeltaTableError::Transaction { source: unlogged }).is_transient());
+    }
+
+    #[test]
+    fn what_a_store_says_is_not_taken_for_a_damaged_log() {
+        let read = |error: object_store::Error| unreadable(DeltaTableError::KernelError(error.into()));
+        let unheard =
+            "Error performing GET http://h/t/_delta_log/0.json?sig=s3cr3t in 1s - HTTP error: connection reset";
+        let busy = "Server returned non-2xx status code: 503 Slow Down: <Error><Code>SlowDown</Code></Error>";
+        for said in [unheard, busy] {
+            let error = read(object_store::Error::Generic { store: "S3", source: said.into() });
+            assert!(error.is_transient() && !format!("{error:?}").contains("s3cr3t"), "{error:?}");
+        }
+        let denied = "Server returned non-2xx status code: 403 Forbidden: <Error><Code>AccessDenied</Code></Error>";
+        let denied = object_store::Error::PermissionDenied { path: "t".to_string(), source: denied.into() };
+        assert_eq!(read(denied).message(), "access was refused");
+        let damaged = unreadable(DeltaTableError::Generic("x".to_string()));
+        assert!(damaged.message().starts_with("the table's log cannot be read"), "{damaged:?}");
     }
 }

@@ -361,7 +361,7 @@ impl LakeSink {
             }));
             fault::point("commit.manifest")?;
             self.in_turn(turn)?;
-            if self.publish(store, &mut manifest).await? {
+            if self.publish(store, turn, &mut manifest).await? {
                 self.leave(&self.spec.commit, self.finish(store, &manifest, &files).await);
                 return self.committed(store, &manifest, &manifest, false).await;
             }
@@ -374,12 +374,13 @@ impl LakeSink {
     }
 
     /// Publishes the manifest; `false` if another commit took its number. The answer to the request may have been lost,
-    /// so after an error it is looked for.
+    /// so after an error it is looked for. It is not tried for longer than this commit has its turn: the next one removes
+    /// the files that the manifest names.
     ///
     /// # Errors
     /// [`CommitUnknown`](ErrorKind::CommitUnknown) if it is not found and may still arrive.
-    async fn publish(&self, store: &Store, manifest: &mut Manifest) -> Result<bool> {
-        let error = match manifest.publish(store, &self.root).await {
+    async fn publish(&self, store: &Store, turn: &Lock, manifest: &mut Manifest) -> Result<bool> {
+        let error = match turn.while_held(manifest.publish(store, &self.root)).await {
             Ok(is_published) => return Ok(is_published),
             Err(error) => error,
         };

@@ -226,3 +226,30 @@ impl Unfinished for Bucket {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use transload_core::store::Store;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_whose_answer_is_lost_counts_as_written() {
+        let bucket = Bucket::default();
+        let store = Store::over(Arc::new(bucket.clone()), "memory", Clock::system());
+        let (at, lock) = (Path::from("a"), Path::from("lock"));
+        bucket.break_one(Request::Put, 0, Broken::Unheard);
+        assert!(store.create(&at, Bytes::from_static(b"x")).await.unwrap());
+        assert!(!store.create(&at, Bytes::from_static(b"y")).await.unwrap());
+        bucket.break_one(Request::Put, 0, Broken::Undone);
+        let error = store.create(&Path::from("b"), Bytes::from_static(b"x")).await.unwrap_err();
+        assert!(error.is_transient(), "{error:?}");
+
+        bucket.break_one(Request::Put, 0, Broken::Unheard);
+        let held = store.try_lock(&lock).await.unwrap().unwrap();
+        assert!(store.try_lock(&lock).await.unwrap().is_none());
+        bucket.break_one(Request::Put, 0, Broken::Unheard);
+        held.release().await;
+        store.try_lock(&lock).await.unwrap().unwrap();
+    }
+}

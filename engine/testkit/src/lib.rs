@@ -1,11 +1,12 @@
-//! For tests only: the conformance suite that every connector must pass, rules of every kind for property tests, and a
-//! bucket that breaks where it is told to.
+//! For tests only: the conformance suite that every connector must pass, rules of every kind for property tests, a bucket
+//! that breaks where it is told to, and a proxy that breaks what goes through it.
 //!
 //! The suite is a list of [cases]. Each is one promise, has a name that says it, and belongs to a [`Claim`]. A [`Subject`]
 //! is a configured connector: it runs the cases of what it claims, and each is proven, or has failed with a sentence.
 //! A new promise is one line in the list of its family and the function beside it; a new claim is one line in `claim.rs`.
 
 pub mod bucket;
+pub mod proxy;
 pub mod rules;
 
 mod append;

@@ -203,20 +203,17 @@ impl Going {
                 Conclusion::without_tables(&self.plan, &error, is_resumed)
             }
         };
-        let mut end = RunEnd {
+        let end = RunEnd {
             status: conclusion.status.to_string(),
             exit_code: conclusion.code,
             resumable: conclusion.resumable && self.start.command != CHECKS_ONLY,
             error: conclusion.error.take(),
             at: self.clock.stamp(),
         };
-        if let Err(error) = self.close(&end).await {
-            output.complain(&error);
-            conclusion.untold(&error);
-            // The ledger does not know that it has ended.
-            end.resumable = self.start.command != CHECKS_ONLY;
+        if let Err(error) = self.write_down(&end).await {
+            output.complain(&conclusion.untold(error));
         }
-        let Conclusion { code, status, tables, measured, news, .. } = conclusion;
+        let Conclusion { code, status, resumable, tables, measured, news, .. } = conclusion;
         let metrics = self.measure(code, &measured);
         if let Some(path) = &quality.metrics
             && let Err(error) = metrics::write(path, &self.start.run, &metrics)
@@ -224,7 +221,7 @@ impl Going {
             // The run is as it is.
             output.complain(&error);
         }
-        if end.resumable {
+        if resumable && self.start.command != CHECKS_ONLY {
             output.say(&format!("`transload resume {}` goes on from here", self.start.run));
         }
         let answer = json!({
@@ -247,8 +244,8 @@ impl Going {
         Ok(Ended { going: self, signals, news, metrics, answer: answer.to_string() })
     }
 
-    /// Writes down how the run has ended: with that it has, so it comes last.
-    async fn close(&self, end: &RunEnd) -> Result<()> {
+    /// Writes down how the run has ended. The ledger knows it last: until then the run can be gone on with.
+    async fn write_down(&self, end: &RunEnd) -> Result<()> {
         fault::point("run.compared")?;
         self.audit.append(&format!("ended: {}", end.status), None).await?;
         fault::point("run.closed")?;
@@ -423,6 +420,8 @@ struct Conclusion {
     status: &'static str,
     /// Whether some table can be gone on with.
     resumable: bool,
+    /// Whether some table is published.
+    is_published: bool,
     /// What went wrong first, for the ledger.
     error: Option<String>,
     /// The tables of the last line.
@@ -442,6 +441,7 @@ impl Conclusion {
             code: error.kind().exit_code(),
             status: "failed",
             resumable: error.is_passing() || is_resumed,
+            is_published: false,
             error: Some(error.chain().join(": ")),
             tables: Vec::new(),
             measured: Vec::new(),
@@ -449,13 +449,26 @@ impl Conclusion {
         }
     }
 
-    /// Takes in that the end could not be written down. It does not hide what is worse.
-    fn untold(&mut self, error: &Error) {
-        use transload_core::ErrorKind as K;
-        let worse = [K::Internal, K::Config, K::Quality, K::CommitUnknown, K::Interrupted, K::Terminated];
-        if worse.iter().all(|kind| kind.exit_code() != self.code) {
+    /// Takes in that the ledger could not be told how the run has ended, and returns what to say about it. The run counts
+    /// as not finished then.
+    fn untold(&mut self, because: Error) -> Error {
+        let said = "the run has ended and tables are published, but the ledger could not be told";
+        let error = match self.is_published {
+            true => Error::new(ErrorKind::CommitUnknown, said)
+                .hint("`transload resume` goes on from here; a new run would load the same rows again")
+                .because(because),
+            false => because,
+        };
+        let is_worse = match self.status {
+            "interrupted" => false,
+            "failed" => self.is_published && self.code != ErrorKind::Internal.exit_code(),
+            _ => true,
+        };
+        if is_worse {
             (self.code, self.status) = (error.kind().exit_code(), "failed");
         }
+        self.resumable = true;
+        error
     }
 }
 
@@ -560,6 +573,7 @@ impl Report {
         let not_compared = outcome(Outcome::NotCompared);
         let nothing_new = self.tables.iter().all(|t| t.nothing_new);
         let resumable = self.tables.iter().filter_map(|t| t.error.as_ref()).any(Error::is_passing);
+        let is_published = self.tables.iter().any(|t| t.receipt.is_some());
         let worst = Error::worst(self.tables.into_iter().filter_map(|t| t.error));
         let (code, status) = match (&worst, signals.exit_code()) {
             (_, Some(code)) => (code, "interrupted"),
@@ -569,6 +583,7 @@ impl Report {
             _ if nothing_new => (ErrorKind::NothingToDo.exit_code(), "nothing_to_do"),
             _ => (0, "succeeded"),
         };
-        Conclusion { code, status, resumable, error: worst.map(|e| e.chain().join(": ")), tables, measured, news }
+        let error = worst.map(|e| e.chain().join(": "));
+        Conclusion { code, status, resumable, is_published, error, tables, measured, news }
     }
 }

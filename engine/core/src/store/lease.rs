@@ -83,6 +83,10 @@ impl Lease {
             Written::Done(version) => {
                 let state = Mutex::new(State { version, until, lost: false });
                 let held = Arc::new(Held { store: store.clone(), path: path.clone(), owner, state });
+                // A server can take so long to answer that the claim is over before anybody relies on it.
+                if store.now() >= until && !held.prolong().await? {
+                    return Ok(None);
+                }
                 let renewal = tokio::spawn(renew(Arc::clone(&held)));
                 Ok(Some(Self { held, renewal, released: false }))
             }
@@ -110,6 +114,20 @@ impl Lease {
             return Ok(());
         }
         Err(Error::transient("a lock ran out before its work was done").with("lock", self.held.path.to_string()))
+    }
+
+    /// Does something until the lock may be somebody else's.
+    pub(super) async fn while_held<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            self.check()?;
+            let until = self.held.state().until;
+            let left = (until - self.held.store.now()).to_std().unwrap_or_default();
+            // It may be renewed meanwhile.
+            if let Ok(done) = tokio::time::timeout(left, work.as_mut()).await {
+                return done;
+            }
+        }
     }
 
     /// Gives the lock back. If that fails, it runs out.
@@ -226,6 +244,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
+    use crate::store::again::Again;
 
     /// A store in memory whose clock stands still until it is set.
     fn store() -> (Remote, Arc<AtomicI64>) {
@@ -233,7 +252,7 @@ mod tests {
         let shown = Arc::clone(&seconds);
         let clock = Clock::of(move || DateTime::UNIX_EPOCH + TimeDelta::seconds(shown.load(Ordering::SeqCst)));
         let memory = Arc::new(InMemory::new());
-        (Remote::new(memory.clone(), memory, clock), seconds)
+        (Remote::new(memory.clone(), memory, clock, Again::never()), seconds)
     }
 
     fn name() -> Path {
@@ -295,6 +314,33 @@ mod tests {
         lease.check().unwrap();
         lease.release().await;
         Lease::take(&store, &name()).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn work_is_broken_off_when_its_lock_has_run_out() {
+        let (store, seconds) = store();
+        let lease = Lease::take(&store, &name()).await.unwrap().unwrap();
+        assert_eq!(lease.while_held(async { Ok(7) }).await.unwrap(), 7);
+        let refused = lease.while_held(async { Err::<(), _>(Error::config("no")) }).await.unwrap_err();
+        assert_eq!(refused.kind(), crate::ErrorKind::Config);
+        seconds.store(29, Ordering::SeqCst);
+        let never = async {
+            seconds.store(31, Ordering::SeqCst);
+            std::future::pending::<Result<()>>().await
+        };
+        assert!(lease.while_held(never).await.unwrap_err().is_transient());
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_took_long_to_take_is_renewed_at_once() {
+        let reads = AtomicI64::new(0);
+        let late = move || if reads.fetch_add(1, Ordering::SeqCst) == 0 { 0 } else { 40 };
+        let clock = Clock::of(move || DateTime::UNIX_EPOCH + TimeDelta::seconds(late()));
+        let memory = Arc::new(InMemory::new());
+        let store = Remote::new(memory.clone(), memory, clock, Again::never());
+        let lease = Lease::take(&store, &name()).await.unwrap().unwrap();
+        lease.check().unwrap();
+        assert!(Lease::take(&store, &name()).await.unwrap().is_none());
     }
 
     #[tokio::test]

@@ -6,9 +6,11 @@
 //! writes large files that nobody shall see yet has to ask, by [`Staging`]: a folder has names that are changed later,
 //! a bucket has uploads that are completed later (`uploads.rs`), and may list those that are not (`unfinished.rs`).
 //!
-//! `options.rs` is what a connection can say about how a store is reached, `vendor.rs` makes a store of that, and
-//! `answer.rs` says what its errors mean. Where a test wants it, `faulty.rs` lets requests fail.
+//! `options.rs` is what a connection can say about how a store is reached, `vendor.rs` makes a store of that,
+//! `answer.rs` says what its errors mean, and `again.rs` which requests are made again. Where a test wants it, `faulty.rs`
+//! lets requests fail.
 
+mod again;
 mod answer;
 mod faulty;
 mod lease;
@@ -34,6 +36,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use secrecy::ExposeSecret;
 
+use self::again::Again;
 use self::lease::Lease;
 use self::location::{Kind, Location};
 use self::remote::Remote;
@@ -179,7 +182,8 @@ impl Store {
             Ok(Location::Bucket(bucket)) => reached(Kind::Bucket(bucket.vendor))
                 .and_then(|()| vendor::connect(&bucket, options, resolver))
                 .map(|open| {
-                    let remote = Remote::new(faulty::objects(open.objects), faulty::uploads(open.uploads), clock);
+                    let (objects, uploads) = (faulty::objects(open.objects), faulty::uploads(open.uploads));
+                    let remote = Remote::new(objects, uploads, clock, open.again);
                     Place::Remote(match open.unfinished {
                         Some(unfinished) => remote.listed_by(unfinished),
                         None => remote,
@@ -202,10 +206,11 @@ impl Store {
         }
     }
 
-    /// A store over objects that are open already, such as ones in memory. Its locks go by `clock`.
+    /// A store over objects that are open already, such as ones in memory. Its locks go by `clock`; what fails is not
+    /// tried again.
     pub fn over<T: ObjectStore + MultipartStore>(objects: Arc<T>, url: &str, clock: Clock) -> Self {
         let uploads: Arc<dyn MultipartStore> = Arc::<T>::clone(&objects);
-        Self { place: Place::Remote(Remote::new(objects, uploads, clock)), url: url.to_string() }
+        Self { place: Place::Remote(Remote::new(objects, uploads, clock, Again::never())), url: url.to_string() }
     }
 
     /// The same store, if it is in a bucket with a list of the uploads that nobody has completed.
@@ -271,7 +276,10 @@ impl Store {
     /// # Errors
     /// As the store fails.
     pub async fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
-        let mut found: Vec<ObjectMeta> = self.walk(prefix).try_collect().await?;
+        let mut found: Vec<ObjectMeta> = match &self.place {
+            Place::Local(local) => local.walk(prefix).try_collect().await?,
+            Place::Remote(remote) => remote.list(prefix).await?,
+        };
         found.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(found)
     }
@@ -439,6 +447,18 @@ impl Lock {
         match &self.0 {
             Held::Local(_) => Ok(()),
             Held::Remote(lease) => lease.check(),
+        }
+    }
+
+    /// Does something that must not be done without the lock, for as long as it is held.
+    ///
+    /// # Errors
+    /// Those of the work, and [`Transient`](crate::ErrorKind::Transient) if the lock may have passed to somebody else before
+    /// it was done. Then it is broken off, and a request that was sent may still be done.
+    pub async fn while_held<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match &self.0 {
+            Held::Local(_) => work.await,
+            Held::Remote(lease) => lease.while_held(work).await,
         }
     }
 

@@ -1,7 +1,8 @@
 //! A prefix in a bucket as a store.
 //!
 //! What a folder does with links and renames is done here with conditional requests. An answer can be lost after the
-//! request was done, and the library below repeats requests, so every operation can be repeated.
+//! request was done, and requests are made again, by the library below and here (`again.rs`), so every operation can be
+//! repeated.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 
+use super::again::{Again, has_reached_nobody};
 use super::unfinished::Unfinished;
 use super::uploads::Uploads;
 use super::{answer, head};
@@ -30,6 +32,7 @@ pub(super) struct Remote {
     /// None for a server that is only read.
     uploads: Option<Uploads>,
     clock: Clock,
+    again: Again,
 }
 
 /// An object with the version it has.
@@ -44,9 +47,14 @@ pub(super) enum Written {
 }
 
 impl Remote {
-    pub(super) fn new(objects: Arc<dyn ObjectStore>, uploads: Arc<dyn MultipartStore>, clock: Clock) -> Self {
-        let uploads = Uploads::new(Arc::clone(&objects), uploads);
-        Self { objects, uploads: Some(uploads), clock }
+    pub(super) fn new(
+        objects: Arc<dyn ObjectStore>,
+        uploads: Arc<dyn MultipartStore>,
+        clock: Clock,
+        again: Again,
+    ) -> Self {
+        let uploads = Uploads::new(Arc::clone(&objects), uploads, again.clone());
+        Self { objects, uploads: Some(uploads), clock, again }
     }
 
     /// The same, with a list of the uploads that nobody has completed.
@@ -56,7 +64,7 @@ impl Remote {
 
     /// One that can only be read.
     pub(super) fn read_only(objects: Arc<dyn ObjectStore>, clock: Clock) -> Self {
-        Self { objects, uploads: None, clock }
+        Self { objects, uploads: None, clock, again: Again::never() }
     }
 
     pub(super) fn uploads(&self) -> Option<&Uploads> {
@@ -71,11 +79,20 @@ impl Remote {
         self.clock.now()
     }
 
+    /// Everything under a prefix, page by page. A page that breaks off ends it with an error.
     pub(super) fn walk(&self, prefix: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
         // Consoles mark a folder with an empty object of its name and a slash, which is no part of a path here.
         let mark = prefix.clone();
         let is_mark = move |meta: &ObjectMeta| std::future::ready(meta.location != mark);
         self.objects.list(Some(prefix)).map_err(Error::from).try_filter(is_mark).boxed()
+    }
+
+    /// The same, all together.
+    pub(super) async fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
+        let all = || self.objects.list(Some(prefix)).try_collect::<Vec<ObjectMeta>>();
+        let mut found = self.again.until_answered(all).await?;
+        found.retain(|meta| meta.location != *prefix);
+        Ok(found)
     }
 
     pub(super) async fn has(&self, prefix: &Path) -> Result<bool> {
@@ -103,12 +120,12 @@ impl Remote {
     pub(super) async fn write(&self, path: &Path, content: &Bytes, mode: PutMode) -> Result<Written> {
         use object_store::Error as S;
         let mut pause = Duration::from_millis(100);
+        let put = || self.objects.put_opts(path, PutPayload::from(content.clone()), mode.clone().into());
         for _ in 0..ATTEMPTS {
-            let payload = PutPayload::from(content.clone());
-            match self.objects.put_opts(path, payload, mode.clone().into()).await {
+            match self.again.until_answered(put).await {
                 Ok(put) => return Ok(Written::Done(put.into())),
                 Err(S::AlreadyExists { .. } | S::Precondition { .. } | S::NotModified { .. }) => {}
-                Err(other) => return Err(answer::writing(other)),
+                Err(other) => return self.unless_written(path, content, other).await,
             }
             match self.versioned(path).await? {
                 Some((there, version)) if there == *content => return Ok(Written::Done(version)),
@@ -121,12 +138,25 @@ impl Remote {
         Err(Error::transient("an object that is not there cannot be created").with("path", path.to_string()))
     }
 
+    /// What a write came to that was not answered: it may have been done all the same.
+    async fn unless_written(&self, path: &Path, content: &Bytes, error: object_store::Error) -> Result<Written> {
+        let is_over = has_reached_nobody(&error);
+        let error = answer::writing(error);
+        if is_over || !error.is_transient() {
+            return Err(error);
+        }
+        match self.versioned(path).await {
+            Ok(Some((there, version))) if there == *content => Ok(Written::Done(version)),
+            _ => Err(error),
+        }
+    }
+
     pub(super) async fn create(&self, path: &Path, content: Bytes) -> Result<bool> {
         Ok(matches!(self.write(path, &content, PutMode::Create).await?, Written::Done(_)))
     }
 
     pub(super) async fn remove(&self, path: &Path) -> Result<()> {
-        let error = match self.objects.delete(path).await {
+        let error = match self.again.until_answered(|| self.objects.delete(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => return Ok(()),
             Err(other) => Error::from(other),
         };
@@ -135,13 +165,17 @@ impl Remote {
     }
 
     pub(super) async fn remove_all(&self, prefix: &Path) -> Result<()> {
-        let found = self.walk(prefix).map_ok(|meta| meta.location).try_collect::<Vec<Path>>().await?;
-        let paths = found.into_iter().map(Ok::<_, object_store::Error>);
+        let paths: Vec<Path> = self.list(prefix).await?.into_iter().map(|meta| meta.location).collect();
+        self.again.until_answered(|| self.remove_each(&paths)).await.map_err(Error::from)
+    }
+
+    async fn remove_each(&self, paths: &[Path]) -> object_store::Result<()> {
+        let paths: Vec<_> = paths.iter().cloned().map(Ok).collect();
         let mut removed = self.objects.delete_stream(futures::stream::iter(paths).boxed());
         while let Some(done) = removed.next().await {
             match done {
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(other) => return Err(other.into()),
+                Err(other) => return Err(other),
             }
         }
         Ok(())

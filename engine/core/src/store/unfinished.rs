@@ -4,7 +4,7 @@
 //! is made here: to the address that the library uses, through a client that it has made, and with its signature.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,12 +13,12 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer, AwsCr
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpRequestBody, ReqwestConnector};
 use object_store::path::Path;
 use object_store::signer::Signer;
-use object_store::{ClientOptions, Error as StoreError, Result, RetryConfig, StaticCredentialProvider};
+use object_store::{ClientOptions, Error as StoreError, Result, StaticCredentialProvider};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::answer;
+use super::again::Again;
 
 /// What errors call the store.
 const STORE: &str = "S3";
@@ -52,7 +52,7 @@ pub(super) struct S3Uploads {
     builder: AmazonS3Builder,
     credentials: AwsCredentialProvider,
     prefix: Path,
-    retries: RetryConfig,
+    again: Again,
     bucket: OnceCell<Bucket>,
 }
 
@@ -130,9 +130,9 @@ impl S3Uploads {
         builder: AmazonS3Builder,
         credentials: AwsCredentialProvider,
         prefix: Path,
-        retries: RetryConfig,
+        again: Again,
     ) -> Self {
-        Self { builder, credentials, prefix, retries, bucket: OnceCell::new() }
+        Self { builder, credentials, prefix, again, bucket: OnceCell::new() }
     }
 
     /// Finds out where requests go. The library tells an address only when it signs one: it is signed for nobody, and
@@ -172,26 +172,6 @@ impl S3Uploads {
         }
         Ok(request)
     }
-
-    /// What the server answers to a request. It is asked again for a while if it fails for a reason that passes.
-    async fn answer(&self, client: &HttpClient, request: &HttpRequest) -> Result<Bytes> {
-        let begun = Instant::now();
-        let mut pause = self.retries.backoff.init_backoff;
-        let mut repeated = 0;
-        loop {
-            let error = match ask(client, request.clone()).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let passes = !answer::is_refused(&error) && answer::explain(&error).is_transient();
-            if !passes || repeated >= self.retries.max_retries || begun.elapsed() > self.retries.retry_timeout {
-                return Err(error);
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(self.retries.backoff.max_backoff);
-            repeated += 1;
-        }
-    }
 }
 
 #[async_trait]
@@ -203,7 +183,8 @@ impl Unfinished for S3Uploads {
         let mut after = Marker::default();
         loop {
             let request = self.request(&bucket.url, &folder, &after).await?;
-            let page = Page::read(&self.answer(&bucket.client, &request).await?)?;
+            let answer = self.again.until_answered(|| ask(&bucket.client, request.clone())).await?;
+            let page = Page::read(&answer)?;
             let next = page.next();
             found.extend(page.uploads.into_iter().filter_map(|listed| listed.below(&self.prefix)));
             match next {
@@ -250,9 +231,11 @@ fn failed(said: String) -> StoreError {
 mod tests {
     use std::sync::Mutex;
 
+    use object_store::RetryConfig;
     use object_store::client::{HttpResponse, HttpService};
 
     use super::*;
+    use crate::store::answer;
 
     /// A server that gives its answers one after the other, and remembers what it was asked.
     #[derive(Debug, Clone)]
@@ -307,7 +290,7 @@ mod tests {
         let credentials = Arc::clone(builder.clone().build().unwrap().credentials());
         let mut retries = RetryConfig { max_retries: 2, ..RetryConfig::default() };
         retries.backoff.init_backoff = Duration::from_millis(1);
-        let mut uploads = S3Uploads::new(builder, credentials, Path::from("a/b"), retries);
+        let mut uploads = S3Uploads::new(builder, credentials, Path::from("a/b"), Again::like(retries));
         let bucket = uploads.reach().await.unwrap();
         uploads.bucket = OnceCell::from(Bucket { client: HttpClient::new(server.clone()), ..bucket });
         uploads

@@ -13,6 +13,7 @@ use object_store::{Error as StoreError, ObjectStore, PutPayload};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use super::again::Again;
 use super::unfinished::{Begun, Unfinished};
 use super::{answer, head};
 use crate::error::{Error, Result};
@@ -37,6 +38,7 @@ pub struct Uploads {
     /// None where uploads have no list.
     unfinished: Option<Arc<dyn Unfinished>>,
     turns: Arc<Semaphore>,
+    again: Again,
 }
 
 /// An upload whose parts have all arrived: plain data, so that any process can complete it.
@@ -49,8 +51,8 @@ pub struct Upload {
 }
 
 impl Uploads {
-    pub(super) fn new(objects: Arc<dyn ObjectStore>, uploads: Arc<dyn MultipartStore>) -> Self {
-        Self { objects, uploads, unfinished: None, turns: Arc::new(Semaphore::new(PARTS_AT_ONCE)) }
+    pub(super) fn new(objects: Arc<dyn ObjectStore>, uploads: Arc<dyn MultipartStore>, again: Again) -> Self {
+        Self { objects, uploads, unfinished: None, turns: Arc::new(Semaphore::new(PARTS_AT_ONCE)), again }
     }
 
     /// The same, with a list of them.
@@ -135,7 +137,8 @@ impl Uploads {
     /// # Errors
     /// As the store fails.
     pub async fn abort(&self, path: &Path, id: &str) -> Result<()> {
-        match self.uploads.abort_multipart(path, &id.to_string()).await {
+        let id = id.to_string();
+        match self.again.until_answered(|| self.uploads.abort_multipart(path, &id)).await {
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(other) => Err(Error::from(other).with("path", path.to_string())),
         }
@@ -216,7 +219,7 @@ mod tests {
     fn uploads(ends: Ends) -> (InMemory, Uploads) {
         let inner = InMemory::new();
         let faulty = Faulty { inner: inner.clone(), next: Mutex::new(ends) };
-        (inner.clone(), Uploads::new(Arc::new(inner), Arc::new(faulty)))
+        (inner.clone(), Uploads::new(Arc::new(inner), Arc::new(faulty), Again::never()))
     }
 
     async fn staged(uploads: &Uploads, at: &Path) -> Upload {

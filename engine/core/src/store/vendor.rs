@@ -14,6 +14,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::again::Again;
 use super::location::{Bucket, Vendor, Web};
 use super::options::{PATH_STYLE, Patience, StoreOptions, Value, Written};
 use super::quiet::Quiet;
@@ -113,6 +114,8 @@ pub(super) struct Objects {
     pub(super) uploads: Arc<dyn MultipartStore>,
     /// The list of uploads, where there is one.
     pub(super) unfinished: Option<Arc<dyn Unfinished>>,
+    /// How requests are made again that the library makes only once.
+    pub(super) again: Again,
 }
 
 /// Opens the objects below a bucket's prefix. No request is made.
@@ -147,8 +150,9 @@ fn s3(bucket: &Bucket, options: &StoreOptions, resolver: &dyn Resolve) -> Result
     match builder.clone().build() {
         Ok(objects) => {
             let credentials = Arc::clone(objects.credentials());
-            let uploads = S3Uploads::new(builder, credentials, bucket.prefix.clone(), retries(patience));
-            Ok(Objects { unfinished: Some(Arc::new(uploads)), ..below(objects, &bucket.prefix) })
+            let again = Again::like(retries(patience));
+            let uploads = S3Uploads::new(builder, credentials, bucket.prefix.clone(), again.clone());
+            Ok(Objects { unfinished: Some(Arc::new(uploads)), ..below(objects, &bucket.prefix, again) })
         }
         Err(e) => Err(S3.unusable(Some(&e))),
     }
@@ -182,7 +186,7 @@ fn azure(container: &Bucket, options: &StoreOptions, resolver: &dyn Resolve) -> 
         };
     }
     match builder.with_container_name(&container.name).build() {
-        Ok(objects) => Ok(below(objects, &container.prefix)),
+        Ok(objects) => Ok(below(objects, &container.prefix, Again::like(retries(patience)))),
         Err(e) => Err(AZURE.unusable(Some(&e))),
     }
 }
@@ -198,7 +202,7 @@ fn google(bucket: &Bucket, options: &StoreOptions, resolver: &dyn Resolve) -> Re
         }
     }
     match builder.with_bucket_name(&bucket.name).build() {
-        Ok(objects) => Ok(below(objects, &bucket.prefix)),
+        Ok(objects) => Ok(below(objects, &bucket.prefix, Again::like(retries(patience)))),
         // Not with the reason: it may quote a key that is not the JSON it should be.
         Err(_) => Err(GOOGLE.unusable(None)),
     }
@@ -227,9 +231,9 @@ pub(super) fn browse(web: &Web, options: &StoreOptions) -> Result<Arc<dyn Object
 }
 
 /// The objects below a prefix.
-fn below<T: ObjectStore + MultipartStore>(objects: T, prefix: &Path) -> Objects {
+fn below<T: ObjectStore + MultipartStore>(objects: T, prefix: &Path, again: Again) -> Objects {
     let all = Arc::new(Quiet(PrefixStore::new(objects, prefix.clone())));
-    Objects { objects: Arc::<Quiet<PrefixStore<T>>>::clone(&all), uploads: all, unfinished: None }
+    Objects { objects: Arc::<Quiet<PrefixStore<T>>>::clone(&all), uploads: all, unfinished: None, again }
 }
 
 impl Settings {
