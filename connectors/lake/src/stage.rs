@@ -420,17 +420,18 @@ mod tests {
     use crate::settings::ParquetWriting;
 
     const ROWS: i64 = 70_000;
+    /// More than files may be open.
     const FOLDERS: i64 = 140;
 
     /// The files of rows that belong into many folders by turns.
-    async fn staged(row_group_rows: usize, memory: usize) -> Vec<Written> {
+    async fn staged(folders: i64, row_group_rows: usize, memory: usize) -> Vec<Written> {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().to_str().unwrap(), true, &NoReferences).unwrap();
         let batch = |batch: i64| {
             let rows = 1000 * batch..1000 * (batch + 1);
             let columns: [(&str, ArrayRef); 2] = [
                 ("n", Arc::new(Int64Array::from_iter_values(rows.clone()))),
-                ("folder", Arc::new(Int64Array::from_iter_values(rows.map(|n| n % FOLDERS)))),
+                ("folder", Arc::new(Int64Array::from_iter_values(rows.map(|n| n % folders)))),
             ];
             RecordBatch::try_from_iter(columns).unwrap()
         };
@@ -465,24 +466,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_folder_gets_one_file_with_as_large_row_groups_as_there_may_be() {
-        for (most, expected) in [(1 << 18, vec![500]), (100, vec![100; 5])] {
-            let files = staged(most, 1 << 30).await;
-            let folders: BTreeSet<&str> = files.iter().filter_map(|(f, _)| Some(f.path.split_once('/')?.0)).collect();
-            assert_eq!((files.len(), folders.len()), (FOLDERS as usize, FOLDERS as usize));
+        for (folders, most, expected) in [(FOLDERS, 1 << 18, vec![500]), (100, 100, vec![100; 7])] {
+            let files = staged(folders, most, 1 << 30).await;
+            let found: BTreeSet<&str> = files.iter().filter_map(|(f, _)| Some(f.path.split_once('/')?.0)).collect();
+            assert_eq!((files.len(), found.len()), (folders as usize, folders as usize));
             assert!(files.iter().all(|file| row_groups(file) == expected), "{:?}", row_groups(&files[0]));
         }
     }
 
     #[tokio::test]
     async fn without_memory_there_are_more_files_and_no_fewer_rows() {
-        let files = staged(1 << 18, 1 << 10).await;
+        let files = staged(FOLDERS, 1 << 18, 1 << 10).await;
         let paths: BTreeSet<&str> = files.iter().map(|(f, _)| f.path.as_str()).collect();
         assert!(files.len() > FOLDERS as usize && paths.len() == files.len(), "{}", files.len());
     }
 
     #[tokio::test]
     async fn the_same_rows_make_the_same_files() {
-        let files = async || staged(100, 1 << 30).await.into_iter().map(|(file, _)| file).collect::<Vec<_>>();
+        let files = async || staged(FOLDERS, 100, 1 << 30).await.into_iter().map(|(file, _)| file).collect::<Vec<_>>();
         assert_eq!(files().await, files().await);
     }
 }
