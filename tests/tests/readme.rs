@@ -8,7 +8,9 @@ use transload_testkit::{CLAIMS, Case, cases};
 
 use crate::conformance::{LINES, Line, Store};
 use crate::harness::{Bench, assert_block, python, root, updates_golden};
+use crate::place::Place;
 use crate::proofs::{self, Proofs};
+use crate::s3::Bucket;
 
 /// The matrix as README must show it: a row for each format of a connector, with a column for each claim.
 fn matrix(proofs: &Proofs) -> String {
@@ -148,6 +150,31 @@ fn is_what_happens(page: &str) {
 #[test]
 fn what_the_readme_shows_is_what_happens() {
     is_what_happens("README.md");
+}
+
+/// Each of the lines that README shows takes the place of the quickstart's own.
+#[test]
+fn the_quickstart_goes_elsewhere_by_one_line() {
+    let bucket = Bucket::new("one-line");
+    let bench = Bench::with(bucket.variables());
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let shown: Vec<&str> = readme.lines().filter(|line| line.starts_with("target: ")).collect();
+    let kinds = ["delta: { url: ./", "lake: { url: \"s3://bucket/", "delta: { url: \"s3://bucket/"];
+    for kind in kinds {
+        assert!(shown.iter().any(|line| line.starts_with(&format!("target: {{ {kind}"))), "{kind}: {shown:?}");
+    }
+    let quickstart = std::fs::read_to_string(root().join("pipelines/quickstart.yaml")).unwrap();
+    let own = quickstart.lines().find(|line| line.starts_with("target: ")).unwrap();
+    let mut digests = BTreeSet::new();
+    for line in [own].iter().chain(&shown) {
+        let pipeline = quickstart.replace("scale: 0.1 ", "scale: 0.001 ").replace(own, line);
+        bench.write("p.yaml", pipeline.replace("s3://bucket/", &bucket.url("")));
+        let ran = bench.run(&["run", "p.yaml"]).expect(0).last_line();
+        let tables = ran["tables"].as_array().unwrap();
+        assert_eq!(tables.iter().filter(|table| table["verdict"] == "match").count(), 4, "{line}: {ran}");
+        digests.insert(tables.iter().map(|table| table["digest"].to_string()).collect::<Vec<_>>());
+    }
+    assert_eq!(digests.len(), 1, "{digests:?}");
 }
 
 #[test]
