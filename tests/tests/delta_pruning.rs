@@ -105,6 +105,20 @@ fn files_outside_of_a_filter_are_not_opened() {
 }
 
 #[test]
+fn hours_of_several_days_are_not_looked_for_between_the_bounds() {
+    let bench = Bench::new();
+    python(
+        &bench,
+        "from deltalake import write_deltalake\n\
+         hours = [dt.datetime(2024, 1, 1, 21), dt.datetime(2024, 1, 1, 23), dt.datetime(2024, 1, 2, 1)]\n\
+         write_deltalake('src/t', pa.table({'at': pa.array(hours, pa.timestamp('us', 'UTC'))}))",
+    );
+    bench.write("p.yaml", pipeline("", ", filter: \"cast(at as time) > time '22:00:00'\""));
+    let line = bench.run(&["run", "p.yaml"]).expect(0).last_line();
+    assert_eq!((&line["tables"][0]["read"], &line["tables"][0]["written"]), (&json!(3), &json!(1)));
+}
+
+#[test]
 fn files_without_statistics_are_always_read() {
     let bench = Bench::new();
     python(

@@ -5,8 +5,8 @@
 //! commits, so that nothing that is in between is taken for left.
 //!
 //! Uploads are: a process can be killed before it has noted one, and then there is nothing but the name of the file that
-//! it was to become. It begins with the key of a commit, which nobody else makes up, and an upload that is not complete
-//! holds nothing that anybody sees. What lies at its place is not touched.
+//! it was to become. It begins with the key of a commit, which nobody else makes up, or lies in the folder of one, and an
+//! upload that is not complete holds nothing that anybody sees. What lies at its place is not touched.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -21,7 +21,6 @@ use transload_core::{CommitKey, Result, RunId, TableName, fault};
 use crate::listing::{LOOKS_AT_ONCE, below, inside, is_hidden, lock_of, table_of};
 use crate::manifest::{self, FOLDER, Manifest};
 use crate::moves::{self, Moves};
-use crate::names::commit_of;
 use crate::staging::{self, UploadNote, is_upload_note};
 
 /// Versions back from the newest whose files are looked for.
@@ -52,8 +51,12 @@ pub(crate) async fn clean(store: &Store, spec: &CleanSpec) -> Result<Vec<Orphan>
     Ok(found)
 }
 
-/// The table that an upload was begun for: the folder around those of partitions, or what is known to be a table before.
+/// The table that an upload was begun for: the one beside whose rows it lies, else the folder around those of partitions,
+/// or what is known to be a table before.
 fn table_of_upload(path: &Path, known: &BTreeMap<String, Path>) -> Path {
+    if let Some(table) = table_of(path) {
+        return table;
+    }
     let mut folder = path.parent().unwrap_or_default();
     while folder.filename().is_some_and(|name| name.contains('=')) && !known.contains_key(&folder.to_string()) {
         folder = folder.parent().unwrap_or_default();
@@ -159,19 +162,15 @@ impl Table<'_> {
     /// Of what is kept beside the rows, and of the open uploads: what commits have staged and begun, by their keys. What
     /// is not in the folder of a commit is nobody's.
     fn by_commit<'k>(&self, kept: &'k [ObjectMeta], begun: &'k [Begun]) -> BTreeMap<String, Traces<'k>> {
-        let staging = staging::folder(self.table);
         let mut commits: BTreeMap<String, Traces<'k>> = BTreeMap::new();
         for file in kept {
-            let Some(mut below) = file.location.prefix_match(&staging) else { continue };
-            if let Some(key) = below.next().map(|part| part.as_ref().to_string())
-                && CommitKey::run_of(&key).is_some()
-            {
+            if let Some(key) = staging::commit_of(&file.location) {
                 commits.entry(key).or_default().staged.push(file);
             }
         }
         for upload in begun {
-            if let Some((key, _)) = upload.path.filename().and_then(commit_of) {
-                commits.entry(key.to_string()).or_default().begun.push(upload);
+            if let Some(key) = staging::commit_of(&upload.path) {
+                commits.entry(key).or_default().begun.push(upload);
             }
         }
         commits
@@ -476,7 +475,16 @@ mod tests {
         // Of this table there is nothing else.
         let inner = format!("deep/u/x=1/y=2/{}", name(&other));
         begin(&store, &inner).await;
-        let foreign = ["t/foreign.parquet".to_string(), format!("_aside/t/{file}"), format!("t/x-{file}")];
+        // What a commit keeps for itself has no name of its own.
+        let kept = format!("_transload/staging/{dead}/000001/rows-0.parquet");
+        begin(&store, &format!("t/{kept}")).await;
+        let foreign = [
+            "t/foreign.parquet".to_string(),
+            format!("_aside/t/{file}"),
+            format!("_aside/t/{kept}"),
+            format!("t/x-{file}"),
+            format!("t/_transload/{file}"),
+        ];
         for path in &foreign {
             begin(&store, path).await;
         }
@@ -485,13 +493,14 @@ mod tests {
         let expected = [
             (OrphanKind::Upload, inside.as_str()),
             (OrphanKind::Upload, note.as_str()),
+            (OrphanKind::Upload, kept.as_str()),
             (OrphanKind::Upload, file.as_str()),
             (OrphanKind::Upload, file.as_str()),
         ];
         let would = clean(&store, &spec(true)).await.unwrap();
         assert_eq!(found(&would), expected);
         assert_eq!((would[0].table.as_str(), &would[0].run), ("deep/u", &CommitKey::run_of(other.as_str())));
-        assert_eq!(bucket.open_uploads().len(), 4 + foreign.len());
+        assert_eq!(bucket.open_uploads().len(), 5 + foreign.len());
 
         // A commit that was at work a moment ago may go on, and so may a run that is kept.
         let young = CleanSpec { before: Clock::system().now() - TimeDelta::hours(1), ..spec(false) };
@@ -520,6 +529,7 @@ mod tests {
             ("a/b/x=1/y=2/f", "a/b"),
             ("a/k=1/x=2/f", "a/k=1"),
             ("a=1/t/f", "a=1/t"),
+            ("a/k=2/_transload/staging/k/f", "a/k=2"),
         ] {
             assert_eq!(table_of_upload(&Path::from(path), &known), Path::from(table), "{path}");
         }

@@ -49,6 +49,9 @@ fn width(column: &ArrayRef) -> Option<f64> {
             Some(4.0 + bytes as f64 / values as f64)
         }
         DataType::Boolean => None,
+        // The writer stores those of few digits as integers.
+        DataType::Decimal128(digits, _) | DataType::Decimal256(digits, _) if *digits <= 9 => Some(4.0),
+        DataType::Decimal128(digits, _) | DataType::Decimal256(digits, _) if *digits <= 18 => Some(8.0),
         // Parquet has no integers of fewer bytes.
         ty => ty.primitive_width().map(|bytes| bytes.max(4) as f64),
     }
@@ -107,7 +110,7 @@ fn is_clustered(values: &[u64]) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{BooleanArray, Int64Array, StringViewArray};
+    use arrow::array::{BooleanArray, Decimal128Array, Int64Array, StringViewArray};
 
     use super::*;
 
@@ -139,6 +142,18 @@ mod tests {
         assert_eq!(names(8192, 60_000), ["text"]);
         assert_eq!(names(8192, 20_000), [""; 0]);
         assert_eq!(names(8192, 10), [""; 0]);
+    }
+
+    #[test]
+    fn decimals_are_as_wide_as_they_are_stored() {
+        let found = |digits: u8| {
+            let numbers = (1..=8192).map(|row| i128::from(scattered(row) % 100_000));
+            let column = Decimal128Array::from_iter_values(numbers).with_precision_and_scale(digits, 2).unwrap();
+            let batch = RecordBatch::try_from_iter([("d", Arc::new(column) as ArrayRef)]).unwrap();
+            outgrown(&batch).unwrap().len()
+        };
+        // As many values of 16 bytes do not fit, and of 4 or 8 bytes do.
+        assert_eq!([9, 18, 38].map(found), [0, 0, 1]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::{concat_batches, take};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Schema};
 use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use transload_core::Result;
 
@@ -34,16 +34,21 @@ impl Waiting {
         self.rows >= ROUTED_ROWS || self.memory.memory_usage() >= ROUTED_BYTES
     }
 
-    /// The rows of each folder, in their order, by the number of the folder. Of the columns there are those at `kept`.
+    /// The rows of each folder, in their order, by the number of the folder; those of one are copied when they are asked
+    /// for. Of the columns there are those at `kept`.
     ///
     /// # Errors
     /// As [`Router::route`].
-    pub(crate) fn sorted(self, router: &mut Router, kept: &[usize]) -> Result<Vec<(usize, RecordBatch)>> {
+    pub(crate) fn sorted(
+        self,
+        router: &mut Router,
+        kept: &[usize],
+    ) -> Result<impl Iterator<Item = Result<(usize, RecordBatch)>> + use<>> {
         let mut folders: Vec<Vec<u64>> = Vec::new();
         let mut batches = Vec::with_capacity(self.batches.len());
         let mut row = 0;
-        for batch in &self.batches {
-            for folder in router.route(batch)? {
+        for batch in self.batches {
+            for folder in router.route(&batch)? {
                 if folder >= folders.len() {
                     folders.resize_with(folder + 1, Vec::new);
                 }
@@ -52,10 +57,10 @@ impl Waiting {
             }
             batches.push(batch.project(kept)?);
         }
-        let Some(first) = batches.first() else { return Ok(Vec::new()) };
-        let all = concat_batches(&first.schema(), &batches)?;
+        let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
+        let all = concat_batches(&schema, &batches)?;
         let with_rows = folders.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty());
-        with_rows.map(|(folder, rows)| Ok((folder, taken(&all, &UInt64Array::from(rows))?))).collect()
+        Ok(with_rows.map(move |(folder, rows)| taken(&all, &UInt64Array::from(rows)).map(|batch| (folder, batch))))
     }
 }
 
@@ -125,7 +130,7 @@ mod tests {
         [one, other].into_iter().for_each(|batch| waiting.push(batch));
         let sorted = waiting.sorted(&mut router, &[0, 2]).unwrap();
         let found: Vec<(&str, RecordBatch)> =
-            sorted.into_iter().map(|(folder, batch)| (router.name(folder), batch)).collect();
+            sorted.map(Result::unwrap).map(|(folder, batch)| (router.name(folder), batch)).collect();
         let expected =
             [("folder=1", vec![1, 4, 7, 10, 13]), ("folder=2", vec![2, 5, 8, 11, 14]), ("folder=0", vec![3])];
         assert_eq!(found.len(), expected.len());
@@ -136,6 +141,6 @@ mod tests {
             let text = batch.column(1).as_string_view();
             assert_eq!(text.data_buffers().iter().map(|b| b.len()).sum::<usize>(), text.total_buffer_bytes_used());
         }
-        assert!(Waiting::default().sorted(&mut router, &[0]).unwrap().is_empty());
+        assert!(Waiting::default().sorted(&mut router, &[0]).unwrap().next().is_none());
     }
 }

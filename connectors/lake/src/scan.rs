@@ -140,12 +140,8 @@ pub(crate) struct LakeTable {
 }
 
 impl LakeTable {
-    /// Whether bounds of files tell that no row of one fits. Those of floats leave out NaN, which the query engine takes
-    /// for the greatest number.
     fn can_judge(&self, filter: &Expr) -> bool {
-        let schema = self.schema.table_schema();
-        let is_ordered = |ty: &DataType| !ty.is_floating() && !ty.is_nested();
-        filter.column_refs().iter().all(|c| schema.field_with_name(&c.name).is_ok_and(|f| is_ordered(f.data_type())))
+        prune::can_judge(filter, self.schema.table_schema())
     }
 }
 

@@ -136,7 +136,8 @@ impl Stager<'_> {
                 waiting.push(batch);
             }
             if waiting.is_full() || ended {
-                for (folder, batch) in std::mem::take(&mut waiting).sorted(&mut router, &kept)? {
+                for sorted in std::mem::take(&mut waiting).sorted(&mut router, &kept)? {
+                    let (folder, batch) = sorted?;
                     writers.sort_in(router.name(folder), batch).await?;
                 }
             }

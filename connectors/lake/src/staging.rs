@@ -5,7 +5,8 @@
 //! note of what the commit moves (`moves.rs`).
 //!
 //! An upload is begun before it can be noted. Whoever is killed in between leaves one that only the server knows: it is
-//! found by the name of its file, which begins with the commit's key (`names.rs`).
+//! found by the name of its file, which begins with the commit's key (`names.rs`), or by its folder, if it is one that the
+//! commit keeps for itself.
 
 use std::collections::HashSet;
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use transload_core::store::{Begun, Staging, Store};
 use transload_core::{CommitKey, Error, Result};
 
-use crate::listing::{below, is_hidden};
+use crate::listing::{below, is_hidden, table_of};
 use crate::manifest::FOLDER;
 use crate::names;
 use crate::stage::StagedFile;
@@ -128,12 +129,23 @@ fn staged_path(file: &StagedFile) -> Result<Path> {
     Path::parse(&file.staged).map_err(|e| Error::internal("a staged path is broken").because(e))
 }
 
-/// The uploads below a folder that the server says to be open, of files that commits name.
+/// The commit that something staged is of, noted or not: the key that its folder has, or the name of its file where that
+/// lies outside of what is kept beside the rows.
+pub(crate) fn commit_of(staged: &Path) -> Option<String> {
+    let key = match table_of(staged) {
+        Some(table) => staged.prefix_match(&folder(&table))?.next()?.as_ref().to_string(),
+        None => names::commit_of(staged.filename()?)?.0.to_string(),
+    };
+    CommitKey::run_of(&key).map(|_| key)
+}
+
+/// The uploads below a folder that the server says to be open, of files that are some commit's.
 pub(crate) async fn begun(store: &Store, folder: &Path) -> Result<Vec<Begun>> {
     let Ok(Staging::Uploads(uploads)) = store.staging() else { return Ok(Vec::new()) };
     let mut begun = uploads.unfinished(folder).await?;
     begun.retain(|upload| {
-        !is_hidden(&upload.path, folder) && upload.path.filename().and_then(names::commit_of).is_some()
+        let table = table_of(&upload.path);
+        !is_hidden(table.as_ref().unwrap_or(&upload.path), folder) && commit_of(&upload.path).is_some()
     });
     Ok(begun)
 }
@@ -180,9 +192,8 @@ async fn give_up_noted(
 /// Gives up every upload of a commit that the server says to be open, noted or not. Nothing of it may be staged any more
 /// that is wanted.
 pub(crate) async fn give_up_begun(store: &Store, table: &Path, key: &CommitKey) -> Result<()> {
-    let begins = names::prefix(key);
     let mut open = begun(store, table).await?;
-    open.retain(|upload| upload.path.filename().is_some_and(|name| name.starts_with(&begins)));
+    open.retain(|upload| commit_of(&upload.path).as_deref() == Some(key.as_str()));
     let given_up =
         futures::stream::iter(open).map(|upload| async move { abort(store, &upload.path, &upload.id).await });
     given_up.buffer_unordered(AT_ONCE).try_collect::<()>().await

@@ -53,6 +53,17 @@ impl ErrorKind {
             Self::Terminated => 143,
         }
     }
+
+    /// Of several failures the one of the least rank decides how a command ends: bugs come first, what passes by itself
+    /// last.
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::Internal => 0,
+            Self::CommitUnknown => 1,
+            Self::Transient => 3,
+            _ => 2,
+        }
+    }
 }
 
 /// A failure with its kind, one sentence, the objects it concerns, an optional hint and its cause.
@@ -141,14 +152,9 @@ impl Error {
         matches!(self.0.kind, ErrorKind::Transient | ErrorKind::CommitUnknown)
     }
 
-    /// Of several failures the one that decides how a command ends: bugs come first, what passes by itself last.
+    /// Of several failures the one that decides how a command ends, by [rank](ErrorKind::rank).
     pub fn worst(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
-        errors.into_iter().min_by_key(|e| match e.kind() {
-            ErrorKind::Internal => 0,
-            ErrorKind::CommitUnknown => 1,
-            ErrorKind::Transient => 3,
-            _ => 2,
-        })
+        errors.into_iter().min_by_key(|e| e.kind().rank())
     }
 
     /// The sentence, then every cause, each on a line of its own.

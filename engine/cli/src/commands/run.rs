@@ -418,6 +418,8 @@ fn checks(findings: &[Finding]) -> serde_json::Value {
 struct Conclusion {
     code: u8,
     status: &'static str,
+    /// What kind of failure the worst one is, if there is one.
+    failure: Option<ErrorKind>,
     /// Whether some table can be gone on with.
     resumable: bool,
     /// Whether some table is published.
@@ -440,6 +442,7 @@ impl Conclusion {
         Self {
             code: error.kind().exit_code(),
             status: "failed",
+            failure: Some(error.kind()),
             resumable: error.is_passing() || is_resumed,
             is_published: false,
             error: Some(error.chain().join(": ")),
@@ -461,8 +464,7 @@ impl Conclusion {
         };
         let is_worse = match self.status {
             "interrupted" => false,
-            "failed" => self.is_published && self.code != ErrorKind::Internal.exit_code(),
-            _ => true,
+            _ => self.failure.is_none_or(|failure| error.kind().rank() < failure.rank()),
         };
         if is_worse {
             (self.code, self.status) = (error.kind().exit_code(), "failed");
@@ -583,7 +585,48 @@ impl Report {
             _ if nothing_new => (ErrorKind::NothingToDo.exit_code(), "nothing_to_do"),
             _ => (0, "succeeded"),
         };
+        let failure = worst.as_ref().map(Error::kind);
         let error = worst.map(|e| e.chain().join(": "));
-        Conclusion { code, status, resumable, is_published, error, tables, measured, news }
+        Conclusion { code, status, failure, resumable, is_published, error, tables, measured, news }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The code of a run that came to this, once nobody could be told.
+    fn untold(code: u8, status: &'static str, failure: Option<ErrorKind>, published: bool, because: ErrorKind) -> u8 {
+        let mut conclusion = Conclusion {
+            code,
+            status,
+            failure,
+            resumable: false,
+            is_published: published,
+            error: None,
+            tables: Vec::new(),
+            measured: Vec::new(),
+            news: Vec::new(),
+        };
+        let _ = conclusion.untold(Error::new(because, "the ledger could not be told"));
+        assert!(conclusion.resumable);
+        let expected = if conclusion.code == code { status } else { "failed" };
+        assert_eq!(conclusion.status, expected);
+        conclusion.code
+    }
+
+    #[test]
+    fn an_end_that_is_not_written_down_hides_nothing_that_is_worse() {
+        use ErrorKind as K;
+        let failed = |kind: K, published, because| untold(kind.exit_code(), "failed", Some(kind), published, because);
+        assert_eq!(untold(0, "succeeded", None, true, K::Transient), 8);
+        assert_eq!(untold(5, "mismatch", None, true, K::Config), 8);
+        assert_eq!(untold(99, "nothing_to_do", None, false, K::Transient), 75);
+        assert_eq!(untold(130, "interrupted", Some(K::Quality), true, K::Transient), 130);
+        assert_eq!(failed(K::Quality, true, K::Transient), 8);
+        assert_eq!(failed(K::Internal, true, K::Transient), 1);
+        assert_eq!(failed(K::Quality, false, K::Transient), 4);
+        assert_eq!(failed(K::Transient, false, K::Config), 3);
+        assert_eq!(failed(K::CommitUnknown, false, K::Config), 8);
     }
 }
