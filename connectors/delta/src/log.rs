@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::datatypes::FieldRef;
 use chrono::{DateTime, Utc};
 use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
 use deltalake_core::kernel::{Action, DataType, EagerSnapshot, LogicalFileView, Remove, StructField, StructTypeExt};
@@ -46,6 +47,12 @@ pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) ty: LogicalType,
     pub(crate) nullable: bool,
+}
+
+impl Column {
+    pub(crate) fn field(&self) -> FieldRef {
+        Arc::new(self.ty.to_field(&self.name, self.nullable))
+    }
 }
 
 /// Files that a commit takes out of a version.

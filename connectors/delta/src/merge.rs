@@ -24,7 +24,8 @@ use transload_core::connector::{Partition, Transform};
 use transload_core::{Error, Result, fault};
 use transload_lake::files::TableFile;
 
-use crate::extent::{self, Extent, extents, meet};
+use crate::bounds::LoggedStatistics;
+use crate::extent::{Extent, extents, meet};
 use crate::log::{Column, Log, Taken, Version, path_of};
 use crate::reader::{KeyColumns, Reader, key_bytes, staged_file};
 use crate::source::{Layout, table_file};
@@ -79,7 +80,6 @@ struct Candidate {
     /// Its path in the table.
     path: String,
     file: TableFile,
-    rows: Option<u64>,
 }
 
 /// Keys of the load, in a form in which equal ones are the same bytes.
@@ -132,7 +132,7 @@ impl Merge<'_> {
         let extents_of_load = self.extents();
         let is_in_the_way = |action: &Action| match action {
             Action::Add(add) => {
-                let of_file = extents(&self.key, &add.partition_values, add.stats.as_deref());
+                let of_file = self.extents_in(&add.partition_values, add.stats.clone());
                 extents_of_load.iter().any(|of_load| meet(of_load, &of_file))
             }
             Action::Remove(remove) => match &rewritten.taken {
@@ -170,7 +170,13 @@ impl Merge<'_> {
 
     /// Where the keys of each staged file lie.
     fn extents(&self) -> Vec<Vec<Extent>> {
-        self.staged.iter().map(|f| extents(&self.key, &f.partition(), Some(&f.statistics))).collect()
+        self.staged.iter().map(|f| self.extents_in(&f.partition(), Some(f.statistics.clone()))).collect()
+    }
+
+    /// Where the keys of a file lie.
+    fn extents_in(&self, values: &HashMap<String, Option<String>>, statistics: Option<String>) -> Vec<Extent> {
+        let statistics = statistics.map(LoggedStatistics::new);
+        extents(&self.key, values, statistics.as_ref(), self.files.settings.parquet.has_plain_times())
     }
 
     /// The files of a version that may have a key of the load, in the order of their paths.
@@ -178,13 +184,11 @@ impl Merge<'_> {
         let of_load = self.extents();
         let mut found = Vec::new();
         for file in base.files().await? {
-            let statistics = file.stats();
-            let of_file = extents(&self.key, &file.partition_values_map(), statistics.as_deref());
+            let of_file = self.extents_in(&file.partition_values_map(), file.stats());
             if of_load.iter().any(|of_load| meet(of_load, &of_file)) {
                 found.push(Candidate {
                     path: file.object_store_path().to_string(),
                     file: table_file(&self.files.root, &file, base)?,
-                    rows: extent::rows(statistics.as_deref()),
                 });
             }
         }
@@ -288,7 +292,7 @@ fn groups(candidates: Vec<Candidate>) -> Vec<Vec<Candidate>> {
     let mut groups: Vec<Vec<Candidate>> = Vec::new();
     let mut room = 0;
     for candidate in candidates {
-        let rows = candidate.rows.unwrap_or(ROWS_OF_FILE);
+        let rows = candidate.file.rows.unwrap_or(ROWS_OF_FILE);
         match groups.last_mut().filter(|_| rows <= room) {
             Some(group) => {
                 room -= rows;
@@ -402,7 +406,7 @@ mod tests {
             statistics: None,
             deleted: None,
         };
-        Candidate { path: name.to_string(), file, rows }
+        Candidate { path: name.to_string(), file }
     }
 
     #[test]
