@@ -251,7 +251,7 @@ impl DeltaSink {
     }
 
     /// The columns the table has after this commit, if they are not those it has now.
-    fn new_columns(&self, now: &Version) -> Result<Option<Vec<Column>>> {
+    pub(crate) fn new_columns(&self, now: &Version) -> Result<Option<Vec<Column>>> {
         let (theirs, ours) = (now.columns()?, self.columns()?);
         let same_layout = now.partition_columns() == self.partition_columns();
         let replaced = self.spec.mode == WriteMode::Replace;
