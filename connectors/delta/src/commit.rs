@@ -373,6 +373,7 @@ impl DeltaSink {
                 transaction(application(&self.spec.commit)),
             ]);
         fault::point("commit.recorded")?;
+        turn.check()?;
         let judged = base.map(|base| Judged::writing(&base.snapshot)).transpose()?;
         let snapshot = judged.as_ref().map(|table| table as &dyn TableReference);
         let commit = CommitBuilder::from(properties).with_actions(actions);
