@@ -264,11 +264,8 @@ impl Version {
     /// What the entries say that are still there, and the newest version. Of the path of each file they name `of_path` says
     /// what is to be remembered.
     pub(crate) async fn said(&self, of_path: impl Fn(&str) -> Option<String>) -> Result<Said> {
-        let files = self.files().await?;
-        let mut said = Said {
-            transactions: HashMap::new(),
-            named: files.iter().filter_map(|file| of_path(&file.path())).collect(),
-        };
+        let named = self.files().await?.iter().filter_map(|file| of_path(&file.path())).collect();
+        let mut said = Said { transactions: HashMap::new(), named };
         let mut number = Some(self.number());
         while let Some(version) = number {
             let Some(entry) = self.log.read_commit_entry(version).await.map_err(unreadable)? else { break };
