@@ -281,7 +281,7 @@ fn rows_are_merged_into_a_table_that_becomes_wider_and_has_keys_that_are_null() 
     let added: Vec<String> = paths(&entries[2], "add").iter().map(|path| format!("lake/t/{path}")).collect();
     assert_eq!(added.len(), 2);
     let types = format!("print({{str(pq.read_schema(f).types) for f in {added:?}}})");
-    assert_eq!(python(&bench, &types), "{\"[DataType(int64), DataType(int64)]\"}\n");
+    assert_eq!(python(&bench, &types), "{'[DataType(int64), DataType(int64)]'}\n");
     assert_tidy(&bench, "t");
 }
 
