@@ -212,6 +212,113 @@ fn files_without_a_key_of_the_load_are_neither_read_nor_written() {
     assert_eq!((found.len(), news), (10, vec![&json!(12), &json!(15)]));
 }
 
+/// Changes every action of an entry.
+fn edit(bench: &Bench, version: u64, change: impl Fn(&mut Value)) {
+    let text = std::fs::read_to_string(entry_of(bench, version)).unwrap();
+    let changed = text.lines().map(|line| {
+        let mut action: Value = serde_json::from_str(line).unwrap();
+        change(&mut action);
+        format!("{action}\n")
+    });
+    std::fs::write(entry_of(bench, version), changed.collect::<String>()).unwrap();
+}
+
+/// The rows of the target's table `t` as transload reads them, sorted as texts: `deltalake` does not read every table.
+fn rows_back(bench: &Bench, columns: &str) -> Value {
+    bench.write(
+        "back.yaml",
+        "version: 1\npipeline: back\nsource: { delta: { url: lake } }\ntarget: { lake: { url: back } }\ntables: [ { from: t } ]\n",
+    );
+    bench.run(&["run", "back.yaml"]).expect(0);
+    let script = "table = pq.read_table('back/t')\n\
+        print(json.dumps(sorted(zip(*[table[name].to_pylist() for name in 'COLUMNS'.split()]), key=str)))";
+    serde_json::from_str(&python(bench, &script.replace("COLUMNS", columns))).unwrap()
+}
+
+#[test]
+fn rows_are_merged_into_a_table_that_becomes_wider_and_has_keys_that_are_null() {
+    let bench = Bench::new();
+    python(
+        &bench,
+        "def write(name, ids, ty, nullable):\n    schema = pa.schema([pa.field('id', ty, nullable), pa.field('v', ty)])\n    \
+         columns = [pa.array(ids, ty), pa.array([i and 10 * i for i in ids], ty)]\n    \
+         pq.write_table(pa.table(columns, schema=schema), file_of(name))\n\
+         write('old', [1, 2, None], pa.int32(), True)\n\
+         write('older', [5], pa.int32(), True)\n\
+         write('new', [2, 2**40], pa.int64(), False)",
+    );
+    let run = |from: &str, mode: &str| {
+        let tables = format!("{{ from: {from}, to: t, key: [id], mode: {mode} }}");
+        let target = "{ delta: { url: lake, schema: widen, types: files } }";
+        bench.write(
+            "p.yaml",
+            format!(
+                "version: 1\npipeline: test\nsource: {{ lake: {{ url: src }} }}\ntarget: {target}\ntables: [ {tables} ]\n"
+            ),
+        );
+        bench.run(&["run", "p.yaml"])
+    };
+    run("older", "append").expect(0);
+    run("old", "append").expect(0);
+    // Of these files nobody knows what is in them, nor how much.
+    for version in 0..2 {
+        edit(&bench, version, |action| {
+            if let Some(add) = action.get_mut("add").and_then(Value::as_object_mut) {
+                add.remove("stats");
+            }
+        });
+    }
+    let far = 1u64 << 40;
+    let expected = json!([[1, 10], [far, 10 * far], [2, 20], [5, 50], [null, null]]);
+    // The second time the table is wider already, and one of its files is not.
+    for version in 2..4 {
+        let merged = run("new", "merge").expect(0);
+        assert_eq!(merged.last_line()["tables"][0]["verdict"], "match", "{version}");
+        assert_eq!(rows_back(&bench, "id v"), expected);
+    }
+    let entries = log(&bench, "t");
+    assert_eq!(paths(&entries[2], "remove"), paths(&entries[1], "add"));
+    let added: Vec<String> = paths(&entries[2], "add").iter().map(|path| format!("lake/t/{path}")).collect();
+    assert_eq!(added.len(), 2);
+    let types = format!("print({{str(pq.read_schema(f).types) for f in {added:?}}})");
+    assert_eq!(python(&bench, &types), "{'[DataType(int64), DataType(int64)]'}\n");
+    assert_tidy(&bench, "t");
+}
+
+#[test]
+fn rows_are_merged_into_a_file_with_a_deletion_vector() {
+    let bench = bench("{ from: t, key: [id], mode: append }");
+    let row = |id: i64, v: &str| json!({ "id": id, "v": v });
+    load(&bench, &[row(1, "old"), row(2, "old"), row(3, "old"), row(4, "old")]);
+    // It takes out the rows at the places 0 and 2.
+    let vector = json!({
+        "storageType": "i", "pathOrInlineDv": "^Bg9^0rr910000000000iXQKl0rr91000315c8Xg00062", "sizeInBytes": 36,
+        "cardinality": 2,
+    });
+    edit(&bench, 0, |action| {
+        if action.get("protocol").is_some() {
+            let features = json!(["deletionVectors"]);
+            *action = json!({ "protocol": {
+                "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features,
+            } });
+        } else if let Some(add) = action.get_mut("add") {
+            add["deletionVector"] = vector.clone();
+        }
+    });
+    assert_eq!(rows_back(&bench, "id v"), json!([[2, "old"], [4, "old"]]));
+    bench.write("p.yaml", pipeline("{ from: t, key: [id], mode: merge }"));
+    load(&bench, &[row(2, "new"), row(3, "new")]).says("nothing is left that they should have taken away");
+    assert_eq!(rows_back(&bench, "id v"), json!([[2, "new"], [3, "new"], [4, "old"]]));
+    let entry = &log(&bench, "t")[1];
+    let removes: Vec<&Value> = entry.iter().filter_map(|action| action.get("remove")).collect();
+    assert_eq!(removes.len(), 1);
+    for name in ["storageType", "pathOrInlineDv", "sizeInBytes", "cardinality"] {
+        assert_eq!(removes[0]["deletionVector"][name], vector[name], "{name}");
+    }
+    assert!(entry.iter().all(|action| action["add"]["deletionVector"].is_null()));
+    assert_tidy(&bench, "t");
+}
+
 #[test]
 fn a_key_that_comes_twice_or_is_null_stops_the_load() {
     let bench = bench(CHANGES);

@@ -3,9 +3,10 @@
 //!
 //! In the folder of a Delta table a file that the log does not name is nobody's: every program for such tables sees it so.
 //! Taken is only what has the name that a commit of ours to this very table gives, and only if the log does not know that
-//! commit. Of one that it knows everything stays, whichever version names it.
+//! commit, nor names a file of it, as the log of a copy may, or one that another program has made anew. Of one that it knows
+//! everything stays, whichever version names it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
 use object_store::ObjectMeta;
@@ -16,7 +17,7 @@ use transload_core::{CommitKey, Error, Result, RunId, TableName, fault};
 
 use crate::commit::{application, lock_of};
 use crate::endpoint::folder;
-use crate::log::{LOG, Log, Version};
+use crate::log::{LOG, Log, Said, Version};
 use crate::record::{self, FOLDER};
 
 /// Length of the text of a commit's key, by which the names of its files begin after `part-`.
@@ -131,8 +132,8 @@ impl Table<'_> {
             return Ok(Vec::new());
         }
         let known = match &log {
-            Some(now) => now.said().await?,
-            None => HashMap::new(),
+            Some(now) => now.said(|path| key_of(path.rsplit('/').next()?).map(str::to_string)).await?,
+            None => Said::default(),
         };
         for (key, made) in commits {
             let run = CommitKey::run_of(&key);
@@ -141,6 +142,9 @@ impl Table<'_> {
                 continue;
             }
             let version = version_of(&key, log.as_ref(), &known).await?;
+            if version.is_none() && known.named.contains(&key) {
+                continue;
+            }
             // An attempt that came second has a record of a version that another commit made.
             let is_left = |made: &&Made| match (version, made.recorded) {
                 (None, _) => true,
@@ -196,9 +200,9 @@ impl Table<'_> {
 }
 
 /// The version that a commit has made, if the log knows of it. `known` is what its entries say that are still there.
-async fn version_of(key: &str, log: Option<&Version>, known: &HashMap<String, i64>) -> Result<Option<i64>> {
+async fn version_of(key: &str, log: Option<&Version>, known: &Said) -> Result<Option<i64>> {
     let name = application(key);
-    match (known.get(&name), log) {
+    match (known.transactions.get(&name), log) {
         (Some(version), _) => Ok(Some(*version)),
         (None, Some(now)) => now.transaction(&name).await,
         (None, None) => Ok(None),
@@ -307,6 +311,24 @@ mod tests {
         now.retain(|path| path != "d/t/_transload/lock");
         assert_eq!(now, kept);
         assert!(clean(&store, &all()).await.unwrap().is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_log_names_stays_even_if_it_does_not_know_the_commit() {
+        let store = store();
+        let (foreign, copied, replaced, dead) = (key("u"), key("t"), key("t"), key("t"));
+        let file = |key: &CommitKey| format!("part-{key}-000000-0.parquet");
+        for key in [&copied, &replaced, &dead] {
+            put(&store, &format!("t/{}", file(key)), "x").await;
+        }
+        // As another program copies a table, or makes its log anew.
+        commit(&store, "t", 0, &foreign, &[&file(&copied), &file(&replaced)]).await;
+        let gone = format!("{{\"remove\":{{\"path\":\"{}\",\"dataChange\":true}}}}\n", file(&replaced));
+        put(&store, &format!("t/_delta_log/{:020}.json", 1), &gone).await;
+        let found = clean(&store, &CleanSpec { dry_run: true, ..all() }).await.unwrap();
+        let files: Vec<&str> =
+            found.iter().filter(|o| o.what == OrphanKind::Unpublished).map(|o| o.path.as_str()).collect();
+        assert_eq!(files, [file(&dead)]);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ use deltalake_core::kernel::{Action, Transaction};
 use deltalake_core::protocol::{DeltaOperation, MergePredicate, SaveMode};
 use object_store::path::Path;
 use transload_core::connector::{Expected, Sink, TableState, WriteMode, WriteSpec};
-use transload_core::store::{Address, Store};
+use transload_core::store::{Address, Lock, Store};
 use transload_core::{
     Clock, CommitKey, Committed, Error, ErrorKind, LogicalType, Pin, PinnedVersion, Result, Staged, TableName, fault,
 };
@@ -251,7 +251,7 @@ impl DeltaSink {
     }
 
     /// The columns the table has after this commit, if they are not those it has now.
-    fn new_columns(&self, now: &Version) -> Result<Option<Vec<Column>>> {
+    pub(crate) fn new_columns(&self, now: &Version) -> Result<Option<Vec<Column>>> {
         let (theirs, ours) = (now.columns()?, self.columns()?);
         let same_layout = now.partition_columns() == self.partition_columns();
         let replaced = self.spec.mode == WriteMode::Replace;
@@ -307,11 +307,11 @@ impl DeltaSink {
     }
 
     /// One attempt to commit, after the version that is there. `files` are those with the load's rows, and `exchange` what
-    /// goes and comes beside them.
+    /// goes and comes beside them. It is not tried for longer than this commit has its `turn`: `clean` takes the files of one
+    /// that has not, and is old enough, for those of a dead one.
     async fn attempt(
         &self,
-        store: &Store,
-        log: &Log,
+        (store, log, turn): (&Store, &Log, &Lock),
         base: Option<&Version>,
         files: &[StagedFile],
         exchange: &Rewritten,
@@ -373,13 +373,16 @@ impl DeltaSink {
                 transaction(application(&self.spec.commit)),
             ]);
         fault::point("commit.recorded")?;
+        turn.check()?;
         let judged = base.map(|base| Judged::writing(&base.snapshot)).transpose()?;
         let snapshot = judged.as_ref().map(|table| table as &dyn TableReference);
         let commit = CommitBuilder::from(properties).with_actions(actions);
-        match commit.build(snapshot, Arc::clone(log.inner()), self.operation(base.is_some())).await {
-            Ok(_) => {}
-            Err(error) if is_taken(&error) => return Err(Obstacle::Taken),
-            Err(error) => self.was_made(log, unreadable(error)).await?,
+        let commit = commit.build(snapshot, Arc::clone(log.inner()), self.operation(base.is_some()));
+        match turn.while_held(async { Ok(commit.await) }).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) if is_taken(&error) => return Err(Obstacle::Taken),
+            Ok(Err(error)) => self.was_made(log, unreadable(error)).await?,
+            Err(error) => self.was_made(log, error).await?,
         }
         fault::point("commit.published")?;
         Ok(self.committed(&record, table, false))
@@ -532,7 +535,7 @@ impl Sink for DeltaSink {
         fault::point("commit.begun")?;
         // Others than transload do not ask for a turn, so an attempt can fail all the same.
         let turn = store.lock(&lock_of(&self.root)).await?;
-        let committed = self.commit_in_turn(store, &files, &state, memory).await.map_err(|e| self.named(e));
+        let committed = self.commit_in_turn((store, &turn), &files, &state, memory).await.map_err(|e| self.named(e));
         turn.release().await;
         committed
     }
@@ -583,7 +586,7 @@ impl Sink for DeltaSink {
 impl DeltaSink {
     async fn commit_in_turn(
         &self,
-        store: &Store,
+        (store, turn): (&Store, &Lock),
         staged: &[StagedFile],
         state: &TableState,
         memory: &Arc<dyn MemoryPool>,
@@ -611,7 +614,7 @@ impl DeltaSink {
                 is_published = true;
             }
             let Some(exchange) = exchanging.with(&log, base.as_ref()).await? else { break };
-            match self.attempt(store, &log, base.as_ref(), &rows, exchange, state).await {
+            match self.attempt((store, &log, turn), base.as_ref(), &rows, exchange, state).await {
                 Ok(committed) => {
                     let made = committed.version.parse().unwrap_or_default();
                     self.clean_up(store, &log, made, &exchanging.published()).await;

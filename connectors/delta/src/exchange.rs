@@ -77,7 +77,8 @@ impl<'a> Exchanging<'a> {
                     return Ok(None);
                 }
                 if !is_right {
-                    self.last = rewritten(self.files, merge, base).await?;
+                    let after = self.sink.new_columns(base)?.unwrap_or_default();
+                    self.last = rewritten(self.files, merge, base, &after).await?;
                     self.rewritings += 1;
                 }
             }
@@ -115,14 +116,15 @@ fn named(columns: Vec<Column>, names: &[String]) -> Result<Vec<Column>> {
 }
 
 /// Files of a version written anew, without the rows that have a key of the load, and published as those of the load are.
-async fn rewritten(files: &Files, merge: &Merge<'_>, base: &Version) -> Result<Rewritten> {
+/// `after` are the columns that the commit gives to the table, if it does.
+async fn rewritten(files: &Files, merge: &Merge<'_>, base: &Version, after: &[Column]) -> Result<Rewritten> {
     let attempt = format!("{UNIT}-{:08x}", uuid::Uuid::new_v4().as_fields().0);
     let note = |name: &str| files::note_of(&files.root, &files.commit, name);
     // An earlier attempt has written files, which are removed when it is certain that no commit names them.
     if !files.store.create(&note(BEGUN), Bytes::from(attempt.clone())).await? {
         files.store.create(&note(AGAIN), Bytes::from(attempt.clone())).await?;
     }
-    let rewritten = merge.rewrite(base, &attempt).await?;
+    let rewritten = merge.rewrite(base, after, &attempt).await?;
     let written: Vec<&files::StagedFile> = rewritten.files.iter().map(|staged| &staged.file).collect();
     files::publish(&files.store, &files.root, &written).await?;
     Ok(rewritten)
@@ -165,7 +167,9 @@ impl Partitions {
 
     /// Whether an action changes rows in one of them, or the table itself. What cannot be told does.
     fn are_changed_by(&self, action: &Action) -> bool {
-        let may_hold = |values: &HashMap<String, Option<String>>| self.hold(values).unwrap_or(true);
+        let is_told =
+            |values: &HashMap<String, Option<String>>| self.columns.iter().all(|c| values.contains_key(&c.name));
+        let may_hold = |values: &HashMap<String, Option<String>>| !is_told(values) || self.hold(values).unwrap_or(true);
         changes_table(action)
             && match action {
                 Action::Add(add) => may_hold(&add.partition_values),
@@ -234,6 +238,9 @@ mod tests {
         }
         assert!(partitions.hold(&values(&[("n", Some("x"))])).is_err());
         // Nobody knows where it was.
-        assert!(partitions.are_changed_by(&Action::Remove(Remove { data_change: true, ..Remove::default() })));
+        for partition_values in [None, Some(values(&[])), Some(values(&[("n", Some("8"))]))] {
+            let remove = Remove { data_change: true, partition_values, ..Remove::default() };
+            assert!(partitions.are_changed_by(&Action::Remove(remove)));
+        }
     }
 }

@@ -2,21 +2,16 @@
 //!
 //! A wrong limit would leave out a file that has the key, so what is not known for sure is unknown.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use arrow::datatypes::FieldRef;
+use chrono::NaiveDate;
+use datafusion::common::ScalarValue;
 use transload_core::LogicalType;
-use transload_core::types::Unit;
+use transload_lake::files::{Bounds, FileStatistics};
 
+use crate::bounds::LoggedStatistics;
 use crate::log::Column;
-
-/// Digits of decimals that every writer's statistics hold: some write them as floats.
-const EXACT_DIGITS: u8 = 15;
-
-/// Statistics hold timestamps in milliseconds, and some writers cut the rest off at both ends.
-const CUT_MICROS: i128 = 999;
 
 /// A value in a form that can be compared. All values of one column are of one kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,36 +31,20 @@ pub(crate) enum Extent {
     Within(Value, Value),
 }
 
-/// What the log says about the columns of a file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Statistics {
-    num_records: Option<u64>,
-    #[serde(default)]
-    min_values: BTreeMap<String, Box<RawValue>>,
-    #[serde(default)]
-    max_values: BTreeMap<String, Box<RawValue>>,
-}
-
-impl Statistics {
-    fn read(text: Option<&str>) -> Self {
-        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
-    }
-}
-
-/// The number of rows in a file, as its statistics say.
-pub(crate) fn rows(statistics: Option<&str>) -> Option<u64> {
-    Statistics::read(statistics).num_records
-}
-
-/// Where the values of some columns in a file lie, whose partition has these `values`.
+/// Where the values of some columns in a file lie, whose partition has these `values`. Without `has_plain_times` dates and
+/// timestamps in files are not read as the log has them.
 pub(crate) fn extents(
     columns: &[Column],
     values: &HashMap<String, Option<String>>,
-    statistics: Option<&str>,
+    statistics: Option<&LoggedStatistics>,
+    has_plain_times: bool,
 ) -> Vec<Extent> {
-    let statistics = Statistics::read(statistics);
-    let extent = |column: &Column| match values.get(&column.name) {
+    let fields: Vec<FieldRef> = columns.iter().map(Column::field).collect();
+    let bounds = match statistics {
+        Some(statistics) => statistics.bounds(&fields),
+        None => vec![Bounds::default(); columns.len()],
+    };
+    let extent = |(column, bounds): (&Column, Bounds)| match values.get(&column.name) {
         Some(value) => match value.as_deref().filter(|value| !value.is_empty()) {
             None => Extent::Nowhere,
             Some(text) => match Value::of_partition(text, &column.ty) {
@@ -73,17 +52,15 @@ pub(crate) fn extents(
                 None => Extent::Unknown,
             },
         },
-        None => {
-            let limit = |of: &BTreeMap<String, Box<RawValue>>, is_upper| {
-                of.get(&column.name).and_then(|json| Value::of_statistics(json.get(), &column.ty, is_upper))
-            };
-            match (limit(&statistics.min_values, false), limit(&statistics.max_values, true)) {
-                (Some(low), Some(high)) => Extent::Within(low, high),
-                _ => Extent::Unknown,
-            }
+        None if !has_plain_times && matches!(column.ty, LogicalType::Date | LogicalType::Timestamp(..)) => {
+            Extent::Unknown
         }
+        None => match (bounds.low.and_then(Value::of_bound), bounds.high.and_then(Value::of_bound)) {
+            (Some(low), Some(high)) => Extent::Within(low, high),
+            _ => Extent::Unknown,
+        },
     };
-    columns.iter().map(extent).collect()
+    columns.iter().zip(bounds).map(extent).collect()
 }
 
 /// Whether two files can have rows with the same values in all of these columns.
@@ -108,26 +85,18 @@ impl Value {
         })
     }
 
-    /// The least or, with `is_upper`, the greatest value of a column in the JSON of statistics.
-    fn of_statistics(json: &str, ty: &LogicalType, is_upper: bool) -> Option<Self> {
-        let text = || serde_json::from_str::<String>(json).ok();
-        Some(match ty {
-            LogicalType::Int(_) => Self::Number(json.parse().ok()?),
-            LogicalType::Decimal(digits, scale) if *digits <= EXACT_DIGITS => {
-                Self::Number(unscaled(json, usize::try_from(*scale).ok()?)?)
+    /// A bound of a column. `None` for one of a type whose values are not compared.
+    fn of_bound(bound: ScalarValue) -> Option<Self> {
+        Some(match bound {
+            ScalarValue::Boolean(Some(value)) => Self::Number(i128::from(value)),
+            ScalarValue::Int8(Some(number)) => Self::Number(i128::from(number)),
+            ScalarValue::Int16(Some(number)) => Self::Number(i128::from(number)),
+            ScalarValue::Int32(Some(number)) | ScalarValue::Date32(Some(number)) => Self::Number(i128::from(number)),
+            ScalarValue::Int64(Some(number)) | ScalarValue::TimestampMicrosecond(Some(number), _) => {
+                Self::Number(i128::from(number))
             }
-            LogicalType::Text => Self::Text(text()?),
-            LogicalType::Date => Self::day(&text()?)?,
-            LogicalType::Timestamp(Unit::Us, zone) => {
-                let text = text()?;
-                let time = match (DateTime::parse_from_rfc3339(&text), zone) {
-                    (Ok(time), _) => time.naive_utc(),
-                    (Err(_), None) => NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f").ok()?,
-                    (Err(_), Some(_)) => return None,
-                };
-                let micros = i128::from(time.and_utc().timestamp_micros());
-                Self::Number(if is_upper { micros + CUT_MICROS } else { micros })
-            }
+            ScalarValue::Decimal128(Some(unscaled), ..) => Self::Number(unscaled),
+            ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => Self::Text(text),
             _ => return None,
         })
     }
@@ -136,21 +105,6 @@ impl Value {
         let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
         Some(Self::Number(i128::from(day.to_epoch_days())))
     }
-}
-
-/// A decimal number without an exponent, in units of its last place.
-fn unscaled(text: &str, scale: usize) -> Option<i128> {
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(digits) => (-1, digits),
-        None => (1, text),
-    };
-    let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
-    let part = if part.len() > scale { part.trim_end_matches('0') } else { part };
-    let is_number = !whole.is_empty() && whole.bytes().chain(part.bytes()).all(|b| b.is_ascii_digit());
-    if !is_number || part.len() > scale {
-        return None;
-    }
-    Some(sign * format!("{whole}{part:0<scale$}").parse::<i128>().ok()?)
 }
 
 #[cfg(test)]
@@ -163,10 +117,16 @@ mod tests {
         Column { name: name.to_string(), ty: ty.parse().unwrap(), nullable: true }
     }
 
+    fn none() -> HashMap<String, Option<String>> {
+        HashMap::new()
+    }
+
+    fn statistics(low: &str, high: &str) -> LoggedStatistics {
+        LoggedStatistics::new(format!(r#"{{"numRecords":3,"minValues":{{"a":{low}}},"maxValues":{{"a":{high}}}}}"#))
+    }
+
     fn extent(ty: &str, low: &str, high: &str) -> Extent {
-        let statistics = format!(r#"{{"numRecords":3,"minValues":{{"a":{low}}},"maxValues":{{"a":{high}}}}}"#);
-        assert_eq!(rows(Some(&statistics)), Some(3));
-        extents(&[column("a", ty)], &HashMap::new(), Some(&statistics)).remove(0)
+        extents(&[column("a", ty)], &none(), Some(&statistics(low, high)), true).remove(0)
     }
 
     fn within(low: i128, high: i128) -> Extent {
@@ -179,6 +139,7 @@ mod tests {
         assert_eq!(extent("decimal(15,2)", "-1.05", "1234567890123.4"), within(-105, 123_456_789_012_340));
         assert_eq!(extent("decimal(9,0)", "-0.0", "12"), within(0, 12));
         assert_eq!(extent("date", "\"1969-12-31\"", "\"1970-01-03\""), within(-1, 2));
+        assert_eq!(extent("bool", "false", "true"), within(0, 1));
         let text = |t: &str| Value::Text(t.to_string());
         assert_eq!(extent("text", "\"a\\\"b\"", "\"ä\""), Extent::Within(text("a\"b"), text("ä")));
         let (low, high) = ("\"1970-01-01T00:00:00.001Z\"", "\"1970-01-01T02:00:00.002+02:00\"");
@@ -189,24 +150,35 @@ mod tests {
     }
 
     #[test]
+    fn statistics_from_before_a_column_became_wider_tell_where_values_lie() {
+        assert_eq!(extent("decimal(12,2)", "-3", "7"), within(-300, 700));
+        assert_eq!(extent("decimal(15,4)", "1.05", "2.5"), within(10_500, 25_000));
+        assert_eq!(extent("timestamp(us)", "\"1970-01-01\"", "\"1970-01-02\""), within(0, 86_400_000_999));
+    }
+
+    #[test]
     fn what_cannot_be_relied_on_is_unknown() {
         for (ty, low, high) in [
-            // Some writers round wide decimals.
-            ("decimal(16,2)", "1.00", "2.00"),
             ("decimal(9,2)", "1.005", "2.00"),
             ("decimal(9,2)", "1e3", "2e3"),
             ("int64", "1.5", "2"),
             ("date", "\"soon\"", "\"1970-01-03\""),
             ("timestamp(us, UTC)", "\"1970-01-01T00:00:00.001\"", "\"1970-01-01T00:00:00.001\""),
             ("float64", "1.5", "2.5"),
-            ("bool", "false", "false"),
             ("text", "null", "\"b\""),
         ] {
             assert_eq!(extent(ty, low, high), Extent::Unknown, "{ty} {low}");
         }
-        for statistics in [None, Some(""), Some("{}"), Some("[]"), Some(r#"{"minValues":{"a":1}}"#)] {
-            assert_eq!(extents(&[column("a", "int64")], &HashMap::new(), statistics), [Extent::Unknown]);
+        for text in ["", "{}", "[]", r#"{"minValues":{"a":1}}"#, r#"{"minValues":null,"maxValues":{"a":1}}"#] {
+            let statistics = LoggedStatistics::new(text.to_string());
+            assert_eq!(extents(&[column("a", "int64")], &none(), Some(&statistics), true), [Extent::Unknown], "{text}");
         }
+        assert_eq!(extents(&[column("a", "int64")], &none(), None, true), [Extent::Unknown]);
+        // Where dates are read as other ones than those that are stored, the log speaks of the others.
+        let days = statistics("\"1500-01-01\"", "\"1500-01-02\"");
+        assert_eq!(extents(&[column("a", "date")], &none(), Some(&days), false), [Extent::Unknown]);
+        let numbers = statistics("1", "2");
+        assert_eq!(extents(&[column("a", "int8")], &none(), Some(&numbers), false), [within(1, 2)]);
     }
 
     #[test]
@@ -216,8 +188,8 @@ mod tests {
         let columns = [column("d", "date"), column("t", "text"), column("n", "int8"), column("e", "text")];
         let text = Value::Text("x".to_string());
         let expected = [within(19_753, 19_753), Extent::Within(text.clone(), text), Extent::Nowhere, Extent::Nowhere];
-        assert_eq!(extents(&columns, &values, None), expected);
-        assert_eq!(extents(&[column("b", "bool")], &values, None), [within(1, 1)]);
+        assert_eq!(extents(&columns, &values, None, false), expected);
+        assert_eq!(extents(&[column("b", "bool")], &values, None, true), [within(1, 1)]);
     }
 
     #[test]

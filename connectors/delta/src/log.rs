@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::datatypes::FieldRef;
 use chrono::{DateTime, Utc};
 use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
 use deltalake_core::kernel::{Action, DataType, EagerSnapshot, LogicalFileView, Remove, StructField, StructTypeExt};
@@ -46,6 +47,21 @@ pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) ty: LogicalType,
     pub(crate) nullable: bool,
+}
+
+/// What the entries of a log say.
+#[derive(Default)]
+pub(crate) struct Said {
+    /// What applications have said of themselves, by their names and each of them last.
+    pub(crate) transactions: HashMap<String, i64>,
+    /// What was to be remembered of files.
+    pub(crate) named: HashSet<String>,
+}
+
+impl Column {
+    pub(crate) fn field(&self) -> FieldRef {
+        Arc::new(self.ty.to_field(&self.name, self.nullable))
+    }
 }
 
 /// Files that a commit takes out of a version.
@@ -245,15 +261,22 @@ impl Version {
         }))
     }
 
-    /// What applications have said of themselves in the entries that are still there, by their names and each of them last.
-    pub(crate) async fn said(&self) -> Result<HashMap<String, i64>> {
-        let mut said = HashMap::new();
+    /// What the entries say that are still there, and the newest version. Of the path of each file they name `of_path` says
+    /// what is to be remembered.
+    pub(crate) async fn said(&self, of_path: impl Fn(&str) -> Option<String>) -> Result<Said> {
+        let named = self.files().await?.iter().filter_map(|file| of_path(&file.path())).collect();
+        let mut said = Said { transactions: HashMap::new(), named };
         let mut number = Some(self.number());
         while let Some(version) = number {
             let Some(entry) = self.log.read_commit_entry(version).await.map_err(unreadable)? else { break };
             for action in get_actions(version, &entry).map_err(unreadable)? {
-                if let Action::Txn(transaction) = action {
-                    said.entry(transaction.app_id).or_insert(transaction.version);
+                match action {
+                    Action::Txn(transaction) => {
+                        said.transactions.entry(transaction.app_id).or_insert(transaction.version);
+                    }
+                    Action::Add(add) => said.named.extend(of_path(&add.path)),
+                    Action::Remove(remove) => said.named.extend(of_path(&remove.path)),
+                    _ => {}
                 }
             }
             number = version.checked_sub(1);

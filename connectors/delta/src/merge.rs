@@ -24,7 +24,8 @@ use transload_core::connector::{Partition, Transform};
 use transload_core::{Error, Result, fault};
 use transload_lake::files::TableFile;
 
-use crate::extent::{self, Extent, extents, meet};
+use crate::bounds::LoggedStatistics;
+use crate::extent::{Extent, extents, meet};
 use crate::log::{Column, Log, Taken, Version, path_of};
 use crate::reader::{KeyColumns, Reader, key_bytes, staged_file};
 use crate::source::{Layout, table_file};
@@ -79,7 +80,6 @@ struct Candidate {
     /// Its path in the table.
     path: String,
     file: TableFile,
-    rows: Option<u64>,
 }
 
 /// Keys of the load, in a form in which equal ones are the same bytes.
@@ -91,13 +91,14 @@ struct Keys {
 
 impl Merge<'_> {
     /// Writes those files of a version anew that have rows with a key of the load. `attempt` names the unit that does so:
-    /// files of an earlier one may have been published by a commit whose answer got lost, and stay as they are.
+    /// files of an earlier one may have been published by a commit whose answer got lost, and stay as they are. `after` are
+    /// the columns that the table is about to have, if the commit changes them: what becomes wider is written as that.
     ///
     /// # Errors
     /// [`Config`](transload_core::ErrorKind::Config) if the table has not the key's columns, or a file that may have a key
     /// cannot be read.
-    pub(crate) async fn rewrite(&self, base: &Version, attempt: &str) -> Result<Rewritten> {
-        let work = Arc::new(self.work(base, attempt)?);
+    pub(crate) async fn rewrite(&self, base: &Version, after: &[Column], attempt: &str) -> Result<Rewritten> {
+        let work = Arc::new(self.work(base, after, attempt)?);
         let mut rewritten = Rewritten { version: base.number(), ..Rewritten::default() };
         let (mut taken, mut rows, mut number) = (HashSet::new(), 0, 0);
         let mut all: Option<Arc<Keys>> = None;
@@ -132,7 +133,7 @@ impl Merge<'_> {
         let extents_of_load = self.extents();
         let is_in_the_way = |action: &Action| match action {
             Action::Add(add) => {
-                let of_file = extents(&self.key, &add.partition_values, add.stats.as_deref());
+                let of_file = self.extents_in(&add.partition_values, add.stats.clone());
                 extents_of_load.iter().any(|of_load| meet(of_load, &of_file))
             }
             Action::Remove(remove) => match &rewritten.taken {
@@ -146,13 +147,16 @@ impl Merge<'_> {
         Ok(!log.changed_between(rewritten.version, base.number(), is_in_the_way).await?)
     }
 
-    fn work(&self, base: &Version, attempt: &str) -> Result<Work> {
-        let columns = base.columns()?;
+    fn work(&self, base: &Version, after: &[Column], attempt: &str) -> Result<Work> {
+        let columns = as_after(base.columns()?, after);
+        // As the table has them: where a key of the load cannot be NULL, one of the table may be.
+        let mut key = Vec::with_capacity(self.key.len());
         for column in &self.key {
-            if !columns.iter().any(|c| c.name == column.name && alike(&c.ty, &column.ty)) {
+            let Some(own) = columns.iter().find(|c| c.name == column.name && alike(&c.ty, &column.ty)) else {
                 return Err(Error::config(format!("the table has no column `{}`, which is of the key", column.name))
                     .hint("rows are merged by columns that the table has: take it out of `key`, or use another `to`"));
-            }
+            };
+            key.push(own.clone());
         }
         let partitions = base.partition_columns();
         let by = |column: &String| Partition { column: column.clone(), transform: Transform::Identity };
@@ -160,7 +164,7 @@ impl Merge<'_> {
             files: self.files.clone(),
             reader: Reader::new(&self.files.store, &self.files.settings, self.memory)?,
             memory: Arc::clone(self.memory),
-            of_keys: Layout::new(&self.key, partitions, &columns)?,
+            of_keys: Layout::new(&key, partitions, &columns)?,
             whole: Layout::new(&columns, partitions, &columns)?,
             partition_by: partitions.iter().map(by).collect(),
             key: self.key.clone(),
@@ -170,7 +174,13 @@ impl Merge<'_> {
 
     /// Where the keys of each staged file lie.
     fn extents(&self) -> Vec<Vec<Extent>> {
-        self.staged.iter().map(|f| extents(&self.key, &f.partition(), Some(&f.statistics))).collect()
+        self.staged.iter().map(|f| self.extents_in(&f.partition(), Some(f.statistics.clone()))).collect()
+    }
+
+    /// Where the keys of a file lie.
+    fn extents_in(&self, values: &HashMap<String, Option<String>>, statistics: Option<String>) -> Vec<Extent> {
+        let statistics = statistics.map(LoggedStatistics::new);
+        extents(&self.key, values, statistics.as_ref(), self.files.settings.parquet.has_plain_times())
     }
 
     /// The files of a version that may have a key of the load, in the order of their paths.
@@ -178,13 +188,11 @@ impl Merge<'_> {
         let of_load = self.extents();
         let mut found = Vec::new();
         for file in base.files().await? {
-            let statistics = file.stats();
-            let of_file = extents(&self.key, &file.partition_values_map(), statistics.as_deref());
+            let of_file = self.extents_in(&file.partition_values_map(), file.stats());
             if of_load.iter().any(|of_load| meet(of_load, &of_file)) {
                 found.push(Candidate {
                     path: file.object_store_path().to_string(),
                     file: table_file(&self.files.root, &file, base)?,
-                    rows: extent::rows(statistics.as_deref()),
                 });
             }
         }
@@ -259,6 +267,20 @@ impl Merge<'_> {
     }
 }
 
+/// The columns of a version, with the types that those of the same names have `after` a commit.
+fn as_after(columns: Vec<Column>, after: &[Column]) -> Vec<Column> {
+    let column = |column: Column| match after.iter().find(|c| c.name == column.name) {
+        Some(after) => Column { ty: after.ty.clone(), ..column },
+        None => column,
+    };
+    columns.into_iter().map(column).collect()
+}
+
+/// A file that was not read the same twice.
+fn changed() -> Error {
+    Error::transient("a file changed while its rows were merged")
+}
+
 /// Marks the rows of some files that have one of some keys. `marks` are those of each file, by its number.
 async fn look(
     work: &Arc<Work>,
@@ -274,7 +296,8 @@ async fn look(
     for (at, found) in looked.await? {
         if let Some(found) = found {
             let all = match marks.remove(&at) {
-                Some(before) => &before | &found,
+                Some(before) if before.len() == found.len() => &before | &found,
+                Some(_) => return Err(changed()),
                 None => found,
             };
             marks.insert(at, all);
@@ -288,7 +311,7 @@ fn groups(candidates: Vec<Candidate>) -> Vec<Vec<Candidate>> {
     let mut groups: Vec<Vec<Candidate>> = Vec::new();
     let mut room = 0;
     for candidate in candidates {
-        let rows = candidate.rows.unwrap_or(ROWS_OF_FILE);
+        let rows = candidate.file.rows.unwrap_or(ROWS_OF_FILE);
         match groups.last_mut().filter(|_| rows <= room) {
             Some(group) => {
                 room -= rows;
@@ -364,11 +387,12 @@ impl Work {
         let schema = source.schema();
         let columns = (0..schema.fields().len()).collect();
         let rows = self.reader.rows(&source, columns).await?;
+        let others = (marks.len() - marks.count_set_bits()) as u64;
         let kept = futures::stream::try_unfold((rows, marks, 0usize), |(mut rows, marks, at)| async move {
             let Some(batch) = rows.next().await.transpose()? else { return Ok(None) };
             let end = at + batch.num_rows();
             if end > marks.len() {
-                return Err(Error::transient("a file changed while its rows were merged").into());
+                return Err(changed().into());
             }
             let kept = BooleanArray::new(!&marks.slice(at, batch.num_rows()), None);
             Ok::<_, DataFusionError>(Some((filter_record_batch(&batch, &kept)?, (rows, marks, end))))
@@ -382,7 +406,12 @@ impl Work {
             is_keys: false,
             written: &AtomicU64::default(),
         };
-        self.files.write(part, kept, &self.memory).await
+        let written = self.files.write(part, kept, &self.memory).await?;
+        // Nobody compares these rows later.
+        match written.iter().map(|staged| staged.file.rows).sum::<u64>() == others {
+            true => Ok(written),
+            false => Err(changed()),
+        }
     }
 }
 
@@ -402,7 +431,7 @@ mod tests {
             statistics: None,
             deleted: None,
         };
-        Candidate { path: name.to_string(), file, rows }
+        Candidate { path: name.to_string(), file }
     }
 
     #[test]

@@ -16,13 +16,12 @@ use object_store::path::Path;
 use transload_core::connector::Source;
 use transload_core::store::Store;
 use transload_core::{Error, LogicalType, Pin, Result};
-use transload_lake::files::{self, LoggedTable, TableFile};
+use transload_lake::files::{self, LoggedTable, TableFile, Types};
 
 use crate::log::Column;
 use crate::options::Settings;
 use crate::source::{Layout, below};
 use crate::staged::StagedFile;
-use crate::types::alike;
 
 /// The columns of keys, batch by batch.
 pub(crate) type KeyColumns = BoxStream<'static, Result<Vec<ArrayRef>>>;
@@ -51,32 +50,21 @@ impl Reader {
     /// A file, open in the columns of a layout. A column that it does not have is NULL.
     ///
     /// # Errors
-    /// [`Config`](transload_core::ErrorKind::Config) if one has another type in the file than the table says.
+    /// [`Config`](transload_core::ErrorKind::Config) if one holds what the table's type may not hold; it may be that reading
+    /// the rows tells so.
     pub(crate) async fn open(&self, file: TableFile, layout: &Layout) -> Result<Arc<dyn Source>> {
-        let path = file.path.to_string();
         // Nobody reads it a second time.
         let pin = Pin::Files(Vec::new());
-        let (in_files, beside) = (&layout.in_files, &layout.beside);
         let table = LoggedTable {
             files: vec![file],
-            columns: in_files,
-            beside,
+            columns: &layout.in_files,
+            beside: &layout.beside,
             only_present: false,
-            types: self.settings.types,
+            // The new file is the table's, so its columns have the table's types.
+            types: Types::Log,
             pin,
         };
-        let source = files::open(&self.store, table, &self.settings.parquet).await?;
-        for (found, expected) in source.schema().fields().iter().zip(in_files.iter().chain(beside)) {
-            let is_alike = LogicalType::of(found).zip(LogicalType::of(expected)).is_some_and(|(a, b)| alike(&a, &b));
-            if found.name() != expected.name() || !is_alike {
-                let message = "a column has another type in a file than in the table, so rows cannot be merged";
-                return Err(Error::config(message)
-                    .with("column", expected.name())
-                    .with("path", path)
-                    .hint("rewrite the table with the program that made it, or use `mode: full`"));
-            }
-        }
-        Ok(source)
+        files::open(&self.store, table, &self.settings.parquet).await
     }
 
     /// All rows of a file in some of its columns, in the order of the file.

@@ -40,13 +40,12 @@ pub(crate) struct Layout {
 impl Layout {
     /// These columns, of which `partitions` are not in files. Columns of partitions are all there, in their order.
     pub(crate) fn new(columns: &[Column], partitions: &[String], all: &[Column]) -> Result<Self> {
-        let field = |c: &Column| -> FieldRef { Arc::new(c.ty.to_field(&c.name, c.nullable)) };
         let beside = |name: &String| {
             let column = all.iter().find(|c| c.name == *name);
-            column.map(field).ok_or_else(|| Error::config("a partition column is not a column of the table"))
+            column.map(Column::field).ok_or_else(|| Error::config("a partition column is not a column of the table"))
         };
         Ok(Self {
-            in_files: columns.iter().filter(|c| !partitions.contains(&c.name)).map(field).collect(),
+            in_files: columns.iter().filter(|c| !partitions.contains(&c.name)).map(Column::field).collect(),
             beside: partitions.iter().map(beside).collect::<Result<_>>()?,
         })
     }

@@ -112,6 +112,12 @@ impl ParquetSettings {
     pub fn only_for_writing(&self) -> &[(&'static str, Span)] {
         &self.only_for_writing
     }
+
+    /// Whether every date and timestamp that is not refused is read as it is stored. If not, what a log says of them may
+    /// not be what is read.
+    pub fn has_plain_times(&self) -> bool {
+        self.reading.is_plain()
+    }
 }
 
 /// How Parquet is read.

@@ -14,7 +14,7 @@ use transload_spec::ReconcileLevel;
 
 use crate::declared::found_type;
 use crate::drill::{Drill, Question, evidence_schema};
-use crate::left::{bits_for, own_columns, shared};
+use crate::left::{are_hashed_alike, bits_for, own_columns, shared};
 use crate::narrow::Differing;
 use crate::side::Side;
 
@@ -192,7 +192,17 @@ async fn others(
     match audit.target_pin.as_ref().and_then(Pin::others) {
         Some(pin) => {
             let source = audit.target.source(&audit.plan.to, &ReadSpec { pin: Some(pin) }).await?;
-            Ok(Some(Others { source, own }))
+            let found = source.schema();
+            // Where types come from files, these may have others than those of the load.
+            let is_alike = |column: &&String| {
+                let planned = audit.plan.columns.iter().find(|c| c.name == **column)?;
+                let found = found_type(planned, found.field_with_name(column).ok()?, audit.rulebook)?;
+                Some(are_hashed_alike(&planned.ty, &found))
+            };
+            match own.iter().find(|column| is_alike(column) != Some(true)) {
+                Some(column) => cannot(format!("{column} is of another type in other rows of the target")),
+                None => Ok(Some(Others { source, own })),
+            }
         }
         None => cannot("the target does not tell rows of a load from others".to_string()),
     }

@@ -14,7 +14,7 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use tokio::task::JoinSet;
 use transload_core::connector::{Transform, WriteMode};
-use transload_core::{Error, Result};
+use transload_core::{Error, LogicalType, Result};
 use transload_digest::{Algorithm, RowHasher, bucket, mix};
 use transload_plan::{Origin, TablePlan};
 
@@ -51,6 +51,16 @@ pub(crate) fn own_columns(plan: &TablePlan) -> Option<Result<Vec<String>, String
         Some(column) => Err(format!("{} is set by the load, not by the source", column.name)),
         None => Ok(columns),
     })
+}
+
+/// Whether equal values of two types have equal hashes.
+pub(crate) fn are_hashed_alike(a: &LogicalType, b: &LogicalType) -> bool {
+    use LogicalType::{Decimal, Float, Int, Timestamp};
+    match (a, b) {
+        (Int(_), Int(_)) | (Float(_), Float(_)) | (Decimal(..), Decimal(..)) => true,
+        (Timestamp(_, a), Timestamp(_, b)) => a.is_some() == b.is_some(),
+        _ => a == b,
+    }
 }
 
 /// What a filter of hashes should have for so many of them: the logarithm of its bits.
@@ -173,6 +183,29 @@ mod tests {
         assert!((0..10_000).all(|i| hashes.holds(noted(i))));
         let others = (10_000..1_010_000).filter(|i| hashes.holds(noted(*i))).count();
         assert!(others < 1_000, "{others} of a million others");
+    }
+
+    #[test]
+    fn equal_values_of_some_types_have_other_hashes() {
+        let alike = |a: &str, b: &str| are_hashed_alike(&a.parse().unwrap(), &b.parse().unwrap());
+        for (a, b) in [
+            ("int8", "int64"),
+            ("float32", "float64"),
+            ("decimal(5,2)", "decimal(38,4)"),
+            ("timestamp(ns, UTC)", "timestamp(us, +00:00)"),
+            ("text", "text"),
+        ] {
+            assert!(alike(a, b) && alike(b, a), "{a} {b}");
+        }
+        for (a, b) in [
+            ("int32", "decimal(10,0)"),
+            ("int32", "float64"),
+            ("date", "timestamp(us)"),
+            ("timestamp(us)", "timestamp(us, UTC)"),
+            ("text", "int64"),
+        ] {
+            assert!(!alike(a, b) && !alike(b, a), "{a} {b}");
+        }
     }
 
     #[test]
