@@ -306,6 +306,67 @@ impl DeltaSink {
         Ok((after != theirs).then_some(after))
     }
 
+    async fn commit_in_turn(
+        &self,
+        (store, turn): (&Store, &Lock),
+        staged: &[StagedFile],
+        state: &TableState,
+        memory: &Arc<dyn MemoryPool>,
+    ) -> Result<Committed> {
+        fault::point("commit.locked")?;
+        if let Err(error) = clear_unnamed(store, &self.root).await {
+            tracing::warn!(table = %self.table, %error, "not cleaned up");
+        }
+        let (log, place) = (Log::of(store, &self.root)?, self.files(store));
+        let mut exchanging = Exchanging::new(self, &place, staged, memory)?;
+        let rows: Vec<StagedFile> = staged.iter().filter(|file| !file.is_keys).cloned().collect();
+        let mut is_published = false;
+        for attempt in 0..ATTEMPTS {
+            let base = log.newest().await?;
+            if let Some(base) = &base {
+                if let Some(made) = base.transaction(&application(&self.spec.commit)).await? {
+                    self.clean_up(store, &log, made, &exchanging.published()).await;
+                    return self.done_before(store, base, made).await;
+                }
+                self.can_take(base)?;
+            }
+            self.as_expected(base.as_ref()).await?;
+            if !is_published {
+                files::publish(store, &self.root, &exchanging.published()).await?;
+                is_published = true;
+            }
+            let Some(exchange) = exchanging.with(&log, base.as_ref()).await? else { break };
+            match self.attempt((store, &log, turn), base.as_ref(), &rows, exchange, state).await {
+                Ok(committed) => {
+                    let made = committed.version.parse().unwrap_or_default();
+                    self.clean_up(store, &log, made, &exchanging.published()).await;
+                    return Ok(committed);
+                }
+                Err(Obstacle::Taken) => self.step_aside(attempt).await,
+                Err(Obstacle::Error(error)) => return Err(error),
+            }
+        }
+        Err(Error::transient("other writers changed the table at the same time; nothing was published"))
+    }
+
+    /// Refuses a table that does not take a commit of this kind.
+    fn can_take(&self, base: &Version) -> Result<()> {
+        base.can_be_written()?;
+        if self.spec.mode != WriteMode::Append && base.only_grows() {
+            return Err(Error::config("the table only takes added rows: its property delta.appendOnly says so")
+                .hint("use `mode: append`, or unset the property"));
+        }
+        if self.spec.mode == WriteMode::Merge && base.feeds_changes() {
+            let message = "the table says which rows were changed, by its property delta.enableChangeDataFeed, and \
+                           that is not written here";
+            return Err(Error::config(message).hint("use another mode, or unset the property"));
+        }
+        if self.spec.mode.keeps_others() {
+            self.new_columns(base)?;
+        }
+        Ok(())
+    }
+
     /// One attempt to commit, after the version that is there. `files` are those with the load's rows, and `exchange` what
     /// goes and comes beside them. It is not tried for longer than this commit has its `turn`: `clean` takes the files of one
     /// that has not, and is old enough, for those of a dead one.
@@ -578,69 +639,6 @@ impl Sink for DeltaSink {
             let turn = store.lock(&lock_of(&self.root)).await?;
             store.remove_lock(&lock_of(&self.root), &turn).await?;
             turn.release().await;
-        }
-        Ok(())
-    }
-}
-
-impl DeltaSink {
-    async fn commit_in_turn(
-        &self,
-        (store, turn): (&Store, &Lock),
-        staged: &[StagedFile],
-        state: &TableState,
-        memory: &Arc<dyn MemoryPool>,
-    ) -> Result<Committed> {
-        fault::point("commit.locked")?;
-        if let Err(error) = clear_unnamed(store, &self.root).await {
-            tracing::warn!(table = %self.table, %error, "not cleaned up");
-        }
-        let (log, place) = (Log::of(store, &self.root)?, self.files(store));
-        let mut exchanging = Exchanging::new(self, &place, staged, memory)?;
-        let rows: Vec<StagedFile> = staged.iter().filter(|file| !file.is_keys).cloned().collect();
-        let mut is_published = false;
-        for attempt in 0..ATTEMPTS {
-            let base = log.newest().await?;
-            if let Some(base) = &base {
-                if let Some(made) = base.transaction(&application(&self.spec.commit)).await? {
-                    self.clean_up(store, &log, made, &exchanging.published()).await;
-                    return self.done_before(store, base, made).await;
-                }
-                self.can_take(base)?;
-            }
-            self.as_expected(base.as_ref()).await?;
-            if !is_published {
-                files::publish(store, &self.root, &exchanging.published()).await?;
-                is_published = true;
-            }
-            let Some(exchange) = exchanging.with(&log, base.as_ref()).await? else { break };
-            match self.attempt((store, &log, turn), base.as_ref(), &rows, exchange, state).await {
-                Ok(committed) => {
-                    let made = committed.version.parse().unwrap_or_default();
-                    self.clean_up(store, &log, made, &exchanging.published()).await;
-                    return Ok(committed);
-                }
-                Err(Obstacle::Taken) => self.step_aside(attempt).await,
-                Err(Obstacle::Error(error)) => return Err(error),
-            }
-        }
-        Err(Error::transient("other writers changed the table at the same time; nothing was published"))
-    }
-
-    /// Refuses a table that does not take a commit of this kind.
-    fn can_take(&self, base: &Version) -> Result<()> {
-        base.can_be_written()?;
-        if self.spec.mode != WriteMode::Append && base.only_grows() {
-            return Err(Error::config("the table only takes added rows: its property delta.appendOnly says so")
-                .hint("use `mode: append`, or unset the property"));
-        }
-        if self.spec.mode == WriteMode::Merge && base.feeds_changes() {
-            let message = "the table says which rows were changed, by its property delta.enableChangeDataFeed, and \
-                           that is not written here";
-            return Err(Error::config(message).hint("use another mode, or unset the property"));
-        }
-        if self.spec.mode.keeps_others() {
-            self.new_columns(base)?;
         }
         Ok(())
     }
