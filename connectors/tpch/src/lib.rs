@@ -115,6 +115,7 @@ impl Endpoint for Generator {
             rows: Some(table.rows(self.scale)),
             bytes: None,
             files: None,
+            catalog: None,
         };
         let mut tables: Vec<TableInfo> = Table::ALL.into_iter().map(info).collect();
         tables.sort_by(|a, b| a.name.cmp(&b.name));

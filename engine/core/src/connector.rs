@@ -146,6 +146,18 @@ pub trait Endpoint: Send + Sync {
     /// [`Config`](crate::ErrorKind::Config) if there is no such table or a pin is lost.
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>>;
 
+    /// Whether what was pinned can still be read as it was. Most systems keep it; a database keeps it for as long as whoever
+    /// pinned it is connected.
+    ///
+    /// # Behavior
+    /// Tables that one endpoint pins while it lives are pinned at the same point in time, where the system can do so.
+    ///
+    /// # Errors
+    /// As the system fails.
+    async fn holds(&self, _pin: &Pin) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Prepares a table for writing. Nothing is changed until the first stage.
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>>;
 
@@ -257,6 +269,78 @@ pub struct TableInfo {
     pub bytes: Option<u64>,
     /// Number of files, if it has any.
     pub files: Option<u64>,
+    /// What else its system knows of it, if that is a database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<CatalogInfo>,
+}
+
+/// What a database knows of a table beside its columns and its rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct CatalogInfo {
+    /// Such as `table`, `view`, `partitioned table`.
+    pub kind: String,
+    /// What somebody has said of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// The columns that have a comment, a default or a type that means more than the one they are read as.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<ColumnInfo>,
+    /// The columns of the primary key, in its order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub primary_key: Vec<String>,
+    /// Other columns that identify a row, and are never NULL: those of unique indexes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unique: Vec<Vec<String>>,
+    /// Indexes, sorted by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub indexes: Vec<IndexInfo>,
+    /// Foreign keys, sorted by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub foreign_keys: Vec<ForeignKeyInfo>,
+    /// What its partitions are made by, as the database says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition_key: Option<String>,
+    /// Its partitions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<String>,
+}
+
+/// What a database knows of a column.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ColumnInfo {
+    /// Its name.
+    pub name: String,
+    /// Its type, in the words of the database.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// Why it is read as the type that it is read as, if that is not plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What somebody has said of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// An index of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct IndexInfo {
+    /// Its name.
+    pub name: String,
+    /// How it is made, as the database says it.
+    pub definition: String,
+}
+
+/// Columns whose values are keys of another table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ForeignKeyInfo {
+    /// Its name.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<String>,
+    /// The other table.
+    pub to: TableName,
+    /// The columns there.
+    pub to_columns: Vec<String>,
 }
 
 impl TableInfo {
@@ -264,7 +348,7 @@ impl TableInfo {
     pub fn of(name: TableName, source: &dyn Source) -> Self {
         let (format, bytes, files) = match source.pin() {
             Pin::Formula(_) => ("generated", None, None),
-            Pin::Version(_) => ("versions", source.splits().iter().map(|s| s.bytes).sum(), None),
+            Pin::Version(_) | Pin::Snapshot(_) => ("versions", source.splits().iter().map(|s| s.bytes).sum(), None),
             Pin::Files(files) => {
                 let path = files.first().map_or("", |f| f.path.as_str());
                 let unpacked = [".gz", ".zst"].into_iter().find_map(|packed| path.strip_suffix(packed));
@@ -289,6 +373,7 @@ impl TableInfo {
             rows: source.splits().iter().map(|s| s.rows).sum(),
             bytes,
             files,
+            catalog: None,
         }
     }
 }
@@ -298,6 +383,17 @@ impl TableInfo {
 pub struct ReadSpec {
     /// The point in time to read; `None` pins now.
     pub pin: Option<Pin>,
+    /// About how many of a hundred rows are read, chosen by the system at random: for a first look, where it can do that.
+    /// All, if nothing is said; a load reads all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_percent: Option<u8>,
+}
+
+impl ReadSpec {
+    /// All rows at a point in time, or now.
+    pub fn at(pin: Option<Pin>) -> Self {
+        Self { pin, sample_percent: None }
+    }
 }
 
 /// How to write a table: plain data, so that a sink can be made again elsewhere.

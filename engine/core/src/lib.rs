@@ -35,4 +35,6 @@ pub use name::{CommitKey, RunId, TableName};
 pub use secret::{Resolve, Template};
 pub use tree::{Node, Problem, Span};
 pub use types::LogicalType;
-pub use value::{Committed, Counts, Pin, PinnedFile, PinnedVersion, Receipt, Split, Staged, Verdict};
+pub use value::{
+    Committed, Counts, Pin, PinnedFile, PinnedPart, PinnedSnapshot, PinnedVersion, Receipt, Split, Staged, Verdict,
+};

@@ -17,6 +17,8 @@ pub enum Pin {
     Files(Vec<PinnedFile>),
     /// The source is a version that the table itself keeps.
     Version(PinnedVersion),
+    /// The source is a table as a transaction of its server sees it, for as long as whoever began it is connected.
+    Snapshot(PinnedSnapshot),
 }
 
 impl Pin {
@@ -33,6 +35,7 @@ impl Pin {
                 (None, Some(files)) => format!("version {version} without {} of its files", files.len()),
                 (None, None) => format!("version {version}"),
             },
+            Self::Snapshot(pin) => format!("snapshot {} at {}, {}", pin.snapshot, pin.position, pin.taken),
         }
     }
 
@@ -43,7 +46,7 @@ impl Pin {
                 let except = Some(pin.only.clone()?);
                 Some(Self::Version(PinnedVersion { only: None, except, ..pin.clone() }))
             }
-            Self::Formula(_) | Self::Files(_) => None,
+            Self::Formula(_) | Self::Files(_) | Self::Snapshot(_) => None,
         }
     }
 }
@@ -74,6 +77,33 @@ pub struct PinnedVersion {
     /// The files that do not count, by their paths in the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub except: Option<Vec<String>>,
+}
+
+/// A table as a transaction of its server sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedSnapshot {
+    /// The server's own identifier and that of the database in it: the same snapshot of another one is another.
+    pub server: String,
+    /// The snapshot, as the server names it.
+    pub snapshot: String,
+    /// How far the server's log was.
+    pub position: String,
+    /// When it was taken by the server's clock, RFC 3339.
+    pub taken: String,
+    /// The tables that hold the rows, with their sizes when they were pinned: splits are made of them.
+    pub parts: Vec<PinnedPart>,
+}
+
+/// A table that holds rows of a pinned one: itself, or a partition of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedPart {
+    /// Its number in the server's catalogue.
+    pub id: u32,
+    /// Its name, quoted as SQL wants it.
+    pub name: String,
+    /// Its size in pages, if rows can be read by their place in pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<u64>,
 }
 
 /// A part of a pinned table that one task reads. Splits of one source are disjoint and together are the table.

@@ -59,8 +59,8 @@ pub struct Audit<'a> {
 pub async fn audit(audit: Audit<'_>) -> Result<Verdict> {
     fault::point("reconcile.begun")?;
     let plan = audit.plan;
-    let source = audit.source.source(&plan.from, &ReadSpec { pin: Some(plan.pin.clone()) }).await?;
-    let target = audit.target.source(&plan.to, &ReadSpec { pin: audit.target_pin.clone() }).await?;
+    let source = audit.source.source(&plan.from, &ReadSpec::at(Some(plan.pin.clone()))).await?;
+    let target = audit.target.source(&plan.to, &ReadSpec::at(audit.target_pin.clone())).await?;
     let own = own_columns(plan).filter(|_| audit.target_pin.is_some() && plan.replay.is_none());
     let (schema, mut coverage) = compare_schemas(plan, &target, audit.rulebook);
     let mut verdict = Verdict {
@@ -191,7 +191,7 @@ async fn others(
     }
     match audit.target_pin.as_ref().and_then(Pin::others) {
         Some(pin) => {
-            let source = audit.target.source(&audit.plan.to, &ReadSpec { pin: Some(pin) }).await?;
+            let source = audit.target.source(&audit.plan.to, &ReadSpec::at(Some(pin))).await?;
             let found = source.schema();
             // Where types come from files, these may have others than those of the load.
             let is_alike = |column: &&String| {

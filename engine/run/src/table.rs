@@ -150,7 +150,7 @@ pub(crate) struct Table {
 
 /// Opens a table as it was planned.
 async fn open_pinned(endpoint: &Arc<dyn Endpoint>, plan: &TablePlan) -> Result<Arc<dyn Source>> {
-    let source = endpoint.source(&plan.from, &ReadSpec { pin: Some(plan.pin.clone()) }).await?;
+    let source = endpoint.source(&plan.from, &ReadSpec::at(Some(plan.pin.clone()))).await?;
     if *source.pin() != plan.pin || source.splits() != plan.splits {
         return Err(Error::config("the source is no longer what was planned")
             .with("table", plan.from.as_str())

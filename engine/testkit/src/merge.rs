@@ -124,7 +124,7 @@ async fn stage(
 
 /// What a table holds.
 async fn read(endpoint: &Arc<dyn Endpoint>, table: &TableName, pin: Option<Pin>) -> Result<Rows> {
-    let source = endpoint.source(table, &ReadSpec { pin }).await?;
+    let source = endpoint.source(table, &ReadSpec::at(pin)).await?;
     let (session, schema) = (session(), source.schema());
     let columns = ["id", "part", "value"].map(|name| schema.index_of(name));
     let columns: Vec<usize> = columns.into_iter().collect::<Result<_, _>>()?;

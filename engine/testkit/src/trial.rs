@@ -107,7 +107,7 @@ impl Trial {
 
     /// Opens a table at a pin.
     pub(crate) async fn open_at(&self, table: &TableName, pin: Pin) -> Result<Arc<dyn Source>> {
-        self.endpoint.source(table, &ReadSpec { pin: Some(pin) }).await
+        self.endpoint.source(table, &ReadSpec::at(Some(pin))).await
     }
 
     pub(crate) async fn count(&self, table: &TableName) -> Result<u64> {

@@ -193,7 +193,7 @@ impl Replaying<'_> {
             let place = quarantine(left.plan.quarantine.as_ref(), &self.ledger, &self.resolver)?;
             let name = quarantined(&left.run, &left.table.to);
             let pin = Some(left.pin.clone());
-            let inner = place.source(&name, &ReadSpec { pin }).await.map_err(|e| match e.is_transient() {
+            let inner = place.source(&name, &ReadSpec::at(pin)).await.map_err(|e| match e.is_transient() {
                 true => e,
                 false => e.hint("what was put aside must stay as it is until it is replayed"),
             })?;
@@ -277,7 +277,7 @@ impl Replaying<'_> {
         let receipt = summary.receipts.into_iter().find(|r| r.to == *to);
         let receipt = receipt.ok_or_else(|| Error::internal("rows were put aside of a table without a receipt"))?;
         let pin = Some(receipt.committed.pin);
-        target.source(to, &ReadSpec { pin }).await.map_err(|e| match e.is_transient() {
+        target.source(to, &ReadSpec::at(pin)).await.map_err(|e| match e.is_transient() {
             true => e,
             false => {
                 Error::config(format!("the target no longer holds what run {run} wrote: it was replaced or changed"))

@@ -99,7 +99,7 @@ pub(crate) async fn samples(summary: &RunSummary, plan: &Plan, ledger: &Ledger) 
 async fn rows(receipt: &Receipt, plan: &Plan, ledger: &Ledger) -> Result<Vec<RecordBatch>> {
     let endpoint = quarantine(plan.quarantine.as_ref(), ledger, &resolver())?;
     let pin = receipt.quarantine.as_ref().map(|q| q.pin.clone());
-    let source = endpoint.source(&TableName::new(quarantine_name(receipt)), &ReadSpec { pin }).await?;
+    let source = endpoint.source(&TableName::new(quarantine_name(receipt)), &ReadSpec::at(pin)).await?;
     let schema = source.schema();
     let session = Limits { memory_bytes: MEMORY, parallel: 1, temp_dir: None }.session()?;
     session.register_table("quarantined", source.provider()?)?;

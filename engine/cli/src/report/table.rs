@@ -470,7 +470,7 @@ fn files(receipt: Option<&Receipt>, verdict: Option<&Verdict>) -> Vec<FileList> 
                     .collect(),
                 more: files.len().saturating_sub(FILES),
             }),
-            Pin::Files(_) | Pin::Formula(_) | Pin::Version(_) => None,
+            Pin::Files(_) | Pin::Formula(_) | Pin::Version(_) | Pin::Snapshot(_) => None,
         })
         .collect()
 }
