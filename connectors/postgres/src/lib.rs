@@ -9,6 +9,7 @@ mod encode;
 mod endpoint;
 mod error;
 mod filter;
+||||||| dedc42b
 mod names;
 mod options;
 mod pgpass;
@@ -59,3 +60,4 @@ impl Connector for Postgres {
         Ok(Arc::new(endpoint::PostgresEndpoint { access, together: None }))
     }
 }
+||||||| dedc42b

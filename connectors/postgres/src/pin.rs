@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use transload_core::{Error, ErrorKind, PinnedPart, PinnedSnapshot, Resolve, Result, TableName};
 
-use crate::catalog::{self, Relation};
+use crate::catalog::{self, Relation, RelationKind};
 use crate::client::{Client, Role, ServerInfo};
 use crate::names::{Name, literal};
 use crate::options::Settings;
@@ -106,13 +106,12 @@ impl Exporter {
 /// A table with its parts, each locked against everything but changes of rows.
 async fn locked(client: &Client, settings: &Settings, name: &Name) -> Result<Relation> {
     let relation = found(client, settings, name).await?;
-    let tables: Vec<&str> = relation.parts.iter().map(|part| part.name.as_str()).collect();
-    if relation.can_be_locked() && !tables.is_empty() {
-        // The table itself too: a column of a partitioned one could go.
-        let all = std::iter::once(name.quoted()).chain(tables.iter().map(|t| (*t).to_string()));
-        let all: Vec<String> = all.map(|table| format!("ONLY {table}")).collect();
-        client.run(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", all.join(", "))).await.map_err(|e| {
-            if e.is_transient() { e.hint("somebody changes the table right now: try again, or raise lock_timeout_secs") } else { e }
+    if matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned) {
+        // With all that inherit from it.
+        let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", name.quoted());
+        client.run(&lock).await.map_err(|e| match e.is_transient() {
+            true => e.hint("somebody changes the table right now: try again, or raise `lock_timeout_secs`"),
+            false => e,
         })?;
         unmoved(client, &relation).await?;
     }

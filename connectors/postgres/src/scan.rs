@@ -18,7 +18,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
 };
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_postgres::CopyOutStream;
 use transload_core::{Error, Result};
@@ -29,7 +29,7 @@ use crate::error::explain;
 use crate::filter;
 use crate::names::quote;
 use crate::pin::Reading;
-use crate::splits::Range;
+use crate::splits::Pages;
 use crate::types::Column;
 
 /// About how many bytes a batch may have: rows can be wide.
@@ -44,6 +44,16 @@ pub(crate) enum Rows {
     Of { transactions: Vec<u32>, are_wanted: bool },
     /// About so many of a hundred.
     Sample(u8),
+}
+
+/// What one split reads.
+#[derive(Debug, Clone)]
+pub(crate) struct Range {
+    /// The part as it stands behind `FROM`.
+    pub(crate) from: String,
+    pub(crate) pages: Pages,
+    /// Whether the server can take a sample of the part by itself.
+    pub(crate) has_pages: bool,
 }
 
 /// A pinned table for the query engine.
@@ -123,18 +133,18 @@ impl CopyScan {
         let (sample, own) = match &self.table.rows {
             Rows::All => (String::new(), None),
             Rows::Of { transactions, are_wanted } => (String::new(), Some(written_by(transactions, *are_wanted))),
-            Rows::Sample(percent) if range.is_sampled() => (format!(" TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1)"), None),
+            Rows::Sample(percent) if range.has_pages => (format!(" TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1)"), None),
             Rows::Sample(percent) => {
                 (String::new(), Some(format!("pg_catalog.random() < {}", f64::from(*percent) / 100.0)))
             }
         };
         let conditions: Vec<String> =
-            range.conditions().into_iter().chain(own).chain(self.conditions.iter().map(|c| format!("({c})"))).collect();
+            range.pages.condition().into_iter().chain(own).chain(self.conditions.iter().map(|c| format!("({c})"))).collect();
         let filter = match conditions.is_empty() {
             true => String::new(),
             false => format!(" WHERE {}", conditions.join(" AND ")),
         };
-        format!("COPY (SELECT {} FROM ONLY {}{sample}{filter}) TO STDOUT (FORMAT binary)", values.join(", "), range.table)
+        format!("COPY (SELECT {} FROM {}{sample}{filter}) TO STDOUT (FORMAT binary)", values.join(", "), range.from)
     }
 }
 
@@ -188,9 +198,7 @@ impl ExecutionPlan for CopyScan {
             batch_rows: context.session_config().batch_size(),
             reading: Arc::clone(&self.table.reading),
         };
-        let table = range.table.clone();
-        let batches = futures::stream::try_unfold(State::New(copy), State::next)
-            .map(move |batch| batch.map_err(|e| DataFusionError::from(e.with("table", table.as_str()))));
+        let batches = futures::stream::try_unfold(State::New(copy), State::next).map_err(DataFusionError::from);
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 }

@@ -10,8 +10,8 @@ use transload_core::{Error, Pin, PinnedSnapshot, PinnedVersion, ReadSpec, Result
 use crate::catalog::Relation;
 use crate::names::Name;
 use crate::pin::{self, Access, Exporter, Reading};
-use crate::scan::{PinnedTable, Rows, schema_of};
-use crate::splits::{self, Range};
+use crate::scan::{PinnedTable, Range, Rows, schema_of};
+use crate::splits::{self, Pages};
 
 /// A pinned table.
 pub(crate) struct PostgresSource {
@@ -66,18 +66,18 @@ pub(crate) async fn open(
             let (relation, pin) = exporter.pin(&access.settings, &name).await?;
             let reading = Reading::new(access.clone(), exporter.snapshot(), Some(exporter));
             let rows = spec.sample_percent.filter(|percent| *percent < 100).map_or(Rows::All, Rows::Sample);
-            Ok(source(access, &name, relation, reading, Pin::Snapshot(pin), rows))
+            Ok(source(access, &name, relation, &pin, reading, Pin::Snapshot(pin.clone()), rows))
         }
         Some(Pin::Snapshot(pin)) => {
             let (relation, reading) = pin::reopen(access, &name, shown, pin).await?;
-            Ok(source(access, &name, relation, reading, Pin::Snapshot(pin.clone()), Rows::All))
+            Ok(source(access, &name, relation, pin, reading, Pin::Snapshot(pin.clone()), Rows::All))
         }
         Some(Pin::Version(version)) => {
             let exporter = Arc::new(Exporter::begin(access).await?);
-            let (relation, _) = exporter.pin(&access.settings, &name).await?;
+            let (relation, now) = exporter.pin(&access.settings, &name).await?;
             let rows = written(&exporter, &relation, version).await.map_err(|e| e.with("table", shown.as_str()))?;
             let reading = Reading::new(access.clone(), exporter.snapshot(), Some(exporter));
-            Ok(source(access, &name, relation, reading, Pin::Version(version.clone()), rows))
+            Ok(source(access, &name, relation, &now, reading, Pin::Version(version.clone()), rows))
         }
         Some(Pin::Formula(_) | Pin::Files(_)) => {
             Err(Error::config("the plan's pin is not one of a Postgres table").with("table", shown.as_str()))
@@ -85,25 +85,29 @@ pub(crate) async fn open(
     }
 }
 
+/// A table at a snapshot, whose parts have the sizes that they had when it was pinned.
 fn source(
     access: &Access,
     name: &Name,
     relation: Relation,
+    snapshot: &PinnedSnapshot,
     reading: Reading,
     pin: Pin,
     rows: Rows,
 ) -> PostgresSource {
-    // The parts of a pin have the sizes that they had then, and splits depend on the pin alone.
-    let parts = match &pin {
-        Pin::Snapshot(PinnedSnapshot { parts, .. }) => parts.clone(),
-        Pin::Formula(_) | Pin::Files(_) | Pin::Version(_) => relation.parts,
-    };
     let sampled = match rows {
         Rows::Sample(percent) => Some(percent),
         Rows::All | Rows::Of { .. } => None,
     };
+    // A sample is small, and the server takes it of a part as a whole.
     let split_bytes = if sampled.is_some() { u64::MAX } else { access.settings.split_bytes };
-    let (splits, ranges): (Vec<Split>, Vec<Range>) = splits::splits(name, &parts, split_bytes).into_iter().unzip();
+    let splits = splits::splits(name, snapshot, split_bytes);
+    let range = |split: &Split| {
+        let pages = Pages::of(split)?;
+        let part = snapshot.parts.get(pages.part)?;
+        Some(Range { from: splits::from_item(part), pages, has_pages: part.pages.is_some() })
+    };
+    let ranges: Vec<Range> = splits.iter().filter_map(range).collect();
     let columns: Arc<[_]> = relation.columns.into();
     PostgresSource {
         table: PinnedTable {
