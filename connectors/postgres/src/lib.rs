@@ -10,6 +10,7 @@ mod endpoint;
 mod error;
 mod filter;
 ||||||| dedc42b
+||||||| dedc42b
 mod names;
 mod options;
 mod pgpass;
@@ -60,4 +61,5 @@ impl Connector for Postgres {
         Ok(Arc::new(endpoint::PostgresEndpoint { access, together: None }))
     }
 }
+||||||| dedc42b
 ||||||| dedc42b
