@@ -8,13 +8,14 @@ use tokio::sync::OnceCell;
 use transload_core::connector::{
     CleanSpec, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, WriteMode, WriteSpec,
 };
-use transload_core::{Error, Pin, Problem, Result, TableName};
+use transload_core::{Error, LogicalType, Pin, Problem, Result, TableName};
 
 use crate::catalog::{self, Relation};
 use crate::client::{Client, Role};
 use crate::names::Name;
 use crate::pin::{Access, Exporter, found, is_held};
 use crate::source;
+use crate::types::Kind;
 use crate::{clean, sink};
 
 /// One database.
@@ -39,12 +40,20 @@ impl PostgresEndpoint {
         Ok(TableInfo {
             name: relation.name.shown(),
             format: "postgres".to_string(),
-            columns: relation.columns.iter().map(|c| (c.name.clone(), c.kind.meant(), c.nullable)).collect(),
+            columns: relation.columns.iter().map(|c| (c.name.clone(), meant(&c.kind), c.nullable)).collect(),
             rows: None,
             bytes: relation.bytes,
             files: None,
             catalog: Some(catalog::info(client, relation).await?),
         })
+    }
+}
+
+/// What values of a column are, whatever they are read as.
+fn meant(kind: &Kind) -> LogicalType {
+    match kind {
+        Kind::Declared(ty) => ty.clone(),
+        other => other.logical(),
     }
 }
 
