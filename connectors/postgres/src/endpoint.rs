@@ -13,7 +13,7 @@ use transload_core::{Error, LogicalType, Pin, Problem, Result, TableName};
 use crate::catalog::{self, Relation};
 use crate::client::{Client, Role};
 use crate::names::Name;
-use crate::pin::{Access, Exporter, found, is_held};
+use crate::pin::{Access, Exporter, ONE_STATE, is_held};
 use crate::source;
 use crate::types::Kind;
 use crate::{clean, sink};
@@ -95,7 +95,7 @@ impl Endpoint for PostgresEndpoint {
 
     async fn discover(&self) -> Result<Vec<TableInfo>> {
         let client = self.access.connect(Role::Reader).await?;
-        client.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        client.begin(ONE_STATE).await?;
         let mut tables = Vec::new();
         for name in catalog::names(&client, self.access.settings.schemas.as_deref()).await? {
             if let Some(relation) = catalog::relation(&client, &name, &self.access.settings).await? {

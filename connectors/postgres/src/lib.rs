@@ -9,8 +9,6 @@ mod encode;
 mod endpoint;
 mod error;
 mod filter;
-||||||| dedc42b
-||||||| dedc42b
 mod names;
 mod options;
 mod pgpass;
@@ -61,5 +59,3 @@ impl Connector for Postgres {
         Ok(Arc::new(endpoint::PostgresEndpoint { access, together: None }))
     }
 }
-||||||| dedc42b
-||||||| dedc42b

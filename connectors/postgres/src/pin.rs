@@ -3,15 +3,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
-use transload_core::{Error, ErrorKind, PinnedPart, PinnedSnapshot, Resolve, Result, TableName};
+use transload_core::{Error, PinnedPart, PinnedSnapshot, Resolve, Result, TableName};
 
 use crate::catalog::{self, Relation, RelationKind};
 use crate::client::{Client, Role, ServerInfo};
+use crate::error::is_lost;
 use crate::names::{Name, literal};
 use crate::options::Settings;
 
 /// How a transaction begins that sees one state of the database, whatever others do.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+pub(crate) const ONE_STATE: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// What every connection to one server is made of.
 #[derive(Clone)]
@@ -47,7 +48,7 @@ impl Exporter {
     /// Takes a snapshot.
     pub(crate) async fn begin(access: &Access) -> Result<Self> {
         let client = access.connect(Role::Reader).await?;
-        client.run(BEGIN).await?;
+        client.begin(ONE_STATE).await?;
         let position = match client.server().in_recovery {
             true => "pg_catalog.pg_last_wal_replay_lsn()",
             false => "pg_catalog.pg_current_wal_lsn()",
@@ -155,7 +156,7 @@ impl Reading {
     /// A connection whose transaction sees the snapshot.
     ///
     /// # Errors
-    /// [`Transient`](ErrorKind::Transient) if whoever took the snapshot is not connected any more.
+    /// [`Transient`](transload_core::ErrorKind::Transient) if whoever took the snapshot is not connected any more.
     pub(crate) async fn client(&self) -> Result<Client> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match idle.filter(|client| !client.is_closed()) {
@@ -180,16 +181,8 @@ impl Reading {
 
 /// Begins a transaction that sees a snapshot.
 async fn import(client: &Client, snapshot: &str) -> Result<()> {
-    client.run(BEGIN).await?;
-    client.run(&format!("SET TRANSACTION SNAPSHOT {}", literal(snapshot))).await.map_err(|e| match e.kind() {
-        ErrorKind::Config => lost(snapshot),
-        _ => e,
-    })
-}
-
-fn lost(snapshot: &str) -> Error {
-    Error::transient(format!("the snapshot {snapshot} is gone: the connection that took it has ended"))
-        .hint("`transload resume` pins the tables anew that are not loaded yet")
+    client.begin(ONE_STATE).await?;
+    client.run(&format!("SET TRANSACTION SNAPSHOT {}", literal(snapshot))).await
 }
 
 /// Whether a snapshot can still be read.
@@ -200,7 +193,7 @@ pub(crate) async fn is_held(access: &Access, pin: &PinnedSnapshot) -> Result<boo
     }
     match import(&client, &pin.snapshot).await {
         Ok(()) => Ok(true),
-        Err(e) if e.message() == lost(&pin.snapshot).message() => Ok(false),
+        Err(e) if is_lost(&e) => Ok(false),
         Err(e) => Err(e),
     }
 }
@@ -208,7 +201,7 @@ pub(crate) async fn is_held(access: &Access, pin: &PinnedSnapshot) -> Result<boo
 /// Opens a table at a snapshot that somebody else keeps.
 ///
 /// # Errors
-/// [`Config`](ErrorKind::Config) if the table is not what was pinned.
+/// [`Config`](transload_core::ErrorKind::Config) if the table is not what was pinned.
 pub(crate) async fn reopen(
     access: &Access,
     name: &Name,

@@ -25,7 +25,6 @@ use transload_core::{Error, Result};
 
 use crate::client::{CancelGuard, Client};
 use crate::decode::Decoder;
-use crate::error::explain;
 use crate::filter;
 use crate::names::quote;
 use crate::pin::Reading;
@@ -258,7 +257,8 @@ impl State {
         };
         while !open.is_full() {
             match open.rows.next().await {
-                Some(bytes) => open.decoder.feed(&bytes.map_err(explain)?)?,
+                Some(Ok(bytes)) => open.decoder.feed(&bytes)?,
+                Some(Err(error)) => return Err(open.client.explain(error)),
                 None if open.decoder.is_complete() => {
                     let batch = (open.decoder.rows() > 0).then(|| open.decoder.finish()).transpose()?;
                     let Open { guard, client, reading, rows, .. } = *open;
