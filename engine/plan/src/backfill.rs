@@ -44,7 +44,7 @@ impl AskedRange {
         };
         if from.partial_cmp(&to) != Some(Ordering::Less) {
             let message = format!("no value lies from `{}` to before `{}`", self.from.value, self.to.value);
-            return Err(vec![Problem::new(self.from.span, message).hint("a range begins with its first value, and ends before its second")]);
+            return Err(vec![Problem::new(self.from.span, message).hint("a range ends before its second value")]);
         }
         let text = |value: &ScalarValue, asked: &Spanned<String>| {
             Transform::cursor_text(value).map_err(|e| vec![Problem::new(asked.span, e.to_string())])

@@ -371,6 +371,12 @@ impl TablePlan {
         check.look() == Some(Look::Repeats) && self.replay.as_ref().is_some_and(|r| r.limits.iter().all(is_free))
     }
 
+    /// The cursor and its range, if rows are loaded that lie in one.
+    pub fn backfilled(&self) -> Option<(&str, &Backfill)> {
+        let incremental = self.incremental.as_ref()?;
+        Some((incremental.cursor.as_str(), incremental.backfill.as_ref()?))
+    }
+
     /// The source's columns that keep a row out if it has a value there: the target does not have them.
     pub fn keep_rows_out(&self) -> Vec<&str> {
         self.schema_change.as_ref().map(SchemaChange::keep_rows_out).unwrap_or_default()
