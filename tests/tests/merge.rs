@@ -18,28 +18,28 @@ const CHANGES: &str =
     "{ from: t, key: [id], mode: { merge: { deleted: \"op = 'D'\" } }, columns: { op: { drop: true } } }";
 
 /// A pipeline from the JSON lines in `src/t.jsonl` into Delta tables.
-fn pipeline(tables: &str) -> String {
+pub(crate) fn pipeline(tables: &str) -> String {
     format!(
         "version: 1\npipeline: test\nsource: {{ lake: {{ url: src, format: json }} }}\n\
          target: {{ delta: {{ url: lake }} }}\ntables: [ {tables} ]\n"
     )
 }
 
-fn bench(tables: &str) -> Bench {
+pub(crate) fn bench(tables: &str) -> Bench {
     let bench = Bench::new();
     bench.write("p.yaml", pipeline(tables));
     bench
 }
 
 /// Makes these rows the source.
-fn given(bench: &Bench, rows: &[Value]) {
+pub(crate) fn given(bench: &Bench, rows: &[Value]) {
     let lines: Vec<String> = rows.iter().map(|row| format!("{row}\n")).collect();
     bench.write("src/t.jsonl", lines.concat());
 }
 
 /// Loads these rows, which must arrive.
 #[track_caller]
-fn load(bench: &Bench, rows: &[Value]) -> Outcome {
+pub(crate) fn load(bench: &Bench, rows: &[Value]) -> Outcome {
     given(bench, rows);
     let outcome = bench.run(&["run", "p.yaml"]).expect(0);
     for table in outcome.last_line()["tables"].as_array().unwrap() {
@@ -49,7 +49,7 @@ fn load(bench: &Bench, rows: &[Value]) -> Outcome {
 }
 
 /// Rows read and written, and delete markers.
-fn counts(outcome: &Outcome) -> [u64; 3] {
+pub(crate) fn counts(outcome: &Outcome) -> [u64; 3] {
     let table = &outcome.last_line()["tables"][0];
     ["read", "written", "deleted"].map(|name| table[name].as_u64().unwrap_or_default())
 }
@@ -67,7 +67,7 @@ fn rows_in(bench: &Bench, folder: &str, columns: &str) -> Value {
 }
 
 /// The rows of the target's table `t`, in the same way.
-fn rows(bench: &Bench, columns: &str) -> Value {
+pub(crate) fn rows(bench: &Bench, columns: &str) -> Value {
     rows_in(bench, "lake/t", columns)
 }
 

@@ -557,6 +557,15 @@ impl Sink for DeltaSink {
         Ok(Some((self.token(&version).await?, state)))
     }
 
+    async fn fits(&self) -> Result<()> {
+        let Some(store) = self.existing()? else { return Ok(()) };
+        let fits = match Log::of(&store, &self.root)?.newest().await {
+            Ok(Some(now)) => self.new_columns(&now).map(drop),
+            newest => newest.map(drop),
+        };
+        fits.map_err(|e| self.named(e))
+    }
+
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged> {
         let files = self.files(self.store()?);
         let part = |unit, schema: &SchemaRef, is_keys: bool| Part {

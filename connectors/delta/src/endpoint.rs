@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use chrono::NaiveDateTime;
 use object_store::path::Path;
@@ -16,7 +16,7 @@ use transload_lake::files;
 
 use crate::clean;
 use crate::commit::DeltaSink;
-use crate::log::LOG;
+use crate::log::{Column, LOG, Log};
 use crate::options::Settings;
 use crate::source::{self, Moment};
 
@@ -145,6 +145,21 @@ impl Endpoint for DeltaEndpoint {
         let (folder, moment) = parts(table).map_err(Error::config)?;
         let opened = source::open(&self.open()?, &folder, moment, spec.pin.as_ref(), &self.settings).await;
         opened.map_err(|e| e.with("table", table.as_str()))
+    }
+
+    /// What the log says: files may have other types, and lack columns.
+    async fn columns(&self, table: &TableName) -> Result<SchemaRef> {
+        let (folder, _) = parts(table).map_err(Error::config)?;
+        let columns = async {
+            let newest = Log::of(&self.open()?, &folder)?.newest().await?;
+            newest.ok_or_else(|| Error::config("there is no Delta table"))?.columns()
+        };
+        let columns = columns.await.map_err(|e| e.with("table", table.as_str()))?;
+        Ok(Arc::new(Schema::new(columns.iter().map(Column::field).collect::<Fields>())))
+    }
+
+    fn keeps_types(&self) -> bool {
+        true
     }
 
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {

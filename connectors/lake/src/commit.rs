@@ -121,6 +121,14 @@ impl Sink for LakeSink {
         Ok(newest.map(|m| (m.version.to_string(), m.state)))
     }
 
+    async fn fits(&self) -> Result<()> {
+        let Some(store) = self.existing()? else { return Ok(()) };
+        match Manifest::newest(&store, &self.root).await? {
+            Some(base) if self.spec.mode == WriteMode::Append => self.can_be_added(&base),
+            _ => Ok(()),
+        }
+    }
+
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged> {
         let store = self.store()?;
         let stager = self.stager(store, unit);
@@ -311,19 +319,7 @@ impl LakeSink {
         let file_format = FileFormat::from(&self.writing.format);
         let kept = match (base, self.spec.mode) {
             (Some(base), WriteMode::Append) => {
-                if base.file_format != file_format {
-                    let there = base.file_format;
-                    return Err(Error::config(format!(
-                        "the table is {there}, and {file_format} cannot be added to it"
-                    ))
-                    .with("table", self.table.as_str())
-                    .hint("write it as it is, or use `mode: full`, which replaces the table, or another `to`"));
-                }
-                if base.columns != columns || base.partition_by != self.spec.partition_by {
-                    return Err(Error::config("the table's columns or layout are not those of the rows to be added")
-                        .with("table", self.table.as_str())
-                        .hint("use `mode: full`, which replaces the table, or another `to`"));
-                }
+                self.can_be_added(base)?;
                 base.files.clone()
             }
             _ => Vec::new(),

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use transload_core::connector::{CleanSpec, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, WriteMode, WriteSpec};
 use transload_core::store::{Address, Store, relative};
@@ -12,6 +12,7 @@ use transload_core::{Error, Pin, Problem, Resolve, Result, Span, TableName};
 use crate::clean::clean;
 use crate::commit::LakeSink;
 use crate::format::format_of_name;
+use crate::manifest::Manifest;
 use crate::settings::{Settings, Writing};
 use crate::source::LakeSource;
 use crate::whole::WholeSink;
@@ -126,6 +127,22 @@ impl Endpoint for LakeEndpoint {
         let store = self.open()?;
         let source = LakeSource::open(store, &self.settings, table, spec.pin.as_ref()).await;
         Ok(Arc::new(source.map_err(|e| e.with("table", table.as_str()))?))
+    }
+
+    /// What the manifest says: files may hold columns as other types, and folders hold some.
+    async fn columns(&self, table: &TableName) -> Result<SchemaRef> {
+        let root = relative(table.as_str()).map_err(Error::config)?;
+        match Manifest::newest(&self.open()?, &root).await? {
+            Some(manifest) => {
+                let columns = manifest.columns.iter().map(|c| c.ty.to_field(&c.name, c.nullable));
+                Ok(Arc::new(Schema::new(columns.collect::<Fields>())))
+            }
+            None => Ok(self.source(table, &ReadSpec::default()).await?.schema()),
+        }
+    }
+
+    fn keeps_types(&self) -> bool {
+        true
     }
 
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {

@@ -78,7 +78,7 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Load every table of a pipeline and prove that it arrived
     #[command(
-        after_help = "Examples:\n  transload run flights.yaml --memory 1GiB\n  transload run flights.yaml --env prod --table 'orders*'\n  transload run --plan flights.plan.json\n  transload run flights.yaml --checks-only             is the data good enough?"
+        after_help = "Examples:\n  transload run flights.yaml --memory 1GiB\n  transload run flights.yaml --env prod --table 'orders*'\n  transload run --plan flights.plan.json\n  transload run flights.yaml --checks-only             is the data good enough?\n  transload run clicks.yaml --table clicks --backfill 2024-01-01..2024-02-01"
     )]
     Run(Run),
     /// Go on with a run that was killed
@@ -187,6 +187,23 @@ pub(crate) struct Selection {
 }
 
 #[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Backfill {
+    /// Load the rows whose cursor lies from FROM to before TO, whatever was loaded before, and leave the cursor where it
+    /// is: for incremental tables that are merged by key
+    #[arg(id = "backfill", long = "backfill", value_name = "FROM..TO", value_parser = parse_range)]
+    pub(crate) range: Option<Range>,
+}
+
+/// A range of cursor values, as it is typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Range {
+    /// The first value.
+    pub(crate) from: String,
+    /// The first value behind it.
+    pub(crate) to: String,
+}
+
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Resources {
     /// Memory for everything that grows with the data
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
@@ -205,6 +222,8 @@ pub(crate) struct Plan {
     pub(crate) pipeline: PathBuf,
     #[command(flatten)]
     pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) backfill: Backfill,
     /// Also save the plan, for `run --plan`
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
@@ -216,10 +235,12 @@ pub(crate) struct Run {
     #[arg(required_unless_present = "plan")]
     pub(crate) pipeline: Option<PathBuf>,
     /// Execute exactly this plan, or refuse if the source has changed
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["pipeline", "env", "set", "table"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pipeline", "env", "set", "table", "backfill"])]
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) backfill: Backfill,
     #[command(flatten)]
     pub(crate) resources: Resources,
     #[command(flatten)]
@@ -416,6 +437,15 @@ pub(crate) struct Completions {
     pub(crate) shell: Shell,
 }
 
+/// Reads `2024-01-01..2024-02-01`.
+fn parse_range(text: &str) -> Result<Range, String> {
+    let ends = text.split_once("..").map(|(from, to)| (from.trim(), to.trim()));
+    match ends.filter(|(from, to)| !from.is_empty() && !to.is_empty() && !to.contains("..")) {
+        Some((from, to)) => Ok(Range { from: from.to_string(), to: to.to_string() }),
+        None => Err("a range is written FROM..TO, such as 2024-01-01..2024-02-01, and ends before TO".to_string()),
+    }
+}
+
 /// Reads `90s`, `30m`, `12h`, `7d`, `4w`.
 fn parse_age(text: &str) -> Result<Duration, String> {
     let wrong = || "an age is written 12h, 7d or 4w".to_string();
@@ -480,6 +510,17 @@ mod tests {
         }
         for bad in ["", "7", "d", "7 d", "-7d", "1.5h", "7y", "99999999999999999999d", "9999999w"] {
             assert!(parse_age(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_read() {
+        let range = |from: &str, to: &str| Ok(Range { from: from.to_string(), to: to.to_string() });
+        assert_eq!(parse_range("1..10"), range("1", "10"));
+        assert_eq!(parse_range("-1.5 .. 2.5"), range("-1.5", "2.5"));
+        assert_eq!(parse_range("2024-01-01 10:00:00..2024-02-01"), range("2024-01-01 10:00:00", "2024-02-01"));
+        for bad in ["", "1", "..", "1..", " ..1", "1..2..3", "1-2"] {
+            assert!(parse_range(bad).is_err(), "{bad}");
         }
     }
 

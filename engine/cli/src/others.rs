@@ -97,5 +97,6 @@ pub(crate) async fn find(
 /// Pins a table as it is, whatever a pipeline says of it.
 pub(crate) async fn as_it_stands(endpoint: &Arc<dyn Endpoint>, name: &Spanned<String>) -> Result<TableInput> {
     let source = endpoint.source(&TableName::new(name.value.clone()), &ReadSpec::default()).await?;
-    Ok(TableInput { spec: TableSpec::plain(name), source, state: None, has_rows_without_cursor: false })
+    let spec = TableSpec::plain(name);
+    Ok(TableInput { spec, source, state: None, has_rows_without_cursor: false, target: None, backfill: None })
 }

@@ -10,9 +10,12 @@ use transload_core::connector::{Expected, ReadSpec, WriteMode, WriteSpec};
 use transload_core::decode::Kinded;
 use transload_core::tree::{Spanned, Value};
 use transload_core::{
-    Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, Span, TableName,
+    Clock, CommitKey, Endpoint, Error, ErrorKind, Node, Problem, Resolve, Result, RunId, Sink, Span, TableName,
 };
-use transload_plan::{Build, Plan, TableInput, TablePlan, build, check_expression, idle_misfit};
+use transload_plan::{
+    AskedRange, Build, Change, ColumnChange, Plan, TableInput, TablePlan, TargetTable, build, check_expression,
+    idle_misfit,
+};
 use transload_spec::{
     CheckEntry, ColumnSettings, Files, Loaded, Mode, Outside, Overrides, Problems, Spec, TableSpec, fits,
 };
@@ -30,6 +33,24 @@ pub(crate) struct Checked {
     pub(crate) rulebook_node: Node,
     pub(crate) source: Arc<dyn Endpoint>,
     pub(crate) target: Arc<dyn Endpoint>,
+    /// The rows that are loaded instead of those that are new.
+    backfill: Option<AskedRange>,
+}
+
+impl Checked {
+    /// The same pipeline, of which only rows are loaded whose cursor lies in a range, if one is asked for.
+    pub(crate) fn backfilling(mut self, range: Option<&args::Range>) -> Self {
+        self.backfill = range.map(|args::Range { from, to }| {
+            let file = self.spec.files.add("--backfill", format!("{from}..{to}"));
+            let behind = |text: &str, before: u32, start: u32| Spanned {
+                value: text.to_string(),
+                span: Span { file, line: 1, column: before + 1, start, len: text.len() as u32 },
+            };
+            let (characters, bytes) = (from.chars().count() as u32 + 2, from.len() as u32 + 2);
+            AskedRange { from: behind(from, 0, 0), to: behind(to, characters, bytes) }
+        });
+        self
+    }
 }
 
 /// Resolves references from the process's environment.
@@ -71,7 +92,7 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
     problems.extend(found.into_iter().filter(|problem| !wrong.contains(&problem.span)));
     match (rulebook, source, target) {
         (Some((rulebook, rulebook_node)), Some(source), Some(target)) if problems.is_empty() => {
-            Ok(Checked { spec, rulebook, rulebook_node, source: source.together(), target })
+            Ok(Checked { spec, rulebook, rulebook_node, source: source.together(), target, backfill: None })
         }
         _ => Err(Problems::new(spec.files, problems).into()),
     }
@@ -279,25 +300,51 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
             .into());
     }
     let others = others::find(checked, &all, &wanted, purpose).await?;
+    let settings: Vec<Option<Span>> =
+        wanted.iter().map(|t| t.settings.on_schema_change.as_ref().map(|setting| setting.span)).collect();
     let mut inputs = Vec::with_capacity(wanted.len());
     for spec in wanted {
-        inputs.push(input(checked, spec, purpose).await?);
+        let mut input = input(checked, spec, purpose).await?;
+        if purpose == Purpose::Load {
+            input.backfill = checked.backfill.clone();
+            input.target.iter_mut().for_each(|table| table.is_written = true);
+        }
+        inputs.push(input);
     }
     let rulebook = (&checked.rulebook, &checked.rulebook_node);
     let plan = build(Build { spec: &checked.spec, rulebook, tables: inputs, others: Some(others) })?;
+    let mut problems = Vec::new();
     if purpose == Purpose::Load {
-        for table in &plan.tables {
-            can_be_written(table, &checked.target).await.map_err(|e| e.with("table", table.to.as_str()))?;
+        for (table, setting) in plan.tables.iter().zip(settings) {
+            let named = |e: Error| e.with("table", table.to.as_str());
+            let sink = sink(table, &checked.target).await.map_err(named)?;
+            if let Some(setting) = setting {
+                match sink.fits().await {
+                    Err(error) if error.kind() == ErrorKind::Config => problems.push(unfit(table, setting, &error)),
+                    fits => fits.map_err(named)?,
+                }
+            }
         }
     }
-    Ok(plan)
+    if problems.is_empty() { Ok(plan) } else { Err(Problems::new(checked.spec.files.clone(), problems).into()) }
 }
 
-/// Refuses a table with columns that the target cannot hold: better now than when the first rows are there.
-async fn can_be_written(table: &TablePlan, target: &Arc<dyn Endpoint>) -> Result<()> {
+/// Where the rows of a table would go. Refuses columns that the target cannot hold: better now than when the first rows are
+/// there.
+async fn sink(table: &TablePlan, target: &Arc<dyn Endpoint>) -> Result<Arc<dyn Sink>> {
     let columns: Vec<Field> = table.columns.iter().map(|c| c.ty.to_field(&c.name, c.nullable)).collect();
     let spec = table.write_spec(adding(&table.to).commit);
-    target.sink(&table.to, Arc::new(Schema::new(columns)), &spec).await.map(drop)
+    target.sink(&table.to, Arc::new(Schema::new(columns)), &spec).await
+}
+
+/// Says that the target's table does not take the rows as `on_schema_change`, which stands at `setting`, has them.
+fn unfit(table: &TablePlan, setting: Span, error: &Error) -> Problem {
+    let is_new = |c: &&ColumnChange| matches!(c.change, Change::New | Change::Retyped { .. });
+    let changes = table.schema_change.iter().flat_map(|s| &s.changes).filter(is_new);
+    let changed: Vec<String> = changes.map(|c| format!("`{}`", c.column)).collect();
+    let changed = if changed.is_empty() { String::new() } else { format!(", with {} changed", changed.join(", ")) };
+    let message = format!("`{}` in the target does not take the rows{changed}: {}", table.to, error.chain().join(": "));
+    Problem { hint: error.hint_text().map(str::to_string), ..Problem::new(setting, message) }
 }
 
 /// Pins a table of the pipeline, and asks the target what it remembers of it.
@@ -315,7 +362,18 @@ pub(crate) async fn input(checked: &Checked, spec: TableSpec, purpose: Purpose) 
         Some((_, state)) if is_incremental && state.cursor.is_none() => has_rows(&checked.target, &to).await?,
         _ => false,
     };
-    Ok(TableInput { spec, source, state, has_rows_without_cursor })
+    let target = match (&spec.settings.on_schema_change, purpose) {
+        (None, _) => None,
+        (Some(_), Purpose::Load) if state.is_none() => None,
+        (Some(_), Purpose::Load) => Some(checked.target.columns(&to).await?),
+        // Whether there is a table says the comparison.
+        (Some(_), Purpose::Compare) => match checked.target.columns(&to).await {
+            Err(error) if error.kind() == ErrorKind::Config => None,
+            columns => Some(columns?),
+        },
+    };
+    let target = target.map(|columns| TargetTable::new(&columns, checked.target.keeps_types()));
+    Ok(TableInput { spec, source, state, has_rows_without_cursor, target, backfill: None })
 }
 
 /// Whether a table has rows, or may have.

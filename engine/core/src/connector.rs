@@ -159,6 +159,21 @@ pub trait Endpoint: Send + Sync {
         Ok(true)
     }
 
+    /// The columns of a table that is there, as rows have to come that are added to it as it is: in this order, with these
+    /// types, and NULL only where that is allowed.
+    ///
+    /// # Errors
+    /// Those of [`source`](Self::source).
+    async fn columns(&self, table: &TableName) -> Result<SchemaRef> {
+        Ok(self.source(table, &ReadSpec::default()).await?.schema())
+    }
+
+    /// Whether the columns of tables that are made here have exactly the types of the rows, and not others that hold the same
+    /// values. Pure.
+    fn keeps_types(&self) -> bool {
+        false
+    }
+
     /// Prepares a table for writing. Nothing is changed until the first stage.
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>>;
 
@@ -538,6 +553,14 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) if there can be none beside the tables that are there.
     async fn state(&self) -> Result<Option<(String, TableState)>>;
+
+    /// Whether the table takes rows of these columns as it is now. A sink that cannot tell before it commits takes all.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) with what a commit would say of the columns. Nothing is changed.
+    async fn fits(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Writes the rows of one unit of work where no reader sees them.
     ///

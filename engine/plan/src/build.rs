@@ -14,9 +14,10 @@ use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Node, Problem, Source, Span, TableName};
 use transload_digest::Algorithm;
 use transload_quality::Check;
-use transload_spec::file::{Misfit, RowHash};
+use transload_spec::file::{Misfit, OnSchemaChange, RowHash};
 use transload_spec::{Mask, Mode, Problems, ReconcileLevel, Spec, TableSpec};
 
+use crate::backfill::{AskedRange, Backfill};
 use crate::checks::View;
 use crate::expr::Expressions;
 use crate::others::{OtherInput, Others};
@@ -24,6 +25,7 @@ use crate::plan::{
     CastPlan, ColumnPlan, Connection, Incremental, OnMisfit, Origin, Plan, ReconcilePlan, SourceColumn, TablePlan,
 };
 use crate::quarantine::is_value;
+use crate::schema_change::{Decision, SchemaChange, TargetTable};
 
 /// What a plan is made from.
 pub struct Build<'a> {
@@ -48,6 +50,10 @@ pub struct TableInput {
     pub state: Option<(String, TableState)>,
     /// Whether the load is incremental, and the target has rows and remembers no cursor.
     pub has_rows_without_cursor: bool,
+    /// The target's table, if there is one and the pipeline says what happens when its columns are others.
+    pub target: Option<TargetTable>,
+    /// The rows that are loaded instead of those that are new.
+    pub backfill: Option<AskedRange>,
 }
 
 /// Decides everything a run needs to know.
@@ -98,7 +104,7 @@ pub fn build(input: Build<'_>) -> Result<Plan, Problems> {
 
 /// Decides what a run needs to know of one table. `None` if it cannot: what is wrong is added to `problems`.
 pub(crate) fn plan_table(input: &TableInput, rulebook: &Rulebook, problems: &mut Vec<Problem>) -> Option<TablePlan> {
-    Table { input, rulebook, problems }.plan()
+    Table { input, rulebook, problems, discarded: Vec::new() }.plan()
 }
 
 /// What is wrong with `on_misfit` for a column that is not cast.
@@ -136,6 +142,8 @@ struct Table<'a> {
     input: &'a TableInput,
     rulebook: &'a Rulebook,
     problems: &'a mut Vec<Problem>,
+    /// Names of columns that are left out because the target does not have them: those in the source, and in the target.
+    discarded: Vec<String>,
 }
 
 impl Table<'_> {
@@ -158,6 +166,7 @@ impl Table<'_> {
                 columns.extend(self.column(column, field));
             }
         }
+        let schema_change = self.schema_change(&mut columns);
         let seen_by_sql = cast_schema(&schema, &columns)?;
         let expressions = match Expressions::new(&seen_by_sql) {
             Ok(expressions) => expressions,
@@ -188,6 +197,9 @@ impl Table<'_> {
             });
         }
         self.masks(&mut columns);
+        if let (Some(target), Some(change)) = (&input.target, &schema_change) {
+            target.arrange(change, &mut columns);
+        }
         self.names(&columns);
         if columns.is_empty() && self.problems.len() == before {
             self.say(spec.from.span, format!("no column of `{}` is left", spec.from.value), "drop fewer columns");
@@ -214,6 +226,7 @@ impl Table<'_> {
             splits: source.splits().to_vec(),
             source_columns,
             columns,
+            schema_change,
             filter: settings.filter.as_ref().map(|f| f.value.clone()),
             deleted: settings.deleted().map(|sql| sql.value.clone()),
             write: settings.write(),
@@ -349,6 +362,38 @@ impl Table<'_> {
                 Mask::Partial => MaskKind::Partial,
             }),
         })
+    }
+
+    /// Holds the source's columns against those that the target has, if the pipeline says what shall come of it. Those that are
+    /// left out go.
+    fn schema_change(&mut self, columns: &mut Vec<ColumnPlan>) -> Option<SchemaChange> {
+        let input = self.input;
+        let settings = &input.spec.settings;
+        let setting = settings.on_schema_change.as_ref()?;
+        let policy = setting.value;
+        let Some(target) = &input.target else {
+            return Some(SchemaChange { policy, compared: false, changes: Vec::new() });
+        };
+        let derived = settings.derive.iter().flat_map(|d| &d.0).map(|(name, _)| name.value.as_str());
+        let made = settings.metadata_columns.iter().flat_map(|m| &m.value).map(|c| c.value.name());
+        let own: Vec<&str> = derived.chain(made).collect();
+        let Decision { changes, refused } = target.decide(policy, settings.write(), columns, &own);
+        if !refused.is_empty() {
+            let (from, to) = (&input.spec.from.value, &input.spec.to.value);
+            let message =
+                format!("the columns of `{from}` are not those of `{to}` in the target: {}", refused.join(", "));
+            let hint = match policy {
+                OnSchemaChange::Freeze => "repair the source, or say what shall happen: `evolve` or `discard_column`",
+                _ => "give a column back its type with `cast`, and one that is gone values with `derive`",
+            };
+            self.say(setting.span, message, hint);
+        }
+        let change = SchemaChange { policy, compared: true, changes };
+        for (from, to) in change.discarded() {
+            columns.retain(|c| c.name != to);
+            self.discarded.extend([from.to_string(), to.to_string()]);
+        }
+        Some(change)
     }
 
     fn derived(
@@ -524,8 +569,26 @@ impl Table<'_> {
         columns: &[SourceColumn],
         planned: &[ColumnPlan],
     ) -> Option<Incremental> {
-        let mode = self.input.spec.settings.mode.as_ref()?;
-        let Mode::Incremental { cursor, lookback_secs, .. } = &mode.value else { return None };
+        let input = self.input;
+        let (mode, cursor, lookback_secs) = match &input.spec.settings.mode {
+            Some(mode @ Spanned { value: Mode::Incremental { cursor, lookback_secs, .. }, .. }) => {
+                (mode, cursor, lookback_secs)
+            }
+            other => {
+                if input.backfill.is_some() {
+                    let from = &input.spec.from;
+                    self.say(
+                        other.as_ref().map_or(from.span, |mode| mode.span),
+                        format!(
+                            "`{}` is not incremental, so it has no cursor by which a range could be loaded",
+                            from.value
+                        ),
+                        "choose incremental tables with `--table`",
+                    );
+                }
+                return None;
+            }
+        };
         let Some(column) = columns.iter().find(|c| c.name == *cursor) else {
             let known: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
             self.no_such_column(cursor, mode.span, &known);
@@ -574,7 +637,6 @@ impl Table<'_> {
                 "nobody can tell whether a line that cannot be read is new: use `on_bad_line: error`",
             );
         }
-        let input = self.input;
         let before = input.state.as_ref().and_then(|(_, state)| state.cursor_column.as_ref());
         if let Some(before) = before.filter(|before| *before != cursor) {
             self.say(
@@ -597,18 +659,38 @@ impl Table<'_> {
             );
         }
         let above = input.state.as_ref().and_then(|(_, s)| s.cursor.clone());
-        let incremental = Incremental { cursor: cursor.clone(), above, lookback_secs: *lookback_secs };
+        let backfill = match &input.backfill {
+            Some(asked) => self.backfill(asked, ty, mode.span),
+            None => None,
+        };
+        let incremental = Incremental { cursor: cursor.clone(), above, lookback_secs: *lookback_secs, backfill };
         if let Err(reason) = expressions.is_new(&incremental) {
             self.problems.push(Problem::new(mode.span, format!("the cursor cannot be used: {reason}")));
         }
         Some(incremental)
     }
 
+    /// The range of the cursor, whose type is `ty`, that is loaded again.
+    fn backfill(&mut self, asked: &AskedRange, ty: &LogicalType, mode: Span) -> Option<Backfill> {
+        if self.input.spec.settings.write() != WriteMode::Merge {
+            self.say(
+                mode,
+                format!("a range of `{}` that is loaded again would have its rows twice", self.input.spec.from.value),
+                "add `lookback_secs`, which may be 0, and a `key`: rows are merged then, if the target can do that",
+            );
+        }
+        asked.of(ty, self.rulebook).map_err(|problems| self.problems.extend(problems)).ok()
+    }
+
     /// A column by its name in the target or, failing that, in the source.
     fn find<'c>(&mut self, columns: &'c [ColumnPlan], name: &str, span: Span) -> Option<&'c ColumnPlan> {
         let by_source = |c: &&ColumnPlan| matches!(&c.origin, Origin::Source(s) if s == name);
-        let found = columns.iter().find(|c| c.name == name).or_else(|| columns.iter().find(by_source));
-        if found.is_none() {
+        let there = |c: &&ColumnPlan| c.name == name && c.origin != Origin::Gone;
+        let found = columns.iter().find(there).or_else(|| columns.iter().find(by_source));
+        if found.is_none() && self.discarded.iter().any(|discarded| discarded == name) {
+            let message = format!("`{name}` is not in the target yet, so `on_schema_change` leaves it out");
+            self.say(span, message, "use `on_schema_change: evolve`, or do without it");
+        } else if found.is_none() {
             let known: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
             self.no_such_column(name, span, &known);
         }

@@ -51,7 +51,8 @@ impl View {
                     fields.push(nullable(expressions.field(&column.name, &expr)?));
                     seen.push(Seen { reads, derived: Some(number) });
                 }
-                Origin::Metadata(_) => {}
+                // Checks are about what the source has.
+                Origin::Metadata(_) | Origin::Gone => {}
             }
         }
         for (at, field) in cast.fields().iter().enumerate() {

@@ -10,6 +10,7 @@ use transload_spec::{Alert, ReconcileLevel};
 
 use crate::plan::{ColumnPlan, Origin, Plan, TablePlan};
 use crate::quarantine::AsideNames;
+use crate::schema_change::{Change, ColumnChange, SchemaChange};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +48,14 @@ impl fmt::Display for TablePlan {
         writeln!(f, "│  ├─ scan       {splits} split{}, {rows}", if splits == 1 { "" } else { "s" })?;
         if let Some(incremental) = &self.incremental {
             let cursor = &incremental.cursor;
+            if let Some(range) = &incremental.backfill {
+                writeln!(f, "│  ├─ backfill   {cursor} {range}")?;
+            }
             match (&incremental.above, incremental.lookback_secs) {
+                (None, _) if incremental.backfill.is_some() => writeln!(f, "│  ├─ cursor     {cursor} stays unknown")?,
+                (Some(above), _) if incremental.backfill.is_some() => {
+                    writeln!(f, "│  ├─ cursor     {cursor} stays at {above}")?;
+                }
                 (None, _) => writeln!(f, "│  ├─ cursor     {cursor} above anything (first load)")?,
                 (Some(above), None) => writeln!(f, "│  ├─ cursor     {cursor} above {above}")?,
                 (Some(above), Some(0)) => writeln!(f, "│  ├─ cursor     {cursor} from {above} on")?,
@@ -62,10 +70,27 @@ impl fmt::Display for TablePlan {
         if let Some(deleted) = &self.deleted {
             writeln!(f, "│  ├─ deleted    {}", deleted.split_whitespace().collect::<Vec<_>>().join(" "))?;
         }
+        if let Some(change) = &self.schema_change {
+            let first = if change.compared { "" } else { " (first load: nothing to compare with)" };
+            writeln!(f, "│  ├─ schema     on change: {}{first}", change.policy.word())?;
+        }
         writeln!(f, "│  ├─ columns")?;
-        let width = self.columns.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).min(40);
+        let discarded = self.schema_change.iter().flat_map(SchemaChange::discarded).map(|(from, _)| from);
+        let names = self.columns.iter().map(|c| c.name.as_str()).chain(discarded);
+        let width = names.map(|name| name.chars().count()).max().unwrap_or(0).min(40);
         for column in &self.columns {
-            writeln!(f, "│  │  ├─ {:width$}  {}", column.name, describe(column))?;
+            write!(f, "│  │  ├─ {:width$}  {}", column.name, describe(column))?;
+            match self.schema_change.as_ref().and_then(|change| change.of(&column.name)) {
+                Some(change) => writeln!(f, "  {change}")?,
+                None => writeln!(f)?,
+            }
+        }
+        let rows = if self.keep_rows_out().is_empty() { "" } else { ", and neither are rows with a value in it" };
+        for ColumnChange { column, change } in self.schema_change.iter().flat_map(|change| &change.changes) {
+            if let Change::Discarded { from } = change {
+                let named = if from == column { String::new() } else { format!(" as {column}") };
+                writeln!(f, "│  │  ├─ {from:width$}  {change}{named}{rows}")?;
+            }
         }
         if !self.checks.is_empty() {
             writeln!(f, "│  ├─ checks")?;
@@ -173,6 +198,8 @@ fn describe(column: &ColumnPlan) -> String {
             let _ = write!(text, "  = {}", sql.split_whitespace().collect::<Vec<_>>().join(" "));
         }
         Origin::Metadata(_) => text.push_str("  set by the load"),
+        // What has become of it is said of every column that has changed.
+        Origin::Gone => {}
     }
     if let Some(cast) = &column.cast {
         let loss = match cast.loss {

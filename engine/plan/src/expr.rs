@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::execution_props::ExecutionProps;
@@ -47,12 +47,18 @@ impl Expressions {
     }
 
     /// The condition that a row is new by its cursor: above the highest value before, or just present. With a lookback it
-    /// may also be that far behind.
+    /// may also be that far behind. In a backfill it is in the range, new or not.
     pub(crate) fn is_new(&self, incremental: &Incremental) -> Result<Expr, String> {
-        use datafusion::common::Column;
         let column = Expr::Column(Column::new_unqualified(&incremental.cursor));
-        let Some(value) = &incremental.above else { return Ok(column.is_not_null()) };
         let ty = column.get_type(&self.schema).map_err(|e| e.strip_backtrace())?;
+        if let Some(range) = &incremental.backfill {
+            let end = |text: &String| match ScalarValue::try_from_string(text.clone(), &ty) {
+                Ok(value) => Ok(Expr::Literal(value, None)),
+                Err(_) => Err("the range of the backfill is of another type".to_string()),
+            };
+            return self.coerced(column.clone().gt_eq(end(&range.from)?).and(column.lt(end(&range.to)?)));
+        }
+        let Some(value) = &incremental.above else { return Ok(column.is_not_null()) };
         // The engine's own text would show the value.
         let highest = ScalarValue::try_from_string(value.clone(), &ty)
             .map_err(|_| "what the target remembers of it is of another type".to_string())?;
@@ -126,6 +132,11 @@ impl Expressions {
             .and_then(crate::checked::checked)
             .map_err(|e| sentence(&e))
     }
+}
+
+/// The condition that a column has no value.
+pub(crate) fn lacks_value(column: &str) -> Expr {
+    Expr::Column(Column::new_unqualified(column)).is_null()
 }
 
 /// A date or time so many seconds before another one; a day counts whole. `None` if there is none.

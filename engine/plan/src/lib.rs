@@ -5,6 +5,7 @@
 //! form of a table's casts, expressions, filter, checks and masks; the load and the audit both make it from the
 //! plan, each for itself.
 
+mod backfill;
 mod build;
 mod checked;
 mod checks;
@@ -14,9 +15,11 @@ mod others;
 mod plan;
 mod quarantine;
 pub mod replay;
+mod schema_change;
 mod sql;
 mod transform;
 
+pub use backfill::{AskedRange, Backfill};
 pub use build::{Build, TableInput, build, idle_misfit};
 pub use others::{Comparable, OtherInput};
 pub use plan::{
@@ -24,5 +27,6 @@ pub use plan::{
     SourceColumn, TablePlan,
 };
 pub use quarantine::{AsideNames, FILTER_CODE, LINE_CODE, MISFIT_CODE};
+pub use schema_change::{Change, ColumnChange, SchemaChange, TargetColumn, TargetTable};
 pub use sql::check_expression;
 pub use transform::{Place, Quarantined, RunFacts, Transform, Transformed};

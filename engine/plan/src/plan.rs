@@ -13,7 +13,9 @@ use transload_quality::{Before, Check, Look, Place};
 use transload_spec::file::MetadataColumn;
 use transload_spec::{Alert, ReconcileLevel};
 
+use crate::backfill::Backfill;
 use crate::quarantine::{AsideNames, is_kept};
+use crate::schema_change::SchemaChange;
 
 /// Version of the plan's own format.
 const VERSION: u32 = 1;
@@ -91,6 +93,9 @@ pub struct TablePlan {
     pub source_columns: Vec<SourceColumn>,
     /// The target's columns, in order.
     pub columns: Vec<ColumnPlan>,
+    /// What is done about columns that the target's table does not have as they are, if the pipeline says something of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_change: Option<SchemaChange>,
     /// SQL condition over the source's columns after casts.
     pub filter: Option<String>,
     /// SQL condition over the same columns; rows for which it is true are delete markers.
@@ -196,6 +201,8 @@ pub enum Origin {
     Derived(String),
     /// The load itself.
     Metadata(MetadataColumn),
+    /// Nowhere: the target has it, the source does not have it any more, and it is NULL.
+    Gone,
 }
 
 /// A cast of a source column.
@@ -245,6 +252,9 @@ pub struct Incremental {
     /// Rows move too that are at most so far behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookback_secs: Option<u64>,
+    /// Only rows in this range move instead, and `above` stays what the target remembers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<Backfill>,
 }
 
 /// How arrival is proven.
@@ -361,9 +371,20 @@ impl TablePlan {
         check.look() == Some(Look::Repeats) && self.replay.as_ref().is_some_and(|r| r.limits.iter().all(is_free))
     }
 
+    /// The cursor and its range, if rows are loaded that lie in one.
+    pub fn backfilled(&self) -> Option<(&str, &Backfill)> {
+        let incremental = self.incremental.as_ref()?;
+        Some((incremental.cursor.as_str(), incremental.backfill.as_ref()?))
+    }
+
+    /// The source's columns that keep a row out if it has a value there: the target does not have them.
+    pub fn keep_rows_out(&self) -> Vec<&str> {
+        self.schema_change.as_ref().map(SchemaChange::keep_rows_out).unwrap_or_default()
+    }
+
     /// Whether rows that the filter leaves out are put aside again: they come from a quarantine, and would be nowhere.
     pub(crate) fn keeps_filtered(&self) -> bool {
-        self.replay.is_some() && self.filter.is_some()
+        self.replay.is_some() && (self.filter.is_some() || !self.keep_rows_out().is_empty())
     }
 
     /// Whether a row can end up in quarantine.

@@ -25,7 +25,7 @@ use transload_spec::file::MetadataColumn;
 
 use crate::build::cast_schema;
 use crate::checks::{Checks, Found, View, bits_of};
-use crate::expr::Expressions;
+use crate::expr::{Expressions, lacks_value};
 use crate::plan::{OnMisfit, Origin, TablePlan};
 use crate::quarantine::{self, FILTER_CODE, LINE_CODE, MISFIT_CODE};
 
@@ -102,6 +102,7 @@ enum Output {
     Source { column: usize, mask: Option<(Cast, MaskKind)> },
     Derived(Arc<dyn PhysicalExpr>),
     Metadata(MetadataColumn),
+    Gone,
 }
 
 /// For columns with values that do not fit, or were changed, which rows they are in.
@@ -264,6 +265,10 @@ impl Transform {
                     outputs.push(Output::Metadata(*kind));
                     column.ty.to_field(&column.name, false)
                 }
+                Origin::Gone => {
+                    outputs.push(Output::Gone);
+                    column.ty.to_field(&column.name, true)
+                }
             };
             fields.push(field);
         }
@@ -274,7 +279,7 @@ impl Transform {
         }
         let mut cursor = None;
         if let Some(incremental) = &plan.incremental {
-            conjuncts.push(expressions.is_new(incremental).map_err(Error::config)?);
+            conjuncts.extend(split_conjunction_owned(expressions.is_new(incremental).map_err(Error::config)?));
             let at = cast_schema.index_of(&incremental.cursor)?;
             casts[at].needed = true;
             cursor = Some(at);
@@ -285,6 +290,9 @@ impl Transform {
         // A source that leaves rows out itself gives none of them to be put aside.
         let kept = plan.keeps_filtered();
         let pushdown: Vec<Expr> = conjuncts.iter().filter(|e| !kept && untouched(e)).cloned().collect();
+        // How many rows these keep out is to be known, so no reader leaves them out before.
+        let keep_out = plan.keep_rows_out();
+        conjuncts.extend(keep_out.iter().map(|column| lacks_value(column)));
         let filter = match conjuncts.iter().cloned().reduce(Expr::and) {
             None => None,
             Some(all) => {
@@ -297,7 +305,8 @@ impl Transform {
                 columns.iter().for_each(|c| casts[*c].needed = true);
                 let parts = conjuncts.iter().map(part).collect::<Result<_>>()?;
                 let sql = plan.filter.as_deref().unwrap_or_default();
-                let keeps = kept.then(|| quarantine::fingerprint(FILTER_CODE, &[sql]));
+                let about: Vec<&str> = std::iter::once(sql).chain(keep_out.iter().copied()).collect();
+                let keeps = kept.then(|| quarantine::fingerprint(FILTER_CODE, &about));
                 Some(Filter { condition, columns, parts, keeps })
             }
         };
@@ -795,6 +804,7 @@ impl Transform {
                     MetadataColumn::SourceSystem => repeat(&self.facts.source_system, rows),
                     MetadataColumn::RunId => repeat(&self.facts.run_id, rows),
                 },
+                Output::Gone => new_null_array(field.data_type(), rows),
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));

@@ -248,12 +248,12 @@ async fn compare_rows(
         deleted: left_out.deleted,
     });
     for (rows, why) in [
-        (left_out.filtered, "left out by the filter"),
-        (left_out.quarantined, "put into quarantine"),
-        (left_out.deleted, "are delete markers"),
+        (left_out.filtered, filtered(plan)),
+        (left_out.quarantined, "put into quarantine".to_string()),
+        (left_out.deleted, "are delete markers".to_string()),
     ] {
         if rows > 0 {
-            coverage.rows_left_out.push((rows, why.to_string()));
+            coverage.rows_left_out.push((rows, why));
         }
     }
     if names.is_empty() {
@@ -300,6 +300,19 @@ async fn compare_rows(
     }
     verdict.differences = differences;
     Ok(())
+}
+
+/// Why rows of the source are filtered.
+fn filtered(plan: &TablePlan) -> String {
+    let columns = plan.keep_rows_out();
+    if columns.is_empty() {
+        return "left out by the filter".to_string();
+    }
+    let for_a_value = format!("for a value in {}, which the target does not have", columns.join(", "));
+    match plan.filter.is_some() || plan.incremental.is_some() {
+        true => format!("left out by the filter, or {for_a_value}"),
+        false => format!("left out {for_a_value}"),
+    }
 }
 
 /// Writes down what is found, and counts it. If nothing is, nothing is written.

@@ -384,7 +384,9 @@ impl Table {
         let sum = Sum::of(&self.plan, &units)?;
         let incremental = self.plan.incremental.as_ref();
         let before = incremental.and_then(|i| i.above.as_deref());
-        let cursors = units.iter().filter_map(|u| u.cursor.as_deref()).chain(before);
+        // A backfill says nothing of what lies between its range and the cursor.
+        let is_backfill = incremental.is_some_and(|i| i.backfill.is_some());
+        let cursors = units.iter().filter_map(|u| u.cursor.as_deref()).filter(|_| !is_backfill).chain(before);
         let cursor = self.transform.highest_cursor(cursors)?;
         let cursor_column = incremental.filter(|_| cursor.is_some()).map(|i| i.cursor.clone());
         let state = TableState { cursor, cursor_column };

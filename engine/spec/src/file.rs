@@ -100,6 +100,9 @@ macro_rules! with_settings {
             /// Which rows move, and what happens to those in the target: all, replacing the target's (full), those with the same key (merge) or those of the same partitions (replace_partitions); all, added to the target's (append); or those with a new cursor value.
             #[serde(default)]
             pub mode: Option<Spanned<Mode>>,
+            /// What happens when the columns of the rows are not those that the target's table has. Default: what the target does then.
+            #[serde(default)]
+            pub on_schema_change: Option<Spanned<OnSchemaChange>>,
             /// What happens to single columns, by their name in the source.
             #[serde(default)]
             pub columns: Option<Entries<ColumnSettings>>,
@@ -252,6 +255,32 @@ pub enum Misfit {
     Text,
     /// The column keeps the smallest type that fits both sides.
     Widen,
+}
+
+/// What happens when the columns of the rows are not those that the target's table has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnSchemaChange {
+    /// New columns are written, as far as the target takes them; columns that are gone become NULL.
+    Evolve,
+    /// Any difference is refused before anything is read.
+    Freeze,
+    /// New columns are left out; columns that are gone become NULL.
+    DiscardColumn,
+    /// Rows that have a value in a new column are left out, and new columns of the others; columns that are gone become NULL.
+    DiscardRow,
+}
+
+impl OnSchemaChange {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Evolve => "evolve",
+            Self::Freeze => "freeze",
+            Self::DiscardColumn => "discard_column",
+            Self::DiscardRow => "discard_row",
+        }
+    }
 }
 
 /// How values are hidden.
@@ -413,6 +442,9 @@ pub enum MetadataColumn {
 }
 
 impl MetadataColumn {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::IngestedAt, Self::SourceSystem, Self::RunId];
+
     /// The name of the column.
     pub fn name(self) -> &'static str {
         match self {
@@ -458,6 +490,7 @@ impl Settings {
         Settings {
             key: over.key.clone().or(self.key),
             mode: over.mode.clone().or(self.mode),
+            on_schema_change: over.on_schema_change.clone().or(self.on_schema_change),
             columns: join(self.columns, &over.columns, ColumnSettings::under),
             derive: join(self.derive, &over.derive, |_, over| over.clone()),
             filter: over.filter.clone().or(self.filter),
@@ -549,6 +582,7 @@ impl TableEntry {
         Settings {
             key: self.key.clone(),
             mode: self.mode.clone(),
+            on_schema_change: self.on_schema_change.clone(),
             columns: self.columns.clone(),
             derive: self.derive.clone(),
             filter: self.filter.clone(),

@@ -10,7 +10,7 @@ use transload_core::{Error, Result};
 
 use super::LakeSink;
 use crate::listing::{below, is_hidden, overlapping};
-use crate::manifest::{FOLDER, Manifest};
+use crate::manifest::{FOLDER, FileFormat, Manifest};
 use crate::moves::{self, Moves};
 
 impl LakeSink {
@@ -27,6 +27,22 @@ impl LakeSink {
         Err(Error::config("another run has published this table since this one was planned")
             .with("table", self.table.as_str())
             .hint("start a new run: `transload run`"))
+    }
+
+    /// Refuses to add rows to a table of another format, or with other columns or another layout than theirs.
+    pub(super) fn can_be_added(&self, base: &Manifest) -> Result<()> {
+        let (there, file_format) = (base.file_format, FileFormat::from(&self.writing.format));
+        if there != file_format {
+            return Err(Error::config(format!("the table is {there}, and {file_format} cannot be added to it"))
+                .with("table", self.table.as_str())
+                .hint("write it as it is, or use `mode: full`, which replaces the table, or another `to`"));
+        }
+        if base.columns != self.columns()? || base.partition_by != self.spec.partition_by {
+            return Err(Error::config("the table's columns or layout are not those of the rows to be added")
+                .with("table", self.table.as_str())
+                .hint("use `mode: full`, which replaces the table, or another `to`"));
+        }
+        Ok(())
     }
 
     /// Refuses to begin a table in the folder of another one, around another one, or among files that transload did not

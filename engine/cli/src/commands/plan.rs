@@ -6,7 +6,7 @@ use crate::output::{Failure, Output};
 use crate::pipeline::{self, Purpose};
 
 pub(crate) async fn plan(args: &Plan, global: &Global, output: &Output) -> Result<u8, Failure> {
-    let checked = pipeline::check(&args.pipeline, &args.selection.overrides)?;
+    let checked = pipeline::check(&args.pipeline, &args.selection.overrides)?.backfilling(args.backfill.range.as_ref());
     let plan = pipeline::plan(&checked, &args.selection.table, Purpose::Load).await?;
     let plan = earlier::remembered(plan, global).await?;
     if let Some(path) = &args.save {

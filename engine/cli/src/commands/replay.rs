@@ -10,7 +10,9 @@ use transload_core::connector::{Expected, FAULT_COLUMN, ORIGIN_COLUMN, ReadSpec,
 use transload_core::{CommitKey, Endpoint, Error, ErrorKind, Pin, Resolve, Result, RunId, Source, TableName};
 use transload_ledger::{Ledger, RunSummary};
 use transload_plan::replay::{self, Beside, Cell, Line, Missing, Patch, Restored, quarantined};
-use transload_plan::{Build, Connection, OtherInput, Plan, Replay, TableInput, TablePlan, build};
+use transload_plan::{
+    Build, ColumnPlan, Connection, OtherInput, Plan, Replay, TableInput, TablePlan, TargetColumn, TargetTable, build,
+};
 use transload_quality::Place;
 use transload_spec::{TableSpec, fits};
 
@@ -323,7 +325,15 @@ impl Replaying<'_> {
             let declared = replay::declared(&left.table);
             let source = Restored::new(Arc::clone(inner), &replay::columns(&left.table), &declared, None)?;
             let source = Arc::new(source);
-            tables.push(TableInput { spec, source, state: None, has_rows_without_cursor: false });
+            let target = Some(written(&left.table));
+            tables.push(TableInput {
+                spec,
+                source,
+                state: None,
+                has_rows_without_cursor: false,
+                target,
+                backfill: None,
+            });
         }
         let rulebook = (&checked.rulebook, &checked.rulebook_node);
         let mut plan = build(Build { spec: &checked.spec, rulebook, tables, others: None })?;
@@ -376,6 +386,12 @@ fn recorded(inputs: &[Input]) -> Result<(Plan, Vec<TablePlan>)> {
             .hint("replay them one after the other, each with --table"));
     }
     Ok((base, inputs.iter().map(|i| i.left.table.clone()).collect()))
+}
+
+/// The table as a run has written it, whatever has become of it since.
+fn written(plan: &TablePlan) -> TargetTable {
+    let column = |c: &ColumnPlan| TargetColumn { name: c.name.clone(), ty: Some(c.ty.clone()), nullable: c.nullable };
+    TargetTable { columns: plan.columns.iter().map(column).collect(), keeps_types: true, is_written: true }
 }
 
 /// The columns of a table of the target that a plan has masked.

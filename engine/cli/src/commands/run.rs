@@ -34,7 +34,7 @@ pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<
             Plan::from_json(&text).map_err(|e| e.with("file", path.display().to_string()))?
         }
         (None, Some(path)) => {
-            let checked = pipeline::check(path, &args.selection.overrides)?;
+            let checked = pipeline::check(path, &args.selection.overrides)?.backfilling(args.backfill.range.as_ref());
             earlier::remembered(pipeline::plan(&checked, &args.selection.table, Purpose::Load).await?, global).await?
         }
         (None, None) => return Err(Error::new(ErrorKind::Usage, "a pipeline or a plan is needed").into()),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use transload_core::{Finding, Receipt, Verdict};
-use transload_plan::Plan;
+use transload_plan::{ColumnChange, Plan};
 
 use crate::args::{Global, Show};
 use crate::commands::run::{indented, run_id};
@@ -47,6 +47,12 @@ pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Resul
         let _ = writeln!(text, "\n{} → {}", table.from, table.to);
         if let Some(replay) = &table.replay {
             let _ = writeln!(text, "  replays      what run {} put aside of {}", replay.run, replay.from);
+        }
+        if let Some((cursor, range)) = table.backfilled() {
+            let _ = writeln!(text, "  backfill     {cursor} {range}");
+        }
+        for ColumnChange { column, change } in table.schema_change.iter().flat_map(|schema| &schema.changes) {
+            let _ = writeln!(text, "  schema       {column}: {change}");
         }
         match summary.receipts.iter().find(|r| r.to == table.to) {
             Some(receipt) => describe_receipt(&mut text, receipt, &quarantine),

@@ -6,7 +6,7 @@ use transload_core::finding::{Action, CheckOutcome, Severity};
 use transload_core::value::{Loss, Outcome};
 use transload_core::{Finding, Pin, Receipt, Verdict};
 use transload_ledger::RunSummary;
-use transload_plan::{ColumnPlan, OnMisfit, Origin, TablePlan};
+use transload_plan::{ColumnChange, ColumnPlan, OnMisfit, Origin, TablePlan};
 use transload_quality::Score;
 
 use crate::commands::show::quarantine_place;
@@ -170,7 +170,7 @@ pub(crate) fn table(
         word,
         sentence,
         balance: receipt.map(balance),
-        facts: receipt.map_or_else(|| planned_facts(plan), |r| receipt_facts(r, quarantine)),
+        facts: facts(plan, receipt, quarantine),
         casts: casts(plan, receipt),
         masks: plan.columns.iter().filter_map(mask).collect(),
         broken: worst_first(broken).iter().map(|f| check(f, beside)).collect(),
@@ -237,6 +237,15 @@ fn balance(receipt: &Receipt) -> Balance {
     }
 }
 
+fn facts(plan: &TablePlan, receipt: Option<&Receipt>, quarantine: &str) -> Vec<Fact> {
+    let mut facts = receipt.map_or_else(|| planned_facts(plan), |r| receipt_facts(r, quarantine));
+    facts.extend(plan.backfilled().map(|(cursor, range)| Fact::plain("Backfill", format!("{cursor} {range}"))));
+    for ColumnChange { column, change } in plan.schema_change.iter().flat_map(|schema| &schema.changes) {
+        facts.push(Fact::plain("Column", format!("{column}: {change}")));
+    }
+    facts
+}
+
 fn planned_facts(plan: &TablePlan) -> Vec<Fact> {
     let mut facts = vec![Fact::plain("Source pinned at", plan.pin.describe())];
     facts.extend(plan.estimated_rows.map(|rows| Fact::plain("Rows expected", count(rows))));
@@ -298,7 +307,7 @@ fn cast_lines(plan: &TablePlan, receipt: Option<&Receipt>) -> Vec<CastLine> {
 fn source(column: &ColumnPlan) -> Option<&String> {
     match &column.origin {
         Origin::Source(name) => Some(name),
-        Origin::Derived(_) | Origin::Metadata(_) => None,
+        Origin::Derived(_) | Origin::Metadata(_) | Origin::Gone => None,
     }
 }
 

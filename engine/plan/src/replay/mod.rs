@@ -132,7 +132,7 @@ pub fn fits(rules: &TablePlan, amended: &TablePlan) -> Result<()> {
 pub fn same(one: &TablePlan, other: &TablePlan) -> bool {
     let rules = |t: &TablePlan| {
         let replay = t.replay.as_ref().map(|r| (r.run.clone(), r.patch.clone()));
-        (serde_json::json!([t.columns, t.filter, t.checks]), replay)
+        (serde_json::json!([t.columns, t.filter, t.checks, t.schema_change]), replay)
     };
     rules(one) == rules(other)
 }
