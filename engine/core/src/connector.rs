@@ -11,6 +11,7 @@ use datafusion::execution::memory_pool::MemoryPool;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::fault;
 use crate::name::{CommitKey, RunId, TableName};
 use crate::secret::Resolve;
 use crate::tree::{Node, Problem};
@@ -150,12 +151,16 @@ pub trait Endpoint: Send + Sync {
     /// pinned it is connected.
     ///
     /// # Behavior
-    /// Tables that one endpoint pins while it lives are pinned at the same point in time, where the system can do so.
+    /// - What an endpoint has pinned is held while it lives, unless the system ends that before. Other endpoints, also those
+    ///   of other processes, read it meanwhile.
+    /// - Tables that one endpoint pins while it lives are pinned at the same point in time, where the system can do so.
+    /// - What is not held any more is never held again.
     ///
     /// # Errors
     /// As the system fails.
     async fn holds(&self, _pin: &Pin) -> Result<bool> {
-        Ok(true)
+        // Tests let go of what was pinned here.
+        Ok(fault::point("pin.held").is_ok())
     }
 
     /// Prepares a table for writing. Nothing is changed until the first stage.

@@ -13,6 +13,7 @@ mod expr;
 mod others;
 mod plan;
 mod quarantine;
+mod repin;
 pub mod replay;
 mod sql;
 mod transform;
