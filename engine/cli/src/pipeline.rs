@@ -22,6 +22,7 @@ use crate::connectors::endpoint;
 use crate::environment::Environment;
 use crate::others;
 use crate::output::Failure;
+use crate::pinned::{Held, Pinned};
 
 /// A pipeline that is right as far as can be told offline.
 pub(crate) struct Checked {
@@ -258,7 +259,7 @@ pub(crate) enum Purpose {
 }
 
 /// Pins every source and decides what a run would do.
-pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose) -> Result<Plan, Failure> {
+pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose) -> Result<Pinned, Failure> {
     let mut wanted: Vec<TableSpec> = Vec::new();
     for table in &checked.spec.tables {
         if !table.is_wildcard() {
@@ -290,7 +291,8 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
             can_be_written(table, &checked.target).await.map_err(|e| e.with("table", table.to.as_str()))?;
         }
     }
-    Ok(plan)
+    let held = Held { source: Arc::clone(&checked.source), target: Arc::clone(&checked.target) };
+    Ok(Pinned { plan, held })
 }
 
 /// Refuses a table with columns that the target cannot hold: better now than when the first rows are there.
