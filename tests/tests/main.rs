@@ -40,6 +40,7 @@ mod proofs;
 mod quality;
 mod readme;
 mod references;
+mod repin;
 mod replay;
 mod report;
 mod s3;
