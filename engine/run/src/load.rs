@@ -95,7 +95,7 @@ struct Slots {
 }
 
 /// Executes a plan, or what is left of it after an earlier process. Tables that could not be
-/// [pinned anew](crate::repin) are `unreadable`, and fail with the reason.
+/// [pinned anew](fn@crate::repin) are `unreadable`, and fail with the reason.
 ///
 /// # Behavior
 /// Every table ends on its own: one that fails leaves the others alone, even if it panics. A table that fails for good,
