@@ -52,12 +52,13 @@ pub(crate) fn ledger(global: &Global, create: bool) -> Result<Ledger> {
 /// Where rows are read from: the source, or what earlier runs put aside of it.
 pub(crate) async fn rows_of(
     plan: &Plan,
+    source: &Arc<dyn Endpoint>,
     rulebook: &Arc<Rulebook>,
     ledger: &Ledger,
     resolver: &Arc<dyn Resolve>,
 ) -> Result<Arc<dyn Endpoint>> {
     if plan.tables.iter().all(|t| t.replay.is_none()) {
-        return planned(&plan.source, resolver);
+        return Ok(Arc::clone(source));
     }
     let mut tables = Vec::with_capacity(plan.tables.len());
     for table in &plan.tables {

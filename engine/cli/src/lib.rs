@@ -10,6 +10,7 @@ mod http;
 mod metrics;
 mod others;
 mod output;
+mod pinned;
 mod pipeline;
 mod progress;
 mod push;

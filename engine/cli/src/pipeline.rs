@@ -25,6 +25,7 @@ use crate::connectors::endpoint;
 use crate::environment::Environment;
 use crate::others;
 use crate::output::Failure;
+use crate::pinned::{Held, Pinned};
 
 /// A pipeline that is right as far as can be told offline.
 pub(crate) struct Checked {
@@ -279,7 +280,7 @@ pub(crate) enum Purpose {
 }
 
 /// Pins every source and decides what a run would do.
-pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose) -> Result<Plan, Failure> {
+pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose) -> Result<Pinned, Failure> {
     let mut wanted: Vec<TableSpec> = Vec::new();
     for table in &checked.spec.tables {
         if !table.is_wildcard() {
@@ -326,7 +327,11 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
             }
         }
     }
-    if problems.is_empty() { Ok(plan) } else { Err(Problems::new(checked.spec.files.clone(), problems).into()) }
+    if !problems.is_empty() {
+        return Err(Problems::new(checked.spec.files.clone(), problems).into());
+    }
+    let held = Held { source: Arc::clone(&checked.source), target: Arc::clone(&checked.target) };
+    Ok(Pinned { plan, held })
 }
 
 /// Where the rows of a table would go. Refuses columns that the target cannot hold: better now than when the first rows are

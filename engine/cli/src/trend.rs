@@ -200,8 +200,8 @@ mod tests {
             show_values: false,
         };
         let (receipts, verdicts) = (Vec::new(), Vec::new());
-        let (replays, alerts) = (Vec::new(), Vec::new());
-        RunSummary { start, end: None, receipts, findings, verdicts, staged_units: 0, replays, alerts }
+        let (repinned, replays, alerts) = (Vec::new(), Vec::new(), Vec::new());
+        RunSummary { start, repinned, end: None, receipts, findings, verdicts, staged_units: 0, replays, alerts }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use datafusion::execution::memory_pool::MemoryPool;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::fault;
 use crate::name::{CommitKey, RunId, TableName};
 use crate::secret::Resolve;
 use crate::tree::{Node, Problem};
@@ -153,10 +154,16 @@ pub trait Endpoint: Send + Sync {
     /// Whether what was pinned can still be read as it was. Most systems keep it; a database keeps it for as long as whoever
     /// pinned it is connected.
     ///
+    /// # Behavior
+    /// - What an endpoint has pinned is held while it or the source lives, unless the system ends that before. Other
+    ///   endpoints, also those of other processes, read it meanwhile.
+    /// - What is not held any more is never held again.
+    ///
     /// # Errors
     /// As the system fails.
     async fn holds(&self, _pin: &Pin) -> Result<bool> {
-        Ok(true)
+        // Tests let go of what was pinned here.
+        Ok(fault::point("pin.held").is_ok())
     }
 
     /// The columns of a table that is there, as rows have to come that are added to it as it is: in this order, with these

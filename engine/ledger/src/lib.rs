@@ -18,7 +18,7 @@ use transload_core::{Resolve, Result};
 
 pub use audit::{Audit, Finding, Record};
 pub use lock::PipelineLock;
-pub use runs::{Alerted, PastRun, Replayed, RunEnd, RunJournal, RunStart, RunSummary};
+pub use runs::{Alerted, PastRun, Repinned, Replayed, RunEnd, RunJournal, RunStart, RunSummary};
 
 /// A ledger.
 #[derive(Debug, Clone)]

@@ -54,6 +54,34 @@ pub struct Replayed {
     pub attempt: u32,
 }
 
+/// What is written when a run goes on by another plan: tables of it could not be read any more as they were pinned, and were
+/// pinned anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repinned {
+    /// The artifact that is the plan from then on.
+    pub plan: String,
+    /// The tables that are read anew from the beginning, by their names in the target.
+    pub tables: Vec<TableName>,
+    /// Those that only checks look at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looked_at: Vec<TableName>,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
+impl std::fmt::Display for Repinned {
+    /// Such as `orders, lines; looked at: customers`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = |tables: &[TableName]| tables.iter().map(TableName::as_str).collect::<Vec<_>>().join(", ");
+        let looked_at = match self.looked_at.is_empty() {
+            true => String::new(),
+            false => format!("looked at: {}", names(&self.looked_at)),
+        };
+        let between = if self.tables.is_empty() || looked_at.is_empty() { "" } else { "; " };
+        write!(f, "{}{between}{looked_at}", names(&self.tables))
+    }
+}
+
 /// What is written when a run ends; a run that is resumed can end several times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunEnd {
@@ -119,6 +147,9 @@ impl std::fmt::Display for Alerted {
 pub struct RunSummary {
     /// How it began.
     pub start: RunStart,
+    /// How it went on by other plans, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repinned: Vec<Repinned>,
     /// How it ended, last.
     pub end: Option<RunEnd>,
     /// Tables that were committed.
@@ -133,6 +164,13 @@ pub struct RunSummary {
     pub replays: Vec<Replayed>,
     /// Alerts that were sent, in their order.
     pub alerts: Vec<Alerted>,
+}
+
+impl RunSummary {
+    /// The artifact that is the plan of the run by now.
+    pub fn plan(&self) -> &str {
+        self.repinned.last().map_or(&self.start.plan, |repinned| &repinned.plan)
+    }
 }
 
 /// The journal of one run.
@@ -155,6 +193,14 @@ impl Ledger {
     /// The journal of a run that began.
     pub fn journal(&self, run: &RunId) -> RunJournal {
         RunJournal { ledger: self.clone(), run: run.clone() }
+    }
+
+    /// Writes down that a run goes on by another plan.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn repinned(&self, run: &RunId, repinned: &Repinned) -> Result<()> {
+        self.numbered_fact(run, "repinned", repinned).await
     }
 
     /// Writes down how a run ended.
@@ -255,6 +301,7 @@ impl Ledger {
         newest.sort_by(|a, b| a.to.cmp(&b.to));
         Ok(RunSummary {
             start,
+            repinned: self.facts(run, "repinned-").await?,
             end: self.facts(run, "end-").await?.pop(),
             receipts: self.facts(run, "receipt-").await?,
             findings: self.findings(run).await?,
@@ -406,6 +453,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_newest_plan_of_a_run_is_the_one_it_goes_on_by() {
+        let (_dir, ledgers) = ledgers();
+        for ledger in &ledgers {
+            let run = RunId::new(&Clock::system());
+            let start = RunStart {
+                run: run.clone(),
+                pipeline: "p".into(),
+                command: "run".into(),
+                at: "t".into(),
+                at_micros: 0,
+                plan: "0".repeat(64),
+                program: "0".into(),
+                show_values: false,
+            };
+            ledger.begin(&start).await.unwrap();
+            let names = |names: &[&str]| names.iter().map(|name| TableName::new(*name)).collect::<Vec<_>>();
+            for (sha, tables, looked_at, said) in [
+                ("1", names(&["a", "b"]), names(&["c"]), "a, b; looked at: c"),
+                ("2", names(&[]), names(&["c"]), "looked at: c"),
+                ("3", names(&["b"]), names(&[]), "b"),
+            ] {
+                let repinned = Repinned { plan: sha.repeat(64), tables, looked_at, at: "t".into() };
+                assert_eq!(repinned.to_string(), said);
+                ledger.repinned(&run, &repinned).await.unwrap();
+                let summary = ledger.summary(&run).await.unwrap();
+                assert_eq!((summary.plan(), summary.repinned.last()), (sha.repeat(64).as_str(), Some(&repinned)));
+                assert_eq!(summary.start, start);
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_run_is_remembered() {
         let (_dir, ledgers) = ledgers();
         for ledger in &ledgers {
@@ -458,6 +537,7 @@ mod tests {
             let summary = ledger.summary(&run).await.unwrap();
             assert_eq!(summary.alerts, [alerted]);
             assert_eq!(summary.alerts[0].to_string(), "slack hooks.slack.com: delivered, 1 try");
+            assert_eq!((summary.plan(), summary.repinned.len()), (start.plan.as_str(), 0));
             assert_eq!(summary.end.unwrap().status, "succeeded");
             assert!(ledger.summary(&RunId::new(&Clock::system())).await.is_err());
             let other = RunStart { run: RunId::new(&Clock::system()), at_micros: 5, ..start.clone() };

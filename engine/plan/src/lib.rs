@@ -14,6 +14,7 @@ mod expr;
 mod others;
 mod plan;
 mod quarantine;
+mod repin;
 pub mod replay;
 mod schema_change;
 mod sql;

@@ -101,7 +101,8 @@ fn common(fields: &[&Field], rulebook: &Rulebook) -> Result<(LogicalType, Vec<Op
 
 impl Plan {
     /// How the other table is read that a check looks at, in all its parts, each with where it is. In a replay a table of
-    /// the pipeline is what is in the target, and what the same replay adds to it.
+    /// the pipeline is what is in the target, and what the same replay adds to it. One that was published before others were
+    /// pinned anew is looked at as it was pinned with them.
     pub fn others(&self, other: &Other<'_>) -> Vec<(Place, &TablePlan)> {
         let name = other.table.value.as_str();
         let is_replay = self.tables.iter().any(|table| table.replay.is_some());
@@ -111,7 +112,7 @@ impl Plan {
         let looked_at = self.references.iter().find(|r| r.stands_for(place, name)).map(|r| (r.place, &r.read));
         match is_replay {
             true => looked_at.into_iter().chain(loaded).collect(),
-            false => loaded.or(looked_at).into_iter().collect(),
+            false => looked_at.or(loaded).into_iter().collect(),
         }
     }
 

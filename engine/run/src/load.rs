@@ -1,5 +1,6 @@
 //! A run of a whole plan.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use transload_core::{
     Clock, Counts, Endpoint, Error, ErrorKind, Finding, Journal, Progress, Receipt, Result, RunId, TableName, fault,
 };
 use transload_plan::{Plan, TablePlan};
+use transload_quality::Place;
 
 use crate::limits::Limits;
 use crate::table::Table;
@@ -60,6 +62,17 @@ pub struct Load {
     pub cancel: CancellationToken,
 }
 
+impl Load {
+    /// Where a table is read that checks look at.
+    pub(crate) fn endpoint(&self, place: Place) -> &Arc<dyn Endpoint> {
+        match place {
+            Place::Pipeline => &self.source,
+            Place::Source => &self.origin,
+            Place::Target => &self.target,
+        }
+    }
+}
+
 /// How one table's load ended.
 #[derive(Debug)]
 pub struct TableOutcome {
@@ -81,7 +94,8 @@ struct Slots {
     looks: Arc<Semaphore>,
 }
 
-/// Executes a plan, or what is left of it after an earlier process.
+/// Executes a plan, or what is left of it after an earlier process. Tables that could not be
+/// [pinned anew](fn@crate::repin) are `unreadable`, and fail with the reason.
 ///
 /// # Behavior
 /// Every table ends on its own: one that fails leaves the others alone, even if it panics. A table that fails for good,
@@ -93,7 +107,7 @@ struct Slots {
 ///
 /// # Cancellation
 /// Cancel [`Load::cancel`] and wait. Dropping the future leaves staged data behind.
-pub async fn run(load: &Load) -> Result<Vec<TableOutcome>> {
+pub async fn run(load: &Load, unreadable: Vec<(TableName, Error)>) -> Result<Vec<TableOutcome>> {
     fault::point("run.begun")?;
     let receipts = load.journal.receipts().await?;
     let recorded = load.journal.recorded().await?;
@@ -102,6 +116,7 @@ pub async fn run(load: &Load) -> Result<Vec<TableOutcome>> {
         Slots { units: Arc::new(Semaphore::new(load.limits.parallel.max(1))), looks: Arc::new(Semaphore::new(1)) };
     let mut tables = JoinSet::new();
     let mut outcomes: Vec<(usize, TableOutcome)> = Vec::new();
+    let mut unreadable: BTreeMap<TableName, Error> = unreadable.into_iter().collect();
     for (at, plan) in load.plan.tables.iter().enumerate() {
         if let Some(receipt) = receipts.iter().find(|r| r.to == plan.to) {
             let outcome = TableOutcome {
@@ -110,6 +125,12 @@ pub async fn run(load: &Load) -> Result<Vec<TableOutcome>> {
                 counts: Some(receipt.counts),
                 result: Ok(Some(receipt.clone())),
             };
+            outcomes.push((at, outcome));
+            continue;
+        }
+        if let Some(error) = unreadable.remove(&plan.to) {
+            let result = Err(error.with("table", plan.to.as_str()));
+            let outcome = TableOutcome { table: plan.to.clone(), result, findings: Vec::new(), counts: None };
             outcomes.push((at, outcome));
             continue;
         }
@@ -146,9 +167,15 @@ async fn table(
 ) -> Result<Option<Receipt>> {
     let plan = &load.plan.tables[at];
     let is_resumed = !staged.is_empty();
-    let result = caught(attempt(&load, plan, staged, &session, slots, outcome)).await;
+    let held = caught(load.source.holds(&plan.pin)).await;
+    let is_gone = matches!(held, Ok(false));
+    let result = match held {
+        Ok(true) => caught(attempt(&load, plan, staged, &session, slots, outcome)).await,
+        Ok(false) => Err(gone()),
+        Err(error) => Err(error),
+    };
     let error = match result {
-        Err(error) if !error.is_passing() && !load.checks_only => error,
+        Err(error) if !load.checks_only && (is_gone || !error.is_passing()) => error,
         ended => return ended,
     };
     let receipt = give_up(&load, plan, is_resumed, error).await?;
@@ -181,8 +208,8 @@ async fn attempt(
     }
 }
 
-/// Removes what is left of a table that has failed for good, and returns why. But if this run has published it before,
-/// it has not failed: then this is its receipt.
+/// Removes what is left of a table that has failed for good, and returns why; of one that only a resume can read, nothing.
+/// But if this run has published it before, it has not failed: then this is its receipt.
 async fn give_up(load: &Load, plan: &TablePlan, is_resumed: bool, error: Error) -> Result<Receipt> {
     match Table::published(load, plan).await {
         Ok(Some(receipt)) => {
@@ -194,6 +221,9 @@ async fn give_up(load: &Load, plan: &TablePlan, is_resumed: bool, error: Error) 
         Err(unclear) if is_resumed => return Err(not_known(unclear)),
         // No process before this one had anything to publish, and this one would know.
         Err(_) => {}
+    }
+    if error.is_passing() {
+        return Err(error);
     }
     load.journal.forget(&plan.to).await?;
     Table::abandon(load, plan).await?;
@@ -312,6 +342,11 @@ async fn remember(load: &Load, receipt: Receipt) -> Result<Receipt> {
 
 fn stopped() -> Error {
     Error::new(ErrorKind::Interrupted, "the run was stopped before this table was committed")
+}
+
+fn gone() -> Error {
+    Error::transient("what was pinned of the table is gone: its snapshot ended with the connection that took it")
+        .hint("`transload resume` pins the table anew, and so does a new run")
 }
 
 fn not_known(because: Error) -> Error {

@@ -15,7 +15,7 @@ use transload_core::{
     CommitKey, Committed, Counts, Endpoint, Error, ErrorKind, Finding, Receipt, Result, Sink, Source, TableName, fault,
 };
 use transload_digest::{Algorithm, sum_texts};
-use transload_plan::{Limit, RunFacts, TablePlan, Transform};
+use transload_plan::{Limit, Plan, RunFacts, TablePlan, Transform};
 use transload_quality::{Facts, Place};
 
 use crate::load::Load;
@@ -27,6 +27,12 @@ use crate::unit::{add_losses, counts};
 async fn sink(load: &Load, plan: &TablePlan, schema: SchemaRef) -> Result<Arc<dyn Sink>> {
     let spec = plan.write_spec(CommitKey::new(&load.run, &plan.to));
     load.target.sink(&plan.to, schema, &spec).await
+}
+
+/// The same for rows that are not written any more: those that were are asked for.
+async fn planned_sink(load: &Load, plan: &TablePlan) -> Result<Arc<dyn Sink>> {
+    let columns: Vec<Field> = plan.columns.iter().map(|c| c.ty.to_field(&c.name, c.nullable)).collect();
+    sink(load, plan, Arc::new(Schema::new(columns))).await
 }
 
 /// Where rows go that are put aside, if any can be.
@@ -159,33 +165,36 @@ async fn open_pinned(endpoint: &Arc<dyn Endpoint>, plan: &TablePlan) -> Result<A
     Ok(source)
 }
 
-/// Opens the other tables that checks look at, each once.
-async fn open_others(load: &Load, plan: &TablePlan) -> Result<Vec<OtherTable>> {
+/// The other tables that checks of a table look at, each once, with where it is.
+pub(crate) fn looked_at<'p>(whole: &'p Plan, plan: &TablePlan) -> Result<Vec<(Place, &'p TablePlan)>> {
     let unplanned = || Error::internal("a check looks at a table without a plan");
     let mut wanted: Vec<(Place, &TablePlan)> = Vec::new();
     for check in &plan.checks {
+        let mut found = Vec::new();
         if plan.looks_into_target(check) {
-            wanted.push((Place::Target, load.plan.in_target(plan).ok_or_else(unplanned)?));
+            found.push((Place::Target, whole.in_target(plan).ok_or_else(unplanned)?));
         }
         if let Some(other) = check.other() {
-            let found = load.plan.others(&other);
-            if found.is_empty() {
+            let others = whole.others(&other);
+            if others.is_empty() {
                 return Err(unplanned());
             }
-            wanted.extend(found);
+            found.extend(others);
+        }
+        for (place, read) in found {
+            if !wanted.iter().any(|(known, table)| *known == place && table.to == read.to) {
+                wanted.push((place, read));
+            }
         }
     }
-    let mut others: Vec<OtherTable> = Vec::new();
-    for (place, read) in wanted {
-        if others.iter().any(|open| open.is(place, read)) {
-            continue;
-        }
-        let endpoint = match place {
-            Place::Pipeline => &load.source,
-            Place::Source => &load.origin,
-            Place::Target => &load.target,
-        };
-        let source = open_pinned(endpoint, read).await?;
+    Ok(wanted)
+}
+
+/// Opens the other tables that checks look at.
+async fn open_others(load: &Load, plan: &TablePlan) -> Result<Vec<OtherTable>> {
+    let mut others = Vec::new();
+    for (place, read) in looked_at(&load.plan, plan)? {
+        let source = open_pinned(load.endpoint(place), read).await?;
         others.push(OtherTable { place, plan: read.clone(), source });
     }
     Ok(others)
@@ -244,14 +253,18 @@ impl Table {
         })
     }
 
+    /// Whether this run has published a table. The source is not needed for it.
+    pub(crate) async fn is_published(load: &Load, plan: &TablePlan) -> Result<bool> {
+        planned_sink(load, plan).await?.is_committed().await
+    }
+
     /// The receipt of a table that this run has published, by what the journal says of its units; `None` if it is not
     /// published. The source is not needed any more.
     ///
     /// # Errors
     /// [`CommitUnknown`](ErrorKind::CommitUnknown) if it is published and too little of it was written down.
     pub(crate) async fn published(load: &Load, plan: &TablePlan) -> Result<Option<Receipt>> {
-        let columns: Vec<Field> = plan.columns.iter().map(|c| c.ty.to_field(&c.name, c.nullable)).collect();
-        let sink = sink(load, plan, Arc::new(Schema::new(columns))).await?;
+        let sink = planned_sink(load, plan).await?;
         if !sink.is_committed().await? {
             return Ok(None);
         }
@@ -289,7 +302,7 @@ impl Table {
         self.sink.written().max(self.staged.load(Ordering::Relaxed))
     }
 
-    /// Removes what was staged for a table that cannot be opened any more.
+    /// Removes what was staged for a table that cannot be opened any more as it was planned.
     pub(crate) async fn abandon(load: &Load, plan: &TablePlan) -> Result<()> {
         let key = CommitKey::new(&load.run, &plan.to);
         let spec = WriteSpec { partition_by: Vec::new(), expected: Expected::Anything, ..plan.write_spec(key) };

@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("the-same-pin-gives-the-same-rows", "source", |t| each(t, same_pin_same_rows).boxed()),
     Case::new("splits-and-columns-depend-on-the-pin-alone", "source", |t| each(t, pin_decides).boxed()),
     Case::new("a-pin-survives-as-text", "source", |t| each(t, pin_is_plain_data).boxed()),
+    Case::new("what-an-endpoint-has-pinned-is-held-while-it-lives", "source", |t| each(t, held).boxed()),
     Case::new("a-split-has-the-rows-that-it-names", "source", |t| each(t, splits_have_their_rows).boxed()),
     Case::new("splits-may-be-read-at-the-same-time", "source", |t| each(t, splits_stand_alone).boxed()),
     Case::new("a-scan-may-be-read-again", "source", |t| each(t, scans_again).boxed()),
@@ -67,6 +68,13 @@ async fn pin_is_plain_data(t: Trial, table: TableName) -> Result<()> {
     }
     let rows = Scanned::of(&t.anew().open_at(&table, pin).await?, None).await?.digest()?;
     promise(rows == Scanned::of(&source, None).await?.digest()?, "a pin that was text gives the same rows")
+}
+
+async fn held(t: Trial, table: TableName) -> Result<()> {
+    let pin = t.open(&table).await?.pin().clone();
+    promise(t.endpoint.holds(&pin).await?, "an endpoint holds what it has pinned")?;
+    promise(t.anew().endpoint.holds(&pin).await?, "others find that it is held")?;
+    t.anew().open_at(&table, pin).await.map(drop)
 }
 
 async fn splits_have_their_rows(t: Trial, table: TableName) -> Result<()> {

@@ -15,8 +15,9 @@ use transload_reconcile::audit;
 use crate::alerts::{Desk, News, TableNews};
 use crate::args::{Global, Reconcile};
 use crate::commands::run::run_id;
-use crate::connectors::{self, beside, planned, rows_of};
+use crate::connectors::{self, beside, rows_of};
 use crate::output::{Failure, Output};
+use crate::pinned::{Held, Pinned};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
 use crate::signals::Signals;
@@ -33,8 +34,10 @@ pub(crate) enum Side {
 pub(crate) struct Comparison {
     pub(crate) plan: Arc<Plan>,
     pub(crate) rulebook: Arc<Rulebook>,
+    /// Where the rows of the source's side are read.
     pub(crate) source: Arc<dyn Endpoint>,
-    pub(crate) target: Arc<dyn Endpoint>,
+    /// Keeps what is compared readable.
+    pub(crate) held: Held,
     pub(crate) ledger: Ledger,
     pub(crate) audit: Audit,
     /// The run the verdicts belong to.
@@ -51,13 +54,20 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     /// Compares one table.
+    ///
+    /// # Errors
+    /// [`NotCompared`](ErrorKind::NotCompared) if what was pinned of the source is gone.
     pub(crate) async fn compare(&self, table: &TablePlan, target: Side) -> Result<Verdict> {
+        let of_table = |e: Error| e.with("table", table.to.as_str());
+        if !self.source.holds(&table.pin).await.map_err(of_table)? {
+            return Err(of_table(gone()));
+        }
         self.progress.event(Event::Comparing { table: table.to.clone() });
         let input = transload_reconcile::Audit {
             plan: table,
             rulebook: &self.rulebook,
             source: Arc::clone(&self.source),
-            target: Arc::clone(&self.target),
+            target: Arc::clone(&self.held.target),
             target_pin: match target {
                 Side::At(pin) => Some(pin),
                 Side::Now => None,
@@ -72,7 +82,7 @@ impl Comparison {
             () = self.cancel.cancelled() => Err(stopped()),
             found = audit(input) => found,
         };
-        let mut verdict = found.map_err(|e| e.with("table", table.to.as_str()))?;
+        let mut verdict = found.map_err(of_table)?;
         if let Some(evidence) = &mut verdict.evidence {
             *evidence = format!("{}/evidence/{evidence}", self.ledger.url());
         }
@@ -87,6 +97,12 @@ impl Comparison {
     }
 }
 
+fn gone() -> Error {
+    let said = "the snapshot that the run read is gone, so nothing can be compared with it";
+    Error::new(ErrorKind::NotCompared, said)
+        .hint("`transload reconcile PIPELINE` compares source and target as they are now")
+}
+
 fn stopped() -> Error {
     Error::new(ErrorKind::Interrupted, "the comparison was stopped before it knew anything of this table")
         .hint("`transload reconcile` compares again; nothing has to be loaded for it")
@@ -99,43 +115,44 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
     let ledger;
     let names_run;
     let started_micros;
-    let (plan, pins): (Plan, Option<Vec<(String, Pin)>>) = match (&args.run, &args.pipeline) {
+    let (Pinned { plan, held }, pins): (Pinned, Option<Vec<(String, Pin)>>) = match (&args.run, &args.pipeline) {
         (Some(run), _) => {
             ledger = connectors::ledger(global, false)?;
             names_run = run_id(run)?;
             let summary = ledger.summary(&names_run).await?;
             started_micros = summary.start.at_micros;
-            let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
+            let plan = Plan::from_json(&ledger.artifact(summary.plan()).await?)?;
+            let held = Held::by_none(&plan)?;
             let pins = summary.receipts.into_iter().map(|r| (r.to.to_string(), r.committed.pin)).collect();
-            (plan, Some(pins))
+            (Pinned { plan, held }, Some(pins))
         }
         (None, Some(path)) => {
             let checked = pipeline::check(path, &args.selection.overrides)?;
-            let plan = pipeline::plan(&checked, &args.selection.table, Purpose::Compare).await?;
+            let pinned = pipeline::plan(&checked, &args.selection.table, Purpose::Compare).await?;
             ledger = connectors::ledger(global, true)?;
             names_run = RunId::new(&clock);
             let start = RunStart {
                 run: names_run.clone(),
-                pipeline: plan.pipeline.clone(),
+                pipeline: pinned.plan.pipeline.clone(),
                 command: "reconcile".to_string(),
                 at: started.clone(),
                 at_micros: clock.now().timestamp_micros(),
-                plan: ledger.keep(&plan.to_json()?).await?,
+                plan: ledger.keep(&pinned.plan.to_json()?).await?,
                 program: env!("CARGO_PKG_VERSION").to_string(),
                 show_values: false,
             };
             ledger.begin(&start).await?;
             started_micros = start.at_micros;
-            (plan, None)
+            (pinned, None)
         }
         (None, None) => return Err(Error::new(ErrorKind::Usage, "a pipeline or a run is needed").into()),
     };
     let resolver = resolver();
     let rulebook = Arc::new(planned_rulebook(&plan)?);
     let comparison = Comparison {
-        source: rows_of(&plan, &rulebook, &ledger, &resolver).await?,
+        source: rows_of(&plan, &held.source, &rulebook, &ledger, &resolver).await?,
+        held,
         rulebook,
-        target: planned(&plan.target, &resolver)?,
         audit: ledger.audit(clock.clone(), names_run.clone(), &plan.pipeline),
         names_evidence: RunId::new(&clock),
         started_micros,
@@ -204,7 +221,7 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
             }
             Err(error) => {
                 output.complain(&error);
-                fail(error.kind(), "failed");
+                fail(error.kind(), if error.kind() == ErrorKind::NotCompared { "not_compared" } else { "failed" });
                 tables.push(json!({
                     "table": table.to,
                     "read": null,
@@ -227,7 +244,9 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
             RunEnd { status: status.to_string(), exit_code: code, resumable: false, error: None, at: ended.clone() };
         ledger.end(&names_run, &end).await?;
     }
-    let (plan, audit) = (&comparison.plan, &comparison.audit);
+    let Comparison { plan, audit, source, held, .. } = comparison;
+    // What is told needs nothing that is pinned.
+    drop((source, held));
     let news = News {
         pipeline: plan.pipeline.clone(),
         run: names_run.clone(),
@@ -238,9 +257,9 @@ pub(crate) async fn reconcile(args: &Reconcile, global: &Global, output: &Output
         ended,
         tables: news,
     };
-    Desk { plan, ledger: &ledger, audit, clock: &clock, signals: &signals, output }.send(&news).await;
+    Desk { plan: &plan, ledger: &ledger, audit: &audit, clock: &clock, signals: &signals, output }.send(&news).await;
     let answer = json!({
-        "pipeline": comparison.plan.pipeline,
+        "pipeline": plan.pipeline,
         "run_id": names_run,
         "status": status,
         "exit_code": code,

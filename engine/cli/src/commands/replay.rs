@@ -21,6 +21,7 @@ use crate::commands::run::{Asked, Ended, begin, go_on, run_id};
 use crate::connectors::{self, planned, quarantine};
 use crate::others::as_it_stands;
 use crate::output::{Failure, Output};
+use crate::pinned::{Held, Pinned};
 use crate::pipeline::{self, adding, planned_rulebook, resolver};
 
 /// Largest patch that is read, in bytes.
@@ -114,8 +115,8 @@ impl Replaying<'_> {
         if let Some(open) = open {
             return self.go_on_with(open, left, &target, asked).await;
         }
-        let plan = self.plan(left, &target).await?;
-        begin("replay", plan, self.ledger, asked).await
+        let pinned = self.plan(left, &target).await?;
+        begin("replay", pinned, self.ledger, asked).await
     }
 
     /// Goes on with a replay that has begun before.
@@ -129,7 +130,7 @@ impl Replaying<'_> {
         let summary = self.ledger.summary(&open).await?;
         if self.args.pipeline.is_some() || self.args.patch.is_some() {
             let begun = self.plan_of(&summary).await?;
-            let now = self.plan(left, target).await?;
+            let now = self.plan(left, target).await?.plan;
             let same = |table: &TablePlan| begun.tables.iter().any(|b| b.to == table.to && replay::same(b, table));
             if !now.tables.iter().all(same) {
                 return Err(Error::config("a replay of these rows by other rules or another patch has not finished")
@@ -143,7 +144,7 @@ impl Replaying<'_> {
     }
 
     async fn plan_of(&self, summary: &RunSummary) -> Result<Plan> {
-        Plan::from_json(&self.ledger.artifact(&summary.start.plan).await?)
+        Plan::from_json(&self.ledger.artifact(summary.plan()).await?)
     }
 
     /// The tables of the run that are asked for.
@@ -189,7 +190,7 @@ impl Replaying<'_> {
     }
 
     /// The plan of a replay of these rows.
-    async fn plan(&self, left: Vec<Left>, target: &Arc<dyn Endpoint>) -> Result<Plan, Failure> {
+    async fn plan(&self, left: Vec<Left>, target: &Arc<dyn Endpoint>) -> Result<Pinned, Failure> {
         let mut inputs = Vec::with_capacity(left.len());
         for left in left {
             let place = quarantine(left.plan.quarantine.as_ref(), &self.ledger, &self.resolver)?;
@@ -212,7 +213,8 @@ impl Replaying<'_> {
         };
         let rulebook = planned_rulebook(&base)?;
         let patch = self.patch(&inputs, &rulebook).await?;
-        let beside = self.beside(&inputs, &rules, target, &rulebook).await?;
+        let held = Held { source: planned(&base.source, &self.resolver)?, target: Arc::clone(target) };
+        let beside = self.beside(&inputs, &rules, &held, &rulebook).await?;
         let mut tables = Vec::with_capacity(inputs.len());
         for (input, rules) in inputs.iter().zip(&rules) {
             let left = &input.left;
@@ -227,7 +229,7 @@ impl Replaying<'_> {
             };
             tables.push(replay::table(rules, replay, &rows, input.expected.clone(), &beside, &rulebook)?);
         }
-        Ok(replay::plan(&base, tables, beside)?)
+        Ok(Pinned { plan: replay::plan(&base, tables, beside)?, held })
     }
 
     /// Pins the tables that rules look at beside the rows that are replayed: what the target holds by now, and tables of
@@ -236,21 +238,17 @@ impl Replaying<'_> {
         &self,
         inputs: &[Input],
         rules: &[TablePlan],
-        target: &Arc<dyn Endpoint>,
+        held: &Held,
         rulebook: &Rulebook,
     ) -> Result<Vec<Beside>> {
         let mut found = Vec::new();
         for (place, name) in replay::looks_at(rules)? {
-            let endpoint = match (place, inputs.first()) {
-                (Place::Source, Some(input)) => planned(&input.first.plan.source, &self.resolver)?,
-                _ => Arc::clone(target),
-            };
             // What the target hides, only the plans that wrote it can tell.
             let masked = match place {
                 Place::Source => Vec::new(),
                 _ => inputs.iter().flat_map(|input| masked(&input.first.plan, &name)).collect(),
             };
-            let table = as_it_stands(&endpoint, &name).await;
+            let table = as_it_stands(held.at(place), &name).await;
             found.push(Beside::new(OtherInput { place, table: name.value, found: table }, masked, rulebook)?);
         }
         Ok(found)

@@ -15,7 +15,7 @@ pub(crate) async fn report(args: &Report, global: &Global, output: &Output) -> R
     let run = run_id(&args.run)?;
     let ledger = ledger(global, false)?;
     let summary = ledger.summary(&run).await?;
-    let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
+    let plan = Plan::from_json(&ledger.artifact(summary.plan()).await?)?;
     let audit = ledger.audited(&summary.start).await?;
     let beside = Beside::of(&summary, &plan, &ledger).await?;
     let html = render(&page(&summary, &plan, &audit, ledger.url(), &beside))?;

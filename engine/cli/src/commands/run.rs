@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use serde_json::json;
 use transload_core::value::Outcome;
-use transload_core::{Clock, Counts, Error, ErrorKind, Finding, Receipt, Result, RunId, Verdict, fault};
-use transload_ledger::{Audit, Ledger, Replayed, RunEnd, RunJournal, RunStart, RunSummary};
+use transload_core::{Clock, Counts, Error, ErrorKind, Finding, Receipt, Result, RunId, TableName, Verdict, fault};
+use transload_ledger::{Audit, Ledger, Repinned, Replayed, RunEnd, RunJournal, RunStart, RunSummary};
 use transload_plan::{Plan, TablePlan};
-use transload_run::{Limits, Load, TableOutcome};
+use transload_run::{Anew, Limits, Load, TableOutcome};
 use transload_spec::ReconcileLevel;
 
 use crate::alerts::{Desk, News, TableNews};
 use crate::args::{Global, Quality, Resources, Resume, Run};
 use crate::commands::reconcile::{Comparison, Side};
-use crate::connectors::{self, planned, quarantine, rows_of};
+use crate::connectors::{self, quarantine, rows_of};
 use crate::earlier;
 use crate::metrics::{self, Measured, MeasuredTable, RunKind};
 use crate::output::{Failure, Output};
+use crate::pinned::{Held, Pinned};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
 use crate::push::Gateway;
@@ -27,29 +28,39 @@ pub(crate) const CHECKS_ONLY: &str = "check";
 
 pub(crate) async fn run(args: &Run, global: &Global, output: &Output) -> Result<u8, Failure> {
     let gateway = args.quality.gateway()?;
-    let plan = match (&args.plan, &args.pipeline) {
+    let pinned = match (&args.plan, &args.pipeline) {
         (Some(path), _) => {
             let text =
                 std::fs::read_to_string(path).map_err(|e| Error::from(e).with("file", path.display().to_string()))?;
-            Plan::from_json(&text).map_err(|e| e.with("file", path.display().to_string()))?
+            let plan = Plan::from_json(&text).map_err(|e| e.with("file", path.display().to_string()))?;
+            if args.dry_run {
+                return shown(&plan, output);
+            }
+            Pinned::before(plan, output).await?
         }
         (None, Some(path)) => {
             let checked = pipeline::check(path, &args.selection.overrides)?.backfilling(args.backfill.range.as_ref());
-            earlier::remembered(pipeline::plan(&checked, &args.selection.table, Purpose::Load).await?, global).await?
+            let Pinned { plan, held } = pipeline::plan(&checked, &args.selection.table, Purpose::Load).await?;
+            let plan = earlier::remembered(plan, global).await?;
+            if args.dry_run {
+                return shown(&plan, output);
+            }
+            Pinned { plan, held }
         }
         (None, None) => return Err(Error::new(ErrorKind::Usage, "a pipeline or a plan is needed").into()),
     };
-    if args.dry_run {
-        output.answer(&if output.json() { plan.to_json()? } else { plan.to_string() })?;
-        return Ok(0);
-    }
     let ledger = connectors::ledger(global, true)?;
-    let lock = ledger.lock(&plan.pipeline).await?;
+    let lock = ledger.lock(&pinned.plan.pipeline).await?;
     let asked = Asked { resources: &args.resources, quality: &args.quality, output };
     let command = if args.checks_only { CHECKS_ONLY } else { "run" };
-    let ended = begin(command, plan, ledger, asked).await;
+    let ended = begin(command, pinned, ledger, asked).await;
     lock.release().await;
     ended?.announce(gateway, output).await
+}
+
+fn shown(plan: &Plan, output: &Output) -> Result<u8, Failure> {
+    output.answer(&if output.json() { plan.to_json()? } else { plan.to_string() })?;
+    Ok(0)
 }
 
 /// What was asked of a run beside its plan.
@@ -61,7 +72,8 @@ pub(crate) struct Asked<'a> {
 }
 
 /// A new run, from its first fact to its last. The pipeline's lock is held.
-pub(crate) async fn begin(command: &str, plan: Plan, ledger: Ledger, asked: Asked<'_>) -> Result<Ended, Failure> {
+pub(crate) async fn begin(command: &str, pinned: Pinned, ledger: Ledger, asked: Asked<'_>) -> Result<Ended, Failure> {
+    let Pinned { plan, held } = pinned;
     let clock = Clock::system();
     let start = RunStart {
         run: RunId::new(&clock),
@@ -83,8 +95,8 @@ pub(crate) async fn begin(command: &str, plan: Plan, ledger: Ledger, asked: Aske
     }
     let what = if command == CHECKS_ONLY { "run" } else { command };
     asked.output.say(&format!("{what} {} of pipeline {}", start.run, plan.pipeline));
-    let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock, is_resumed: false };
-    going.go(asked).await
+    let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock, before: None };
+    going.go(held, asked).await
 }
 
 pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> Result<u8, Failure> {
@@ -112,15 +124,16 @@ pub(crate) async fn resume(args: &Resume, global: &Global, output: &Output) -> R
 pub(crate) async fn go_on(summary: RunSummary, ledger: Ledger, asked: Asked<'_>) -> Result<Ended, Failure> {
     let run = summary.start.run.clone();
     let clock = Clock::system();
-    let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
+    let plan = Plan::from_json(&ledger.artifact(summary.plan()).await?)?;
+    let held = Held::by_none(&plan)?;
     let journal = ledger.journal(&run);
     let audit = ledger.audit(clock.clone(), run.clone(), &plan.pipeline);
-    audit.append("resumed", Some(&summary.start.plan)).await?;
+    audit.append("resumed", Some(summary.plan())).await?;
     let staged = summary.staged_units;
     asked.output.say(&format!("resuming run {run} of pipeline {}: {staged} units are staged", plan.pipeline));
-    let start = summary.start;
-    let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock, is_resumed: true };
-    going.go(asked).await
+    let (start, before) = (summary.start, Some(summary.verdicts));
+    let going = Going { plan: Arc::new(plan), start, ledger, journal, audit, clock, before };
+    going.go(held, asked).await
 }
 
 /// Reads the name of a run.
@@ -184,18 +197,20 @@ struct Going {
     journal: RunJournal,
     audit: Audit,
     clock: Clock,
-    /// Whether an earlier process has begun it.
-    is_resumed: bool,
+    /// If an earlier process has begun it: the verdicts that there are.
+    before: Option<Vec<Verdict>>,
 }
 
 impl Going {
-    async fn go(self, asked: Asked<'_>) -> Result<Ended, Failure> {
+    async fn go(mut self, held: Held, asked: Asked<'_>) -> Result<Ended, Failure> {
         let Asked { quality, output, .. } = asked;
         let signals = Signals::listen()?;
         let (result, is_resumed) = match self.begin_replays().await {
-            Ok(()) => (self.load_and_compare(asked, &signals).await, self.is_resumed),
+            Ok(()) => (self.load_and_compare(&held, asked, &signals).await, self.before.is_some()),
             Err(error) => (Err(error), false),
         };
+        // Everything is read and compared, and what is told needs nothing that is pinned.
+        drop(held);
         let mut conclusion = match result {
             Ok(report) => report.conclude(&self.plan, &signals),
             Err(error) => {
@@ -301,19 +316,46 @@ impl Going {
         })
     }
 
-    async fn load_and_compare(&self, asked: Asked<'_>, signals: &Signals) -> Result<Report> {
+    /// Lets the run go on by a plan in which tables are pinned anew whose snapshots have ended with the process that took
+    /// them. Returns the tables that cannot be read as they were planned.
+    async fn repin(&mut self, load: &mut Load, output: &Output) -> Result<Vec<(TableName, Error)>> {
+        let Anew { plan, tables, looked_at, failed } = transload_run::repin(load).await?;
+        let Some(plan) = plan else { return Ok(failed) };
+        let sha = self.ledger.keep(&plan.to_json()?).await?;
+        self.audit.append("pinned anew", Some(&sha)).await?;
+        fault::point("repin.kept")?;
+        let repinned = Repinned { plan: sha, tables, looked_at, at: self.clock.stamp() };
+        self.ledger.repinned(&self.start.run, &repinned).await?;
+        fault::point("repin.written")?;
+        let read = repinned.tables.iter().map(|table| (table, "read"));
+        for (table, how) in read.chain(repinned.looked_at.iter().map(|table| (table, "looked at"))) {
+            output.say(&format!("table {table} is {how} anew: its snapshot ended with the process that took it"));
+        }
+        self.plan = Arc::new(plan);
+        load.plan = Arc::clone(&self.plan);
+        Ok(failed)
+    }
+
+    /// What an earlier process has found of a table, if its rows cannot be compared any more.
+    fn compared_before(&self, receipt: &Receipt) -> Option<Verdict> {
+        let pins = (&receipt.pin, &receipt.committed.pin);
+        let found = self.before.iter().flatten().find(|v| v.to == receipt.to && (&v.source_pin, &v.target_pin) == pins);
+        found.cloned()
+    }
+
+    async fn load_and_compare(&mut self, held: &Held, asked: Asked<'_>, signals: &Signals) -> Result<Report> {
         let Asked { resources, quality, output } = asked;
         let resolver = resolver();
         let progress = progress::listener(output);
         let rulebook = Arc::new(planned_rulebook(&self.plan)?);
-        let load = Load {
+        let mut load = Load {
             plan: Arc::clone(&self.plan),
             rulebook: Arc::clone(&rulebook),
             run: self.start.run.clone(),
             started_micros: self.start.at_micros,
-            source: rows_of(&self.plan, &rulebook, &self.ledger, &resolver).await?,
-            origin: planned(&self.plan.source, &resolver)?,
-            target: planned(&self.plan.target, &resolver)?,
+            source: rows_of(&self.plan, &held.source, &rulebook, &self.ledger, &resolver).await?,
+            origin: Arc::clone(&held.source),
+            target: Arc::clone(&held.target),
             quarantine: quarantine(self.plan.quarantine.as_ref(), &self.ledger, &resolver)?,
             journal: Arc::new(self.journal.clone()),
             progress: Arc::clone(&progress),
@@ -325,7 +367,11 @@ impl Going {
         };
         // What could fail as a whole fails before anything is published.
         let session = load.limits.session()?;
-        let outcomes = transload_run::run(&load).await?;
+        let unreadable = match self.before {
+            Some(_) => self.repin(&mut load, output).await?,
+            None => Vec::new(),
+        };
+        let outcomes = transload_run::run(&load, unreadable).await?;
         let mut report = Report { tables: Vec::new() };
         for outcome in outcomes {
             let TableOutcome { table, result, findings, counts } = outcome;
@@ -356,7 +402,7 @@ impl Going {
             plan: Arc::clone(&self.plan),
             rulebook,
             source: Arc::clone(&load.source),
-            target: Arc::clone(&load.target),
+            held: held.clone(),
             ledger: self.ledger.clone(),
             audit: self.audit.clone(),
             names_run: self.start.run.clone(),
@@ -378,7 +424,11 @@ impl Going {
                 continue;
             }
             let side = Side::At(receipt.committed.pin.clone());
-            match comparison.compare(plan, side).await {
+            let compared = match comparison.compare(plan, side).await {
+                Err(error) if error.kind() == ErrorKind::NotCompared => self.compared_before(receipt).ok_or(error),
+                compared => compared,
+            };
+            match compared {
                 Ok(verdict) => table.verdict = Some(verdict),
                 Err(error) => table.error = Error::worst(table.error.take().into_iter().chain([error])),
             }
@@ -576,7 +626,11 @@ impl Report {
         let nothing_new = self.tables.iter().all(|t| t.nothing_new);
         let resumable = self.tables.iter().filter_map(|t| t.error.as_ref()).any(Error::is_passing);
         let is_published = self.tables.iter().any(|t| t.receipt.is_some());
-        let worst = Error::worst(self.tables.into_iter().filter_map(|t| t.error));
+        // What could not be compared is no failure of the load, and outweighs none.
+        let is_left = |error: &Error| error.kind() == ErrorKind::NotCompared;
+        let (left, failed): (Vec<_>, Vec<_>) = self.tables.into_iter().filter_map(|t| t.error).partition(is_left);
+        let not_compared = not_compared || !left.is_empty();
+        let worst = Error::worst(failed);
         let (code, status) = match (&worst, signals.exit_code()) {
             (_, Some(code)) => (code, "interrupted"),
             (Some(error), _) => (error.kind().exit_code(), "failed"),
@@ -586,7 +640,7 @@ impl Report {
             _ => (0, "succeeded"),
         };
         let failure = worst.as_ref().map(Error::kind);
-        let error = worst.map(|e| e.chain().join(": "));
+        let error = worst.or_else(|| left.into_iter().next()).map(|e| e.chain().join(": "));
         Conclusion { code, status, failure, resumable, is_published, error, tables, measured, news }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Resul
     let run = run_id(&args.run)?;
     let ledger = ledger(global, false)?;
     let summary = ledger.summary(&run).await?;
-    let plan = Plan::from_json(&ledger.artifact(&summary.start.plan).await?)?;
+    let plan = Plan::from_json(&ledger.artifact(summary.plan()).await?)?;
     if output.json() {
         let plan = if args.plan { serde_json::json!(plan) } else { serde_json::Value::Null };
         output.answer(&serde_json::json!({ "run": summary, "plan": plan }).to_string())?;
@@ -28,6 +28,9 @@ pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Resul
         writeln!(text, "pipeline     {} (archetype {}), transload {}", start.pipeline, plan.archetype, start.program);
     let _ = writeln!(text, "from → to    {} → {}", connection(&plan.source), connection(&plan.target));
     let _ = writeln!(text, "plan         {}", plan.fingerprint);
+    for repinned in &summary.repinned {
+        let _ = writeln!(text, "pinned anew  {}: {repinned}", repinned.at);
+    }
     let _ = writeln!(text, "started      {}", start.at);
     if let Some(end) = &summary.end {
         let _ = writeln!(text, "ended        {}", end.at);

@@ -190,6 +190,9 @@ fn facts(summary: &RunSummary, plan: &Plan) -> Vec<Fact> {
         Fact::code("Run", start.run.to_string()),
         Fact::code("Plan fingerprint", plan.fingerprint.clone()),
     ]);
+    for repinned in &summary.repinned {
+        facts.push(Fact::plain("Pinned anew", format!("{}: {repinned}", moment(&repinned.at))));
+    }
     for replayed in &summary.replays {
         facts.push(Fact::code("Replayed by", format!("{} ({})", replayed.by, replayed.table)));
     }
@@ -255,6 +258,7 @@ mod tests {
                 program: "0.1.0".to_string(),
                 show_values: false,
             },
+            repinned: Vec::new(),
             end: Some(RunEnd {
                 status: status.to_string(),
                 exit_code,
