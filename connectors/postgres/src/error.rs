@@ -55,7 +55,8 @@ pub(crate) fn is_lost(error: &Error) -> bool {
     error.message() == LOST_SNAPSHOT
 }
 
-fn lost_snapshot() -> Error {
+/// What is said of a snapshot that nobody holds any more.
+pub(crate) fn lost_snapshot() -> Error {
     Error::transient(LOST_SNAPSHOT).hint("`transload resume` pins the table anew and reads it from its beginning")
 }
 

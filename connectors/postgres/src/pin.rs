@@ -7,12 +7,15 @@ use transload_core::{Error, PinnedPart, PinnedSnapshot, Resolve, Result, TableNa
 
 use crate::catalog::{self, Relation, RelationKind};
 use crate::client::{Client, Role, ServerInfo};
-use crate::error::is_lost;
+use crate::error::{is_lost, lost_snapshot};
 use crate::names::{Name, literal};
 use crate::options::Settings;
 
 /// How a transaction begins that sees one state of the database, whatever others do.
 pub(crate) const ONE_STATE: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// The transactions that a snapshot sees.
+const SEES: &str = "pg_catalog.txid_current_snapshot()::text";
 
 /// What every connection to one server is made of.
 #[derive(Clone)]
@@ -40,6 +43,7 @@ pub(crate) struct Exporter {
     client: tokio::sync::Mutex<Client>,
     server: ServerInfo,
     snapshot: String,
+    sees: String,
     position: String,
     taken: String,
 }
@@ -54,15 +58,15 @@ impl Exporter {
             false => "pg_catalog.pg_current_wal_lsn()",
         };
         let sql = format!(
-            "SELECT pg_catalog.pg_export_snapshot(), coalesce({position}::text, ''), \
+            "SELECT pg_catalog.pg_export_snapshot(), {SEES}, coalesce({position}::text, ''), \
              pg_catalog.to_char(pg_catalog.transaction_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
         );
         let rows = client.query(&sql, &[]).await?;
         let row = rows.first().ok_or_else(|| Error::internal("the server exports no snapshot"))?;
         let text = |at: usize| row.try_get::<_, String>(at).map_err(crate::error::explain);
-        let (snapshot, position, taken) = (text(0)?, text(1)?, text(2)?);
+        let (snapshot, sees, position, taken) = (text(0)?, text(1)?, text(2)?, text(3)?);
         let server = client.server().clone();
-        Ok(Self { client: tokio::sync::Mutex::new(client), server, snapshot, position, taken })
+        Ok(Self { client: tokio::sync::Mutex::new(client), server, snapshot, sees, position, taken })
     }
 
     /// Looks a table up, and keeps others from changing more than its rows until the transaction ends.
@@ -78,6 +82,7 @@ impl Exporter {
         let pin = PinnedSnapshot {
             server: self.server.id.clone(),
             snapshot: self.snapshot.clone(),
+            sees: self.sees.clone(),
             position: self.position.clone(),
             taken: self.taken.clone(),
             parts: relation.parts.clone(),
@@ -138,6 +143,7 @@ pub(crate) async fn found(client: &Client, settings: &Settings, name: &Name) -> 
 pub(crate) struct Reading {
     access: Access,
     snapshot: String,
+    sees: String,
     /// Who keeps the snapshot, if that is for the reader to say.
     _exporter: Option<Arc<Exporter>>,
     /// Connections whose transaction sees the snapshot and that nobody uses.
@@ -146,13 +152,15 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// Reads a snapshot that others keep.
-    fn new(access: Access, snapshot: &str) -> Self {
-        Self { access, snapshot: snapshot.to_string(), _exporter: None, idle: Mutex::default() }
+    fn at(access: Access, pin: &PinnedSnapshot) -> Self {
+        let (snapshot, sees) = (pin.snapshot.clone(), pin.sees.clone());
+        Self { access, snapshot, sees, _exporter: None, idle: Mutex::default() }
     }
 
     /// Reads the snapshot of a transaction, and keeps it.
     pub(crate) fn of(access: Access, exporter: Arc<Exporter>) -> Self {
-        Self { snapshot: exporter.snapshot.clone(), _exporter: Some(exporter), ..Self::new(access, "") }
+        let (snapshot, sees) = (exporter.snapshot.clone(), exporter.sees.clone());
+        Self { access, snapshot, sees, _exporter: Some(exporter), idle: Mutex::default() }
     }
 
     /// A connection whose transaction sees the snapshot.
@@ -165,7 +173,7 @@ impl Reading {
             Some(client) => Ok(client),
             None => {
                 let client = self.access.connect(Role::Reader).await?;
-                import(&client, &self.snapshot).await?;
+                import(&client, &self.snapshot, &self.sees).await?;
                 Ok(client)
             }
         }
@@ -182,9 +190,15 @@ impl Reading {
 }
 
 /// Begins a transaction that sees a snapshot.
-async fn import(client: &Client, snapshot: &str) -> Result<()> {
+async fn import(client: &Client, snapshot: &str, sees: &str) -> Result<()> {
     client.begin(ONE_STATE).await?;
-    client.run(&format!("SET TRANSACTION SNAPSHOT {}", literal(snapshot))).await
+    client.run(&format!("SET TRANSACTION SNAPSHOT {}", literal(snapshot))).await?;
+    let rows = client.query(&format!("SELECT {SEES}"), &[]).await?;
+    match rows.first().is_some_and(|row| row.try_get(0).is_ok_and(|seen: &str| seen == sees)) {
+        true => Ok(()),
+        // The server was started anew, and somebody else has taken a snapshot of that name.
+        false => Err(lost_snapshot()),
+    }
 }
 
 /// Whether a snapshot can still be read.
@@ -193,7 +207,7 @@ pub(crate) async fn is_held(access: &Access, pin: &PinnedSnapshot) -> Result<boo
     if client.server().id != pin.server {
         return Ok(false);
     }
-    match import(&client, &pin.snapshot).await {
+    match import(&client, &pin.snapshot, &pin.sees).await {
         Ok(()) => Ok(true),
         Err(e) if is_lost(&e) => Ok(false),
         Err(e) => Err(e),
@@ -210,7 +224,7 @@ pub(crate) async fn reopen(
     shown: &TableName,
     pin: &PinnedSnapshot,
 ) -> Result<(Relation, Reading)> {
-    let reading = Reading::new(access.clone(), &pin.snapshot);
+    let reading = Reading::at(access.clone(), pin);
     let client = reading.client().await?;
     let other = |why: &str| Error::config(why).with("table", shown.as_str()).hint("make a new plan");
     if client.server().id != pin.server {

@@ -109,6 +109,7 @@ mod tests {
         let pin = PinnedSnapshot {
             server: "1/2".to_string(),
             snapshot: "3".to_string(),
+            sees: "4:4:".to_string(),
             position: "0/4".to_string(),
             taken: "2026-01-01T00:00:00Z".to_string(),
             parts,

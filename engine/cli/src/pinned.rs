@@ -24,7 +24,8 @@ impl Held {
     /// Those of a plan that was pinned before, by others. These have pinned nothing yet.
     pub(crate) fn by_none(plan: &Plan) -> Result<Self> {
         let resolver = resolver();
-        Ok(Self { source: planned(&plan.source, &resolver)?, target: planned(&plan.target, &resolver)? })
+        let source = planned(&plan.source, &resolver)?.together();
+        Ok(Self { source, target: planned(&plan.target, &resolver)? })
     }
 
     /// Where a table is that checks look at.

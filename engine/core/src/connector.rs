@@ -144,7 +144,8 @@ pub trait Endpoint: Send + Sync {
     /// With [`ReadSpec::pin`] the source is that point in time or an error, never a later one.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if there is no such table or a pin is lost.
+    /// [`Config`](crate::ErrorKind::Config) if there is no such table or it is not what was pinned any more;
+    /// [`Transient`](crate::ErrorKind::Transient) if the pin is not [held](Self::holds), so that the table can be pinned anew.
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>>;
 
     /// The same system, whose tables are all pinned at one point in time, the first one's, for as long as it lives; where

@@ -86,6 +86,8 @@ pub struct PinnedSnapshot {
     pub server: String,
     /// The snapshot, as the server names it.
     pub snapshot: String,
+    /// The transactions that it sees, as the server says them: names of snapshots come again once a server was started anew.
+    pub sees: String,
     /// How far the server's log was.
     pub position: String,
     /// When it was taken by the server's clock, RFC 3339.
