@@ -37,7 +37,8 @@ impl Rows {
             Self::None | Self::All => None,
             Self::Percent(percent) => Some(percent),
             Self::Enough => {
-                let rows = table.rows.or_else(|| Some(table.bytes? / ROW_BYTES)).filter(|rows| *rows > ENOUGH)?;
+                let rows = table.about_rows().or_else(|| Some(table.bytes? / ROW_BYTES));
+                let rows = rows.filter(|rows| *rows > ENOUGH)?;
                 u8::try_from((ENOUGH * 100).div_ceil(rows)).ok()
             }
         };
@@ -110,7 +111,7 @@ pub(crate) async fn profiled(place: &Place, name: &TableName, sample: Option<u8>
     let spec = ReadSpec { sample_percent: sample, ..ReadSpec::default() };
     let source = place.endpoint.source(name, &spec).await.map_err(of_table)?;
     let profiler = transload_run::profile(&source, &place.rulebook, limits).await.map_err(of_table)?;
-    Ok(Looked { profiler, sampled: source.sampled() })
+    Ok(Looked { profiler, sampled: source.sampled_percent() })
 }
 
 /// A table that cannot be read.

@@ -28,12 +28,9 @@ pub(crate) fn listing(tables: &[&TableInfo], brief: bool) -> String {
 
 /// What a table is, and how large.
 pub(crate) fn figures(table: &TableInfo) -> String {
-    // A database counts no rows for it: it says what it takes to be their number.
-    let (what, about) = match &table.catalog {
-        None => (table.format.as_str(), ""),
-        Some(catalog) => (catalog.kind.as_str(), "about "),
-    };
-    let rows = table.rows.map_or_else(|| "rows unknown".to_string(), |rows| format!("{about}{rows} rows"));
+    let what = table.catalog.as_ref().map_or(table.format.as_str(), |catalog| catalog.kind.as_str());
+    let about = if table.rows.is_none() { "about " } else { "" };
+    let rows = table.about_rows().map_or_else(|| "rows unknown".to_string(), |rows| format!("{about}{rows} rows"));
     let size = table.bytes.map_or_else(String::new, |bytes| format!(", {bytes} bytes"));
     let files = table.files.map_or_else(String::new, |f| format!(", {f} file{}", if f == 1 { "" } else { "s" }));
     format!("{what}, {rows}{size}{files}")
@@ -130,12 +127,13 @@ mod tests {
             name: TableName::new("public.orders"),
             format: "table".to_string(),
             columns: vec![column("id", "int64", false), column("amount", "text", true)],
-            rows: Some(1500),
+            rows: None,
             bytes: Some(8192),
             files: None,
             catalog: Some(CatalogInfo {
                 kind: "partitioned table".to_string(),
                 comment: Some("Orders of\nthe shop".to_string()),
+                estimated_rows: Some(1500),
                 columns: vec![ColumnInfo {
                     name: "amount".to_string(),
                     ty: "numeric".to_string(),
@@ -176,7 +174,8 @@ mod tests {
     #[test]
     fn many_tables_fit_on_a_line_each() {
         let orders = orders();
-        let short = TableInfo { name: TableName::new("a.b"), rows: None, bytes: None, ..orders.clone() };
+        let mut short = TableInfo { name: TableName::new("a.b"), bytes: None, ..orders.clone() };
+        short.catalog.as_mut().unwrap().estimated_rows = None;
         assert_eq!(
             listing(&[&orders, &short], true),
             "public.orders  (partitioned table, about 1500 rows, 8192 bytes)\n\

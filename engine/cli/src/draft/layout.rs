@@ -10,6 +10,7 @@ use transload_core::{LogicalType, TableName};
 use crate::draft::columns::{ColumnDraft, arrives_as};
 use crate::draft::cursor::{is_change, is_creation};
 use crate::draft::{Ends, Known};
+use crate::listing::figures;
 use crate::pipeline::adding;
 
 /// From so many bytes in the source a table is large.
@@ -56,7 +57,8 @@ const GRAINS: [Grain; 3] = [
 
 /// Partitions by time for a large table that has one.
 pub(super) fn decide(table: &Known<'_>, decided: &[ColumnDraft], ends: &Ends<'_>) -> Option<LayoutDraft> {
-    let bytes = table.info.bytes.into_iter().chain(table.info.rows.map(|rows| rows.saturating_mul(ROW_BYTES))).max()?;
+    let of_rows = table.info.about_rows().map(|rows| rows.saturating_mul(ROW_BYTES));
+    let bytes = table.info.bytes.into_iter().chain(of_rows).max()?;
     if bytes < LARGE_BYTES {
         return None;
     }
@@ -69,7 +71,7 @@ pub(super) fn decide(table: &Known<'_>, decided: &[ColumnDraft], ends: &Ends<'_>
             parts <= MOST && bytes / parts >= LEAST_BYTES
         }
     })?;
-    let size = format!("a large table ({})", crate::listing::figures(table.info));
+    let size = format!("a large table ({})", figures(table.info));
     let by = match &table.info.catalog {
         Some(catalog) if is_in(catalog.partition_key.as_deref(), column) => {
             format!("{size}, which the database divides by {column}, too")

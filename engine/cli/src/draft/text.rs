@@ -65,6 +65,12 @@ impl Text {
             None => self.note(2, &table.about),
             Some(comment) => self.note(2, &format!("{}: {comment}", table.about)),
         }
+        if table.looked_at.is_some_and(|looked| looked.rows == 0 && looked.sample_percent.is_none()) {
+            self.note(
+                2,
+                "it has no rows: comparing nothing is no match, so a run ends with exit code 9 until there are some",
+            );
+        }
         self.line(2, &format!("- from: {}", flow(&json!(table.from))));
         if table.to != table.from {
             self.line(4, &format!("to: {}", flow(&json!(table.to))));
@@ -197,8 +203,8 @@ mod tests {
         orders.columns.push(("doc".to_string(), LogicalType::Json, true));
         orders.columns.push(("updated_at".to_string(), "timestamp(us, UTC)".parse().unwrap(), false));
         orders.columns.push(("placed_at".to_string(), "timestamp(us)".parse().unwrap(), true));
-        orders.rows = Some(20_000_000);
         let catalog = orders.catalog.as_mut().unwrap();
+        catalog.estimated_rows = Some(20_000_000);
         catalog.comment = Some("Orders\nkey: [nope]\u{2028}mode: append".to_string());
         catalog.primary_key = vec!["id".to_string()];
         catalog.foreign_keys = vec![ForeignKeyInfo {
