@@ -120,7 +120,7 @@ fn a_profile_of_a_sample_says_that_it_is_one() {
     // What only a sample shows is not applied.
     let args = ["init", "many", "--from-connection", "shop.yaml", "--table", "public.lone", "--sample", "50"];
     database.sql("create table lone as select id, padding from many; analyze lone;");
-    bench.run(&args).expect(0).says("reading about 50 % of public.lone");
+    bench.run(&args).expect(0).says("reading public.lone: about 50 % of it");
     let written = std::fs::read_to_string(bench.path("many.yaml")).unwrap();
     assert_lines(&written, &["    # key: [\"id\"]"]);
     assert!(written.contains("a candidate and no more") && written.contains("in a sample"), "{written}");

@@ -99,7 +99,7 @@ async fn look(place: &Place, name: &TableName, rows: Rows, limits: &Limits, outp
     let sample = rows.percent(&info);
     match sample {
         None => output.say(&format!("reading {name}")),
-        Some(percent) => output.say(&format!("reading about {percent} % of {name}")),
+        Some(percent) => output.say(&format!("reading {name}: about {percent} % of it, if its source can choose some")),
     }
     let looked = profiled(place, name, sample, limits).await?;
     Ok(Found { info, looked: Some(looked) })
