@@ -56,6 +56,6 @@ impl Connector for Postgres {
     fn parse(&self, options: &Node, resolver: Arc<dyn Resolve>) -> Result<Arc<dyn Endpoint>, Vec<Problem>> {
         let settings = options::parse(options)?;
         let access = pin::Access::new(Arc::new(settings), resolver);
-        Ok(Arc::new(endpoint::PostgresEndpoint { access, together: None }))
+        Ok(Arc::new(endpoint::PostgresEndpoint::new(access)))
     }
 }
