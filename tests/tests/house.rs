@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use transload_core::fault::{
-    CLEAN_POINTS, DELTA_POINTS, EDGE_POINTS, FILE_POINTS, MERGE_POINTS, POINTS, REPLAY_POINTS, SOME_POINTS,
-    UPLOAD_POINTS,
+    CLEAN_POINTS, DELTA_POINTS, EDGE_POINTS, FILE_POINTS, MERGE_POINTS, POINTS, POSTGRES_POINTS, REPLAY_POINTS,
+    SOME_POINTS, UPLOAD_POINTS,
 };
 
 use crate::harness::root;
@@ -203,7 +203,8 @@ fn the_list_of_fault_points_is_the_code_s() {
 fn points() -> Vec<String> {
     let on_the_way: [&[&str]; 6] = [&POINTS, &EDGE_POINTS, &SOME_POINTS, &FILE_POINTS, &UPLOAD_POINTS, &DELTA_POINTS];
     let mut all: Vec<String> = on_the_way.concat().into_iter().map(str::to_string).collect();
-    all.extend(REPLAY_POINTS.iter().chain(&MERGE_POINTS).chain(&CLEAN_POINTS).map(ToString::to_string));
+    let others = REPLAY_POINTS.iter().chain(&MERGE_POINTS).chain(&POSTGRES_POINTS).chain(&CLEAN_POINTS);
+    all.extend(others.map(ToString::to_string));
     all.sort();
     all
 }
