@@ -53,9 +53,9 @@ pub(crate) async fn open(
     spec: &WriteSpec,
 ) -> Result<Arc<dyn Sink>> {
     let named = |error: Error| error.with("table", shown.as_str());
-    if spec.mode == WriteMode::ReplacePartitions || !spec.partition_by.is_empty() {
-        let said = "tables of PostgreSQL are not written by partition";
-        return Err(named(Error::config(said).hint("leave `partition_by` out, or use `mode: full` or `merge`")));
+    if spec.mode == WriteMode::ReplacePartitions {
+        let said = "tables of PostgreSQL are not replaced by partition";
+        return Err(named(Error::config(said).hint("use `mode: full` or `merge`")));
     }
     let sink = PostgresSink {
         columns: Columns::of(&schema, spec).map_err(named)?,
