@@ -83,9 +83,12 @@ impl PostgresSink {
         {
             let last = self.records.last(&client, &self.name.table).await?;
             let is_ours = last.is_some_and(|last| last.relation == target.oid);
-            // One that was made here is replaced as a whole. And what was committed is, whatever was done to the table since.
+            // One that was made here is replaced as a whole.
             let may_go = is_ours && self.spec.mode == WriteMode::Replace;
-            if !may_go && self.records.find(&client, &self.name.table, &self.spec.commit).await?.is_none() {
+            // Who has begun, or is done, asks for something else: the commit says no, if there is still one to be made.
+            let is_begun = is_there(&client, &self.staging.quoted()).await?
+                || self.records.find(&client, &self.name.table, &self.spec.commit).await?.is_some();
+            if !may_go && !is_begun {
                 return Err(error);
             }
         }
