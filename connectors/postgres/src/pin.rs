@@ -102,10 +102,6 @@ impl Exporter {
         found
     }
 
-    pub(crate) fn snapshot(&self) -> &str {
-        &self.snapshot
-    }
-
     pub(crate) fn server(&self) -> &ServerInfo {
         &self.server
     }
@@ -156,8 +152,14 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    pub(crate) fn new(access: Access, snapshot: &str, exporter: Option<Arc<Exporter>>) -> Self {
-        Self { access, snapshot: snapshot.to_string(), _exporter: exporter, idle: Mutex::default() }
+    /// Reads a snapshot that others keep.
+    fn new(access: Access, snapshot: &str) -> Self {
+        Self { access, snapshot: snapshot.to_string(), _exporter: None, idle: Mutex::default() }
+    }
+
+    /// Reads the snapshot of a transaction, and keeps it.
+    pub(crate) fn of(access: Access, exporter: Arc<Exporter>) -> Self {
+        Self { snapshot: exporter.snapshot.clone(), _exporter: Some(exporter), ..Self::new(access, "") }
     }
 
     /// A connection whose transaction sees the snapshot.
@@ -215,7 +217,7 @@ pub(crate) async fn reopen(
     shown: &TableName,
     pin: &PinnedSnapshot,
 ) -> Result<(Relation, Reading)> {
-    let reading = Reading::new(access.clone(), &pin.snapshot, None);
+    let reading = Reading::new(access.clone(), &pin.snapshot);
     let client = reading.client().await?;
     let other = |why: &str| Error::config(why).with("table", shown.as_str()).hint("make a new plan");
     if client.server().id != pin.server {

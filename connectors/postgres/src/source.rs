@@ -64,7 +64,7 @@ pub(crate) async fn open(
         None => {
             let exporter = now().await?;
             let (relation, pin) = exporter.pin(&access.settings, &name).await?;
-            let reading = Reading::new(access.clone(), exporter.snapshot(), Some(exporter));
+            let reading = Reading::of(access.clone(), exporter);
             let rows = spec.sample_percent.filter(|percent| *percent < 100).map_or(Rows::All, Rows::Sample);
             Ok(source(access, &name, relation, &pin, reading, Pin::Snapshot(pin.clone()), rows))
         }
@@ -76,7 +76,7 @@ pub(crate) async fn open(
             let exporter = Arc::new(Exporter::begin(access).await?);
             let (relation, now) = exporter.pin(&access.settings, &name).await?;
             let rows = written(&exporter, &relation, version).await.map_err(|e| e.with("table", shown.as_str()))?;
-            let reading = Reading::new(access.clone(), exporter.snapshot(), Some(exporter));
+            let reading = Reading::of(access.clone(), exporter);
             Ok(source(access, &name, relation, &now, reading, Pin::Version(version.clone()), rows))
         }
         Some(Pin::Formula(_) | Pin::Files(_)) => {
