@@ -3,12 +3,15 @@
 mod catalog;
 mod clean;
 mod client;
+mod columns;
 mod commit;
+mod connections;
 mod decode;
 mod encode;
 mod endpoint;
 mod error;
 mod filter;
+mod moving;
 mod names;
 mod options;
 mod pgpass;
@@ -19,8 +22,11 @@ mod sink;
 mod source;
 mod splits;
 mod stage;
+mod staging;
+mod target;
 mod tls;
 mod types;
+mod upon;
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use crate::client::{Client, Role, ServerInfo};
 use crate::error::{is_lost, lost_snapshot};
 use crate::names::{Name, literal};
 use crate::options::Settings;
+use crate::records::{Records, Since};
 
 /// How a transaction begins that sees one state of the database, whatever others do.
 pub(crate) const ONE_STATE: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -88,6 +89,12 @@ impl Exporter {
             parts: relation.parts.clone(),
         };
         Ok((relation, pin))
+    }
+
+    /// What was done to a table after a version of it, as far as it was done then.
+    pub(crate) async fn since(&self, name: &Name, version: i64) -> Result<Since> {
+        let client = self.client.lock().await;
+        Records::of(&name.schema).since(&client, &name.table, version).await
     }
 
     /// Looks at the catalogue as it was then.

@@ -131,11 +131,23 @@ async fn written(exporter: &Exporter, relation: &Relation, version: &PinnedVersi
         return Err(Error::config("the table was made anew, or replaced, since the rows were committed")
             .hint("what was committed then is not there any more: load again, or compare what is there now"));
     }
-    let (names, are_wanted) = match (&version.only, &version.except) {
-        (Some(only), _) => (only, true),
-        (None, Some(except)) => (except, false),
-        (None, None) => return Ok(Rows::All),
+    let number =
+        version.version.parse::<i64>().map_err(|_| Error::config("the plan's pin names no version of a table"))?;
+    let since = exporter.since(&relation.name, number).await?;
+    if since.is_changed {
+        return Err(Error::config(
+            "a later load has replaced or merged rows of the table since the rows were committed",
+        )
+        .hint("what was committed then may not be there any more: compare what the later load has written"));
+    }
+    // What was added later does not belong to the table as it was then.
+    let (names, are_wanted) = match &version.only {
+        Some(only) => (only.clone(), true),
+        None => (version.except.iter().flatten().cloned().chain(since.xids).collect(), false),
     };
+    if names.is_empty() && !are_wanted {
+        return Ok(Rows::All);
+    }
     let whole: Vec<u64> = names
         .iter()
         .map(|xid| xid.parse().map_err(|_| Error::config("the plan's pin names no transactions of a server")))
@@ -143,7 +155,9 @@ async fn written(exporter: &Exporter, relation: &Relation, version: &PinnedVersi
     let now = exporter.look(crate::records::newest_transaction).await?;
     // The number that a row has of its transaction comes again after four thousand million others.
     if whole.iter().any(|xid| now.saturating_sub(*xid) >= 1 << 31) {
-        return Err(Error::config("the server has forgotten which rows were committed then: too many transactions ago"));
+        return Err(Error::config(
+            "the server has forgotten which rows were committed then: too many transactions ago",
+        ));
     }
     #[expect(clippy::cast_possible_truncation, reason = "a row keeps the lower half")]
     let transactions = whole.into_iter().map(|xid| xid as u32).collect();
