@@ -72,14 +72,7 @@ impl Exporter {
 
     /// Looks a table up, and keeps others from changing more than its rows until the transaction ends.
     pub(crate) async fn pin(&self, settings: &Settings, name: &Name) -> Result<(Relation, PinnedSnapshot)> {
-        let client = self.client.lock().await;
-        client.run("SAVEPOINT looked_up").await?;
-        let found = locked(&client, settings, name).await;
-        if found.is_err() {
-            client.run("ROLLBACK TO SAVEPOINT looked_up").await?;
-        }
-        let relation = found?;
-        client.run("RELEASE SAVEPOINT looked_up").await?;
+        let relation = self.look(async |client| locked(client, settings, name).await).await?;
         let pin = PinnedSnapshot {
             server: self.server.id.clone(),
             snapshot: self.snapshot.clone(),
@@ -93,8 +86,7 @@ impl Exporter {
 
     /// What was done to a table after a version of it, as far as it was done then.
     pub(crate) async fn since(&self, name: &Name, version: i64) -> Result<Since> {
-        let client = self.client.lock().await;
-        Records::of(&name.schema).since(&client, &name.table, version).await
+        self.look(async |client| Records::of(&name.schema).since(client, &name.table, version).await).await
     }
 
     /// Looks at the catalogue as it was then.
