@@ -34,6 +34,7 @@ mod merge;
 mod metrics;
 mod old_parquet;
 mod place;
+mod postgres;
 mod profile;
 mod progress;
 mod proofs;
