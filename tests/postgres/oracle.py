@@ -3,7 +3,7 @@
 The server renders each value as text. What was read of it is rendered here in the server's way, by code that shares nothing
 with the product. A column that arrived as text must be the server's text as it is.
 
-    disagreements(connection, table, arrow)   of an Arrow table with the same columns and the key `id`
+    disagreements(connection, table, arrow, key)   of an Arrow table with the same columns
 """
 
 import re
@@ -54,10 +54,11 @@ def asked(name, kind):
 
 
 def told(connection, table, columns, key="id"):
-    """What the server says: lists of texts by column, in the order of the key."""
+    """What the server says: lists of texts by column, in the order of the key if there is one."""
     texts = ", ".join(asked(name, kind) for name, kind in columns.items())
+    order = ' order by this."' + key.replace('"', '""') + '"' if key else ""
     connection.execute("set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'")
-    rows = connection.execute(f'select {texts} from {table} this order by this."{key}"', []).fetchall()
+    rows = connection.execute(f"select {texts} from {table} this{order}", []).fetchall()
     return dict(zip(columns, map(list, zip(*rows)))) if rows else {name: [] for name in columns}
 
 
@@ -249,18 +250,20 @@ def canonical(text, kind):
 
 
 def disagreements(connection, table, arrow, key="id", columns=None):
-    """Where the server and an Arrow table say something else: the column, the row, and both texts."""
+    """Where the server and an Arrow table say something else: the column, the row, and both texts. Without a key rows are
+    compared in the order of their texts."""
     columns = columns or kinds(connection, table)
-    arrow = arrow.sort_by(key)
+    arrow = arrow.sort_by(key) if key else arrow
     says = told(connection, table, columns, key)
+    ours = {name: shown(arrow[name], kind) for name, kind in columns.items()}
+    says, ours = ([[canonical(text, kind) for text in side[name]] for name, kind in columns.items()] for side in (says, ours))
+    if not key:
+        says, ours = (list(zip(*sorted(zip(*side), key=repr))) or [()] * len(columns) for side in (says, ours))
     found, compared = [], 0
-    for name, kind in columns.items():
-        ours = shown(arrow[name], kind)
-        if len(ours) != len(says[name]):
-            found.append([name, None, f"{len(says[name])} rows", f"{len(ours)} rows"])
-            continue
-        for row, (text, our) in enumerate(zip(says[name], ours)):
-            compared += 1
-            if canonical(text, kind) != canonical(our, kind):
-                found.append([name, row, text, our])
-    return {"compared": compared, "different": found[:20], "columns": len(columns)}
+    for name, theirs, own in zip(columns, says, ours):
+        if len(theirs) != len(own):
+            found.append([name, None, f"{len(theirs)} rows", f"{len(own)} rows"])
+        different = [[name, row, *pair] for row, pair in enumerate(zip(theirs, own)) if pair[0] != pair[1]]
+        found += different
+        compared += min(len(theirs), len(own))
+    return {"compared": compared, "different": found[:20]}

@@ -35,6 +35,8 @@ mod metrics;
 mod old_parquet;
 mod place;
 mod postgres;
+mod postgres_oracle;
+mod postgres_to_lake;
 mod profile;
 mod progress;
 mod proofs;

@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock};
 use serde_json::Value;
 use transload_testkit::proxy::Proxy;
 
-use crate::harness::{Bench, python, root};
+use crate::harness::{Bench, python, root, run_python};
 use crate::place::guarded_and_heard;
 
 /// The variable that holds the password in the environment of the program.
@@ -262,6 +262,43 @@ impl fmt::Display for Connection {
 /// A pipeline from a connection to another, as `kind: { … }`, with its tables as a list.
 pub(crate) fn pipeline(source: &dyn fmt::Display, target: &dyn fmt::Display, tables: &str) -> String {
     format!("version: 1\npipeline: test\nsource: {{ {source} }}\ntarget: {{ {target} }}\ntables:\n{tables}")
+}
+
+/// What the scripts have in common: a connection as the owner, and what `tests/postgres` knows of values.
+const COMMON: &str = r#"
+import glob, json, os, sys
+os.chdir(sys.argv[1])
+sys.path.insert(0, sys.argv[2])
+import duckdb, psycopg, pyarrow as pa, pyarrow.parquet as pq
+import oracle, values
+server = psycopg.connect(sys.argv[3], autocommit=True)
+
+
+def files(table):
+    """The Parquet files of a table in a folder; not those that are hidden."""
+    found = glob.glob(f"{glob.escape(table)}/**/*.parquet", recursive=True)
+    return sorted(f for f in found if "/_" not in f)
+
+
+def arrived(table):
+    """What arrived, as pyarrow reads it."""
+    return pa.concat_tables([pq.ParquetFile(f).read() for f in files(table)])
+"#;
+
+/// Runs Python in a bench's folder, after [`COMMON`], and returns what it prints as JSON.
+#[track_caller]
+pub(crate) fn asked(bench: &Bench, database: &Database<'_>, script: &str) -> Value {
+    let (here, lib) = (bench.path("."), root().join("tests/postgres"));
+    let args = [here.to_str().unwrap(), lib.to_str().unwrap(), &database.url()];
+    let said = run_python(&format!("{COMMON}\n{script}"), &args);
+    serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"))
+}
+
+/// Asserts that a comparison of `oracle.disagreements` has compared something, and found nothing.
+#[track_caller]
+pub(crate) fn assert_agreed(found: &Value, least: u64, note: &str) {
+    assert_eq!(found["different"], serde_json::json!([]), "{note}: column, row, the server, what arrived");
+    assert!(found["compared"].as_u64().unwrap() >= least, "{note}: {found}");
 }
 
 /// A session that stays, with its transactions and locks. It ends when it is dropped.
