@@ -35,6 +35,8 @@ mod metrics;
 mod old_parquet;
 mod place;
 mod postgres;
+mod postgres_faults;
+mod postgres_incremental;
 mod postgres_oracle;
 mod postgres_to_lake;
 mod profile;
