@@ -38,6 +38,7 @@ mod postgres;
 mod postgres_faults;
 mod postgres_incremental;
 mod postgres_oracle;
+mod postgres_refused;
 mod postgres_to_lake;
 mod profile;
 mod progress;
