@@ -39,6 +39,8 @@ mod postgres_faults;
 mod postgres_incremental;
 mod postgres_oracle;
 mod postgres_refused;
+mod postgres_sink;
+mod postgres_sink_faults;
 mod postgres_to_lake;
 mod profile;
 mod progress;
