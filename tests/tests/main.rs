@@ -39,6 +39,7 @@ mod postgres_faults;
 mod postgres_incremental;
 mod postgres_oracle;
 mod postgres_refused;
+mod postgres_secrets;
 mod postgres_sink;
 mod postgres_sink_faults;
 mod postgres_to_lake;
