@@ -14,7 +14,7 @@ use crate::harness::root;
 fn allowed(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
         "core" => &[],
-        "spec" | "coerce" | "quality" | "digest" | "ledger" | "tpch" | "lake" => &["core"],
+        "spec" | "coerce" | "quality" | "digest" | "ledger" | "tpch" | "lake" | "postgres" => &["core"],
         // Table formats write the files that lakes are made of.
         "delta" => &["core", "lake"],
         "plan" => &["core", "spec", "coerce", "quality", "digest"],
@@ -33,10 +33,11 @@ fn allowed(name: &str) -> Option<&'static [&'static str]> {
             "tpch",
             "lake",
             "delta",
+            "postgres",
         ],
         // The suite reads a value as a plan does, by the rulebook.
         "testkit" => &["core", "spec", "coerce", "digest"],
-        "tests" | "benches" => &["core", "digest", "cli", "lake", "delta"],
+        "tests" | "benches" => &["core", "digest", "cli", "lake", "delta", "postgres"],
         _ => return None,
     })
 }

@@ -116,6 +116,10 @@ impl Endpoint for DeltaEndpoint {
         self.settings.writing.iter().map(problem).collect()
     }
 
+    fn together(self: Arc<Self>) -> Arc<dyn Endpoint> {
+        self
+    }
+
     fn known_tables(&self) -> Option<Vec<TableName>> {
         None
     }

@@ -90,6 +90,10 @@ impl Endpoint for LakeEndpoint {
         self.settings.only_for_writing.iter().map(problem).collect()
     }
 
+    fn together(self: Arc<Self>) -> Arc<dyn Endpoint> {
+        self
+    }
+
     fn known_tables(&self) -> Option<Vec<TableName>> {
         None
     }

@@ -88,6 +88,10 @@ impl Endpoint for Generator {
         Vec::new()
     }
 
+    fn together(self: Arc<Self>) -> Arc<dyn Endpoint> {
+        self
+    }
+
     fn known_tables(&self) -> Option<Vec<TableName>> {
         let mut names: Vec<TableName> = Table::ALL.into_iter().map(|t| TableName::new(t.name())).collect();
         names.sort();

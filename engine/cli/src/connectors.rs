@@ -14,8 +14,8 @@ use crate::args::Global;
 use crate::pipeline::resolver;
 
 /// Every kind of connection there is.
-pub(crate) const CONNECTORS: [&dyn Connector; 3] =
-    [&transload_delta::Delta, &transload_lake::Lake, &transload_tpch::Tpch];
+pub(crate) const CONNECTORS: [&dyn Connector; 4] =
+    [&transload_delta::Delta, &transload_lake::Lake, &transload_postgres::Postgres, &transload_tpch::Tpch];
 
 /// Makes an endpoint of a connection's options.
 pub(crate) fn endpoint(

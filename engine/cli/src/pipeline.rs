@@ -71,7 +71,7 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
     problems.extend(found.into_iter().filter(|problem| !wrong.contains(&problem.span)));
     match (rulebook, source, target) {
         (Some((rulebook, rulebook_node)), Some(source), Some(target)) if problems.is_empty() => {
-            Ok(Checked { spec, rulebook, rulebook_node, source, target })
+            Ok(Checked { spec, rulebook, rulebook_node, source: source.together(), target })
         }
         _ => Err(Problems::new(spec.files, problems).into()),
     }

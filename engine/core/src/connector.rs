@@ -146,11 +146,12 @@ pub trait Endpoint: Send + Sync {
     /// [`Config`](crate::ErrorKind::Config) if there is no such table or a pin is lost.
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>>;
 
+    /// The same system, whose tables are all pinned at one point in time, the first one's, for as long as it lives; where
+    /// a system cannot do so, each at its own. What it has pinned can be read elsewhere until it is dropped.
+    fn together(self: Arc<Self>) -> Arc<dyn Endpoint>;
+
     /// Whether what was pinned can still be read as it was. Most systems keep it; a database keeps it for as long as whoever
     /// pinned it is connected.
-    ///
-    /// # Behavior
-    /// Tables that one endpoint pins while it lives are pinned at the same point in time, where the system can do so.
     ///
     /// # Errors
     /// As the system fails.
@@ -282,6 +283,9 @@ pub struct CatalogInfo {
     /// What somebody has said of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// About how many rows it has, as the database last counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated_rows: Option<u64>,
     /// The columns that have a comment, a default or a type that means more than the one they are read as.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<ColumnInfo>,
@@ -503,6 +507,17 @@ pub trait Source: Send + Sync {
 
     /// Its parts. Deterministic for one pin.
     fn splits(&self) -> &[Split];
+
+    /// About how many rows it has, if that is known without reading: those that its splits name, unless the system has
+    /// only an estimate.
+    fn estimated_rows(&self) -> Option<u64> {
+        self.splits().iter().map(|s| s.rows).sum()
+    }
+
+    /// Of how many of a hundred rows it was made, if somebody asked for a sample and the system can take one.
+    fn sampled_percent(&self) -> Option<u8> {
+        None
+    }
 
     /// The table for the query engine.
     ///

@@ -54,6 +54,13 @@ impl Problem {
         Self { span, message: message.into(), hint: None, is_secret: false }
     }
 
+    /// `what` is a secret, and its value stands in the file. It is not shown.
+    pub fn written_secret(span: Span, what: &str) -> Self {
+        Self::new(span, format!("{what} is a secret, and it stands here as it is"))
+            .hint("put it into a variable or a file, and refer to it: ${env:NAME} or ${file:path}")
+            .secret()
+    }
+
     /// Says what a person can do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -206,7 +206,7 @@ impl Table<'_> {
         }
         let partition_by = self.partition_by(&columns);
         let reconcile = settings.reconcile.clone().unwrap_or_default();
-        let estimated_rows = source.splits().iter().map(|s| s.rows).sum();
+        let estimated_rows = source.estimated_rows();
         (self.problems.len() == before).then(|| TablePlan {
             from: TableName::new(spec.from.value.clone()),
             to: TableName::new(spec.to.value.clone()),

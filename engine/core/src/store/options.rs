@@ -326,9 +326,7 @@ fn check_written(written: &[Written<'_>], problems: &mut Vec<Problem>) {
     for Written { name, value, span, is_secret, .. } in written {
         let Value::Text(template) = value else { continue };
         if *is_secret && !template.is_reference() {
-            let message = format!("`{name}` is a secret, and it stands here as it is");
-            let hint = "put it into a variable or a file, and refer to it: ${env:NAME} or ${file:path}";
-            problems.push(Problem::new(*span, message).hint(hint).secret());
+            problems.push(Problem::written_secret(*span, &format!("`{name}`")));
         }
         let Some(text) = template.literal().filter(|_| !is_secret) else { continue };
         let problem = match *name {

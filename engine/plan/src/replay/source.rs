@@ -63,6 +63,10 @@ impl Endpoint for ReplayEndpoint {
         Vec::new()
     }
 
+    fn together(self: Arc<Self>) -> Arc<dyn Endpoint> {
+        self
+    }
+
     fn known_tables(&self) -> Option<Vec<TableName>> {
         let mut names: Vec<TableName> = self.tables.iter().map(|t| t.name.clone()).collect();
         names.sort();

@@ -1,0 +1,66 @@
+//! Statements that are stopped at the server when nobody needs them any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio_postgres::{CancelToken, NoTls};
+
+use super::End;
+use crate::error::explain;
+use crate::tls::Encryption;
+
+/// The longest that the server may take to hear of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks the server to stop what a connection does, if it is dropped while it is armed, as it is from the beginning.
+///
+/// # Behavior
+/// The server is asked in the background, on a connection of its own, which is as secure as the other one. It may hear
+/// of it too late, when it does the next thing that the connection asks for: a connection of which a guard was dropped
+/// while armed is good for nothing more. Nothing happens if the connection is gone, or where there is no runtime that
+/// could do it.
+#[must_use = "it stops the statement when it is dropped"]
+pub(crate) struct CancelGuard {
+    token: CancelToken,
+    encryption: Encryption,
+    end: Arc<End>,
+    is_armed: AtomicBool,
+}
+
+impl CancelGuard {
+    pub(super) fn new(token: CancelToken, encryption: Encryption, end: Arc<End>) -> Self {
+        Self { token, encryption, end, is_armed: AtomicBool::new(true) }
+    }
+
+    /// The statement has ended: there is nothing to stop.
+    pub(crate) fn disarm(&self) {
+        self.is_armed.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        if !self.is_armed.load(Ordering::Relaxed) || self.end.get().is_some() {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (token, encryption) = (self.token.clone(), self.encryption.clone());
+        runtime.spawn(async move {
+            let asked = async {
+                match encryption {
+                    Encryption::Plain => token.cancel_query(NoTls).await,
+                    Encryption::Tls(tls) => token.cancel_query(tls).await,
+                }
+            };
+            match tokio::time::timeout(PATIENCE, asked).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!("the server could not be asked to stop a statement: {}", explain(error))
+                }
+                Err(_) => tracing::debug!("the server could not be asked to stop a statement in time"),
+            }
+        });
+    }
+}

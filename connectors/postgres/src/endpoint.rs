@@ -1,0 +1,135 @@
+//! A database, and how its tables are found and opened.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+use transload_core::connector::{
+    CleanSpec, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, WriteMode, WriteSpec,
+};
+use transload_core::{Error, LogicalType, Pin, Problem, Result, TableName};
+
+use crate::catalog::{self, Relation};
+use crate::client::{Client, Role};
+use crate::names::Name;
+use crate::pin::{Access, Exporter, ONE_STATE, is_held};
+use crate::source;
+use crate::types::Kind;
+use crate::{clean, sink};
+
+/// One database.
+pub(crate) struct PostgresEndpoint {
+    pub(crate) access: Access,
+    /// Who pins all tables at the same time, if they are; made with the first one.
+    pub(crate) together: Option<OnceCell<Arc<Exporter>>>,
+}
+
+impl PostgresEndpoint {
+    fn name(&self, table: &TableName) -> Result<Name, String> {
+        Name::parse(table, &self.access.settings.schema)
+    }
+
+    /// The one that pins all tables at the same time.
+    async fn exporter(&self) -> Result<Option<Arc<Exporter>>> {
+        let Some(cell) = &self.together else { return Ok(None) };
+        cell.get_or_try_init(async || Exporter::begin(&self.access).await.map(Arc::new)).await.cloned().map(Some)
+    }
+
+    async fn info(&self, client: &Client, relation: &Relation) -> Result<TableInfo> {
+        Ok(TableInfo {
+            name: relation.name.shown(),
+            format: "postgres".to_string(),
+            columns: relation.columns.iter().map(|c| (c.name.clone(), meant(&c.kind), c.nullable)).collect(),
+            rows: None,
+            bytes: relation.bytes,
+            files: None,
+            catalog: Some(catalog::info(client, relation).await?),
+        })
+    }
+}
+
+/// What values of a column are, whatever they are read as.
+fn meant(kind: &Kind) -> LogicalType {
+    match kind {
+        Kind::Declared(ty) => ty.clone(),
+        other => other.logical(),
+    }
+}
+
+#[async_trait]
+impl Endpoint for PostgresEndpoint {
+    fn check_name(&self, table: &TableName) -> Result<(), String> {
+        self.name(table).map(drop)
+    }
+
+    fn check_write(&self, spec: &WriteSpec) -> Result<(), String> {
+        if spec.mode == WriteMode::ReplacePartitions {
+            return Err("a table of Postgres is written as a whole, not by its partitions".to_string());
+        }
+        match spec.partition_by.is_empty() {
+            true => Ok(()),
+            false => Err("a table of Postgres is not laid out by partition here".to_string()),
+        }
+    }
+
+    fn check_read(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    fn known_tables(&self) -> Option<Vec<TableName>> {
+        None
+    }
+
+    fn declares_types(&self) -> bool {
+        self.access.settings.special_values == crate::options::SpecialValues::Cast
+    }
+
+    async fn list(&self) -> Result<Vec<TableName>> {
+        let client = self.access.connect(Role::Reader).await?;
+        let names = catalog::names(&client, self.access.settings.schemas.as_deref()).await?;
+        let mut names: Vec<TableName> = names.iter().map(Name::shown).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    async fn discover(&self) -> Result<Vec<TableInfo>> {
+        let client = self.access.connect(Role::Reader).await?;
+        client.begin(ONE_STATE).await?;
+        let mut tables = Vec::new();
+        for name in catalog::names(&client, self.access.settings.schemas.as_deref()).await? {
+            if let Some(relation) = catalog::relation(&client, &name, &self.access.settings).await? {
+                tables.push(self.info(&client, &relation).await?);
+            }
+        }
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(tables)
+    }
+
+    async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {
+        let together = if spec.pin.is_none() { self.exporter().await? } else { None };
+        let source = source::open(&self.access, table, spec, together).await;
+        Ok(Arc::new(source.map_err(|e| e.with("table", table.as_str()))?))
+    }
+
+    fn together(self: Arc<Self>) -> Arc<dyn Endpoint> {
+        Arc::new(Self { access: self.access.clone(), together: Some(OnceCell::new()) })
+    }
+
+    async fn holds(&self, pin: &Pin) -> Result<bool> {
+        match pin {
+            Pin::Snapshot(pin) => is_held(&self.access, pin).await,
+            Pin::Formula(_) | Pin::Files(_) | Pin::Version(_) => Ok(true),
+        }
+    }
+
+    async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
+        let name = self.name(table).map_err(Error::config)?;
+        let Access { settings, resolver, .. } = &self.access;
+        sink::open(settings, resolver, name, table.clone(), schema, spec).await
+    }
+
+    async fn clean(&self, spec: &CleanSpec) -> Result<Vec<Orphan>> {
+        clean::clean(&self.access.settings, &self.access.resolver, spec).await
+    }
+}
