@@ -78,9 +78,8 @@ impl Server {
     /// A program of PostgreSQL that would connect to a database as a role.
     pub(crate) fn program(&self, name: &str, database: &str, role: &str) -> Command {
         let mut command = Command::new(format!("{}/{name}", self.programs));
-        let places =
-            [("PGHOST", "127.0.0.1"), ("PGDATABASE", database), ("PGUSER", role), ("PGPASSWORD", &self.password)];
-        command.env("PGPORT", self.port.to_string()).envs(places).env("PGCLIENTENCODING", "UTF8");
+        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string()).env("PGDATABASE", database);
+        command.env("PGUSER", role).env("PGPASSWORD", &self.password).env("PGCLIENTENCODING", "UTF8");
         command
     }
 
@@ -148,7 +147,7 @@ impl<'s> Database<'s> {
     /// The rows of a query, as objects.
     #[track_caller]
     pub(crate) fn rows(&self, query: &str) -> Vec<Value> {
-        let agg = format!("select coalesce(json_agg(to_json(rows)), '[]') from ({query}) rows;");
+        let agg = format!("select coalesce(json_agg(to_json(this_row)), '[]') from ({query}) this_row;");
         serde_json::from_str(&self.server.psql(&self.name, "owner", &agg)).unwrap()
     }
 
