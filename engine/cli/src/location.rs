@@ -56,7 +56,7 @@ pub(crate) fn open(location: &str, target: bool) -> Result<Place, Failure> {
 }
 
 /// Where tables shall go to.
-pub(crate) fn destination(location: &str) -> Result<(Arc<dyn Endpoint>, Kinded), Failure> {
+pub(crate) fn destination(location: &str) -> Result<Opened, Failure> {
     if !is_file(location) {
         return Ok(of_text(location, None)?);
     }
@@ -85,8 +85,11 @@ fn of_text(text: &str, format: Option<&str>) -> Result<(Arc<dyn Endpoint>, Kinde
     Ok((connectors::typed(&connection, &resolver())?, connection))
 }
 
+/// An endpoint with the connection that it was made of.
+type Opened = (Arc<dyn Endpoint>, Kinded);
+
 /// The connection that a file holds, if it holds nothing else.
-fn in_file(path: &str) -> Result<Option<(Arc<dyn Endpoint>, Kinded)>, Failure> {
+fn in_file(path: &str) -> Result<Option<Opened>, Failure> {
     let text = pipeline::read_text(Path::new(path), pipeline::START)?;
     let (node, files) = transload_spec::parse_document(path, &text)?;
     let Value::Map(entries) = &node.value else { return Ok(None) };
