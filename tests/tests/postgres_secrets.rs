@@ -196,7 +196,8 @@ fn a_password_can_be_given_in_every_way_but_in_the_pipeline() {
     let passwords = watched.secret_file("passwords", &format!("# a comment\nother:*:*:*:{WRONG}\n{line}"));
     let by_file = format!("${{file:{}}}", text(&file));
     let none = || watched.connection().password(None);
-    let cases: [(&str, Vec<(&'static str, String)>, Connection); 5] = [
+    type Case = (&'static str, Vec<(&'static str, String)>, Connection);
+    let cases: [Case; 5] = [
         ("a variable", given(CANARY), watched.connection()),
         ("a file", vec![], watched.connection().password(Some(&by_file))),
         ("PGPASSWORD", vec![("PGPASSWORD", CANARY.to_string())], none()),

@@ -132,13 +132,20 @@ impl CopyScan {
         let (sample, own) = match &self.table.rows {
             Rows::All => (String::new(), None),
             Rows::Of { transactions, are_wanted } => (String::new(), Some(written_by(transactions, *are_wanted))),
-            Rows::Sample(percent) if range.has_pages => (format!(" TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1)"), None),
+            Rows::Sample(percent) if range.has_pages => {
+                (format!(" TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1)"), None)
+            }
             Rows::Sample(percent) => {
                 (String::new(), Some(format!("pg_catalog.random() < {}", f64::from(*percent) / 100.0)))
             }
         };
-        let conditions: Vec<String> =
-            range.pages.condition().into_iter().chain(own).chain(self.conditions.iter().map(|c| format!("({c})"))).collect();
+        let conditions: Vec<String> = range
+            .pages
+            .condition()
+            .into_iter()
+            .chain(own)
+            .chain(self.conditions.iter().map(|c| format!("({c})")))
+            .collect();
         let filter = match conditions.is_empty() {
             true => String::new(),
             false => format!(" WHERE {}", conditions.join(" AND ")),

@@ -359,15 +359,7 @@ mod tests {
     const TEXT: u32 = 25;
 
     fn server_type(oid: u32, name: &str, typtype: char, category: char) -> ServerType {
-        ServerType {
-            oid,
-            name: name.to_string(),
-            typtype,
-            category,
-            element: None,
-            base: None,
-            attributes: Vec::new(),
-        }
+        ServerType { oid, name: name.to_string(), typtype, category, element: None, base: None, attributes: Vec::new() }
     }
 
     fn array(oid: u32, element: u32) -> ServerType {
