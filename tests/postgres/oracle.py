@@ -50,6 +50,9 @@ def asked(name, kind):
     if kind.name == "bpchar":
         # A cast would cut off the blanks.
         return f"case when {column} is not null then format('%%s', {column}) end"
+    if kind.name == "array" and kind.element.name == "inet":
+        # An address is cast to a text with its netmask, alone as among others.
+        return f"{column}::text[]::text"
     return f"{column}::numeric::text" if kind.name == "money" else f"{column}::text"
 
 
