@@ -328,7 +328,7 @@ fn whoever_may_not_write_is_told_so_and_a_replica_takes_nothing() {
     let target = Target::new("sink_rights");
     target.write_source(0..10, 1);
     target.write_pipeline("full", &target.connection().user("reader"));
-    target.run().expect(3).says("no table may be made in the schema");
+    target.run().expect(3).says("may not make tables in the schema");
     assert_eq!(target.database.value("select count(*) from pg_tables where schemaname = 'public'"), "0");
 
     let server = Server::own(&[]);

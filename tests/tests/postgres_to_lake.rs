@@ -16,7 +16,7 @@ use crate::s3::Bucket;
 fn sizes() -> (u64, u64) {
     match std::env::var("TRANSLOAD_TEST_BIG").is_ok() {
         true => (6_000_000, 1024),
-        false => (150_000, 32),
+        false => (600_000, 64),
     }
 }
 
