@@ -181,7 +181,7 @@ fn without_the_session_that_holds_the_snapshot_no_other_rows_are_read() {
         _ => {
             let outcome = outcome.expect(9);
             assert_eq!(digest(&outcome), load.undisturbed);
-            assert_eq!(outcome.last_line()["tables"][0]["verdict"], json!(null));
+            assert_ne!(outcome.last_line()["tables"][0]["verdict"], "match");
         }
     }
     load.bench.run(&["run", "p.yaml"]).expect(0);
