@@ -7,7 +7,8 @@ use crate::harness::{Bench, root};
 /// A bench with two files of orders and customers, and a file that holds a connection to them.
 fn bench() -> Bench {
     let bench = Bench::new();
-    let customers: String = (1..=30).map(|i| format!("{i},Name {i}\n")).collect();
+    let customers: String =
+        (1..=30).map(|i| format!("{i},Name {i},{i}.25,0190a6b1-7f3a-7c12-8000-0000000001{i:02}\n")).collect();
     let orders: String = (1..=60)
         .map(|i| {
             format!(
@@ -18,7 +19,7 @@ fn bench() -> Bench {
             )
         })
         .collect();
-    bench.write("in/customers.csv", format!("id,name\n{customers}"));
+    bench.write("in/customers.csv", format!("id,name,amount,token\n{customers}"));
     bench.write("in/orders.csv", format!("id,customer_id,amount,updated_at,token\n{orders}"));
     let types = "{ amount: \"decimal(9,2)\", token: uuid }";
     bench.write("files.yaml", format!("lake:\n  url: in\n  format: csv\n  csv: {{ types: {types} }}\n"));

@@ -46,7 +46,7 @@ impl<'d> Accounts<'d> {
         database.sql(&format!(
             "create table {name} (id int primary key, balance numeric(12,2), note text, tags text[], changed_at timestamptz not null);"
         ));
-        Self { database, name, chance: Chance(seed), next: 0, newest: 1_000_000, late: late_secs * 1_000_000 }
+        Self { database, name, chance: Chance(seed), next: 0, newest: 3_600_000_000, late: late_secs * 1_000_000 }
     }
 
     /// A cursor: often the newest one again, or a microsecond after it; later ones; some that come late.

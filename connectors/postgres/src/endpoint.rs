@@ -116,7 +116,10 @@ impl Endpoint for PostgresEndpoint {
     }
 
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {
-        let together = if spec.pin.is_none() { self.exporter().await? } else { None };
+        let together = match &spec.pin {
+            None => self.exporter().await?,
+            Some(_) => self.together.as_ref().and_then(OnceCell::get).cloned(),
+        };
         let source = source::open(&self.access, table, spec, together).await;
         Ok(Arc::new(source.map_err(|e| e.with("table", table.as_str()))?))
     }
@@ -127,7 +130,10 @@ impl Endpoint for PostgresEndpoint {
 
     async fn holds(&self, pin: &Pin) -> Result<bool> {
         match pin {
-            Pin::Snapshot(pin) => is_held(&self.access, pin).await,
+            Pin::Snapshot(pin) => match self.together.as_ref().and_then(OnceCell::get) {
+                Some(own) if own.has_taken(pin) => Ok(!own.is_gone()),
+                _ => is_held(&self.access, pin).await,
+            },
             Pin::Formula(_) | Pin::Files(_) | Pin::Version(_) => Ok(true),
         }
     }

@@ -56,20 +56,23 @@ pub(crate) async fn open(
     together: Option<Arc<Exporter>>,
 ) -> Result<PostgresSource> {
     let name = Name::parse(shown, &access.settings.schema).map_err(Error::config)?;
-    let now = async || match together {
-        Some(exporter) => Ok(exporter),
-        None => Exporter::begin(access).await.map(Arc::new),
-    };
     match &spec.pin {
         None => {
-            let exporter = now().await?;
+            let exporter = match together {
+                Some(exporter) => exporter,
+                None => Arc::new(Exporter::begin(access).await?),
+            };
             let (relation, pin) = exporter.pin(&access.settings, &name).await?;
             let reading = Reading::of(access.clone(), exporter);
-            let rows = spec.sample_percent.filter(|percent| *percent < 100).map_or(Rows::All, Rows::Sample);
+            // Who has to read all of a view takes no sample of it.
+            let has_pages = pin.parts.iter().all(|part| part.pages.is_some());
+            let percent = spec.sample_percent.filter(|percent| *percent < 100 && has_pages);
+            let rows = percent.map_or(Rows::All, Rows::Sample);
             Ok(source(access, &name, relation, &pin, reading, Pin::Snapshot(pin.clone()), rows))
         }
         Some(Pin::Snapshot(pin)) => {
-            let (relation, reading) = pin::reopen(access, &name, shown, pin).await?;
+            let own = together.filter(|exporter| exporter.has_taken(pin));
+            let (relation, reading) = pin::reopen(access, &name, shown, pin, own).await?;
             Ok(source(access, &name, relation, pin, reading, Pin::Snapshot(pin.clone()), Rows::All))
         }
         Some(Pin::Version(version)) => {
@@ -105,7 +108,7 @@ fn source(
     let range = |split: &Split| {
         let pages = Pages::of(split)?;
         let part = snapshot.parts.get(pages.part)?;
-        Some(Range { from: splits::from_item(part), pages, has_pages: part.pages.is_some() })
+        Some(Range { from: splits::from_item(part), pages })
     };
     let ranges: Vec<Range> = splits.iter().filter_map(range).collect();
     let columns: Arc<[_]> = relation.columns.into();
