@@ -298,7 +298,8 @@ fn a_change_of_the_table_does_not_change_what_is_being_read() {
     wait_until("the change waits", || by.database.value(waits) != "0");
     let outcome = by.quiet(running.ended());
     match outcome.code {
-        75 => drop(by.failed(outcome, 75, "somebody else has locked the table")),
+        // It may be in the way of the load, or of the comparison after it.
+        75 => drop(outcome.says("somebody else has locked the table")),
         _ => drop(by.arrived(outcome)),
     }
     assert!(alter.0.wait().unwrap().success());

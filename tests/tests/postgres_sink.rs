@@ -31,7 +31,8 @@ impl<'s> Target<'s> {
     }
 
     pub(crate) fn connection(&self) -> Connection {
-        self.database.connection().with(&format!("schema: '{}'", self.schema))
+        let schema = &self.schema;
+        self.database.connection().with(&format!("schema: '{schema}', schemas: ['{schema}']"))
     }
 
     /// Writes a pipeline that brings `t`, in a mode, by a connection.

@@ -275,7 +275,7 @@ fn a_commit_whose_answer_is_lost_is_looked_for() {
          select pg_terminate_backend(pid) from pg_stat_activity
              where datname = 'sink_unknown' and application_name = 'transload' and state = 'idle';",
     );
-    let outcome = running.ended().expect(8).says("whether the table was published cannot be known now");
+    let outcome = running.ended().expect(8).says("whether the table was published is not known");
     target.database.sql_of_superuser("alter database sink_unknown connection limit -1;");
     goes_on(&target, &outcome, &expected, "nobody could be asked");
 }
