@@ -188,7 +188,6 @@ fn canonical(ty: &str) -> String {
         ("float4", "") => "real".to_string(),
         ("float8", "") => "double precision".to_string(),
         ("bool", "") => "boolean".to_string(),
-        ("interval", "(6)") => "interval".to_string(),
         ("varchar", rest) => format!("character varying{rest}"),
         ("decimal", rest) => format!("numeric{}", rest.replace(' ', "")),
         ("numeric", rest) => format!("numeric{}", rest.replace(' ', "")),
