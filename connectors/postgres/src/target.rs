@@ -128,8 +128,8 @@ impl Target {
         let same = |name: &String| {
             let quoted = quote(name);
             match self.column(name).and_then(|there| there.collation.as_deref()) {
-                Some(collation) => format!("t.{quoted} = s.{quoted} COLLATE {collation}"),
-                None => format!("t.{quoted} = s.{quoted}"),
+                Some(collation) => format!("t.{quoted} OPERATOR(pg_catalog.=) s.{quoted} COLLATE {collation}"),
+                None => format!("t.{quoted} OPERATOR(pg_catalog.=) s.{quoted}"),
             }
         };
         columns.key().iter().map(same).collect::<Vec<_>>().join(" AND ")
