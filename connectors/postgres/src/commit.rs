@@ -56,7 +56,6 @@ impl PostgresSink {
             }
         }
         client.give_back();
-        self.connections.close_idle();
         let done = done.ok_or_else(|| Error::internal("a commit was neither made nor found"))?;
         Ok(self.committed(&server, done))
     }
@@ -225,7 +224,6 @@ impl PostgresSink {
         }
         client.run("COMMIT").await?;
         client.give_back();
-        self.connections.close_idle();
         Ok(())
     }
 
