@@ -115,9 +115,9 @@ impl Records {
 
     /// The rows of a statement about them.
     async fn query(&self, client: &Client, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        client.query(sql, params).await.map_err(|error| match sqlstate(&error) {
-            Some("42501") => self.for_owner(error),
-            _ => error,
+        client.query(sql, params).await.map_err(|error| {
+            let is_refused = sqlstate(&error) == Some("42501");
+            if is_refused { self.for_owner(error) } else { error }
         })
     }
 
