@@ -213,7 +213,7 @@ impl Replaying<'_> {
         };
         let rulebook = planned_rulebook(&base)?;
         let patch = self.patch(&inputs, &rulebook).await?;
-        let held = Held { source: planned(&base.source, &self.resolver)?, target: Arc::clone(target) };
+        let held = Held::new(planned(&base.source, &self.resolver)?, Arc::clone(target));
         let beside = self.beside(&inputs, &rules, &held, &rulebook).await?;
         let mut tables = Vec::with_capacity(inputs.len());
         for (input, rules) in inputs.iter().zip(&rules) {
