@@ -211,23 +211,34 @@ async fn attempt(
 /// Removes what is left of a table that has failed for good, and returns why; of one that only a resume can read, nothing.
 /// But if this run has published it before, it has not failed: then this is its receipt.
 async fn give_up(load: &Load, plan: &TablePlan, is_resumed: bool, error: Error) -> Result<Receipt> {
+    match published_before(load, plan, is_resumed, &error).await? {
+        Some(receipt) => return Ok(receipt),
+        None if error.is_passing() => return Err(error),
+        None => {}
+    }
+    match Table::abandon(load, plan).await? {
+        true => {
+            load.journal.forget(&plan.to).await?;
+            Err(error)
+        }
+        // It was on its way.
+        false => published_before(load, plan, true, &error).await?.ok_or(error),
+    }
+}
+
+/// The receipt of a table that failed with `error` now, if this run has published it before.
+async fn published_before(load: &Load, plan: &TablePlan, is_resumed: bool, error: &Error) -> Result<Option<Receipt>> {
     match Table::published(load, plan).await {
         Ok(Some(receipt)) => {
             tracing::info!(table = %plan.to, %error, "published before this");
-            return remember(load, receipt).await;
+            remember(load, receipt).await.map(Some)
         }
-        Ok(None) => {}
-        Err(unclear) if unclear.is_passing() || unclear.kind() == ErrorKind::Internal => return Err(unclear),
-        Err(unclear) if is_resumed => return Err(not_known(unclear)),
+        Ok(None) => Ok(None),
+        Err(unclear) if unclear.is_passing() || unclear.kind() == ErrorKind::Internal => Err(unclear),
+        Err(unclear) if is_resumed => Err(not_known(unclear)),
         // No process before this one had anything to publish, and this one would know.
-        Err(_) => {}
+        Err(_) => Ok(None),
     }
-    if error.is_passing() {
-        return Err(error);
-    }
-    load.journal.forget(&plan.to).await?;
-    Table::abandon(load, plan).await?;
-    Err(error)
 }
 
 /// Stages what is not staged yet.
