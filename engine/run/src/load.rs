@@ -89,6 +89,9 @@ pub struct TableOutcome {
 /// What runs at the same time.
 #[derive(Clone)]
 struct Slots {
+    /// Tables that are open: each costs memory, files and connections, also while none of its units has its turn. They are
+    /// twice as many as units, as some are being opened and others published.
+    tables: Arc<Semaphore>,
     units: Arc<Semaphore>,
     /// Second looks of checks.
     looks: Arc<Semaphore>,
@@ -112,8 +115,12 @@ pub async fn run(load: &Load, unreadable: Vec<(TableName, Error)>) -> Result<Vec
     let receipts = load.journal.receipts().await?;
     let recorded = load.journal.recorded().await?;
     let session = load.limits.session()?;
-    let slots =
-        Slots { units: Arc::new(Semaphore::new(load.limits.parallel.max(1))), looks: Arc::new(Semaphore::new(1)) };
+    let parallel = load.limits.parallel.max(1);
+    let slots = Slots {
+        tables: Arc::new(Semaphore::new(2 * parallel)),
+        units: Arc::new(Semaphore::new(parallel)),
+        looks: Arc::new(Semaphore::new(1)),
+    };
     let mut tables = JoinSet::new();
     let mut outcomes: Vec<(usize, TableOutcome)> = Vec::new();
     let mut unreadable: BTreeMap<TableName, Error> = unreadable.into_iter().collect();
@@ -167,6 +174,7 @@ async fn table(
 ) -> Result<Option<Receipt>> {
     let plan = &load.plan.tables[at];
     let is_resumed = !staged.is_empty();
+    let _open = Arc::clone(&slots.tables).acquire_owned().await.map_err(|e| Error::internal("no slot").because(e))?;
     let held = caught(load.source.holds(&plan.pin)).await;
     let is_gone = matches!(held, Ok(false));
     let result = match held {
@@ -193,6 +201,9 @@ async fn attempt(
     slots: Slots,
     outcome: &mut TableOutcome,
 ) -> Result<Option<Receipt>> {
+    if load.cancel.is_cancelled() {
+        return Err(stopped());
+    }
     let table = Arc::new(Table::open(load, plan, &load.rulebook, session).await?);
     let staged = table.still_staged(load, staged).await?;
     let resumed = staged.len() as u64;
