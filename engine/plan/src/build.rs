@@ -210,8 +210,11 @@ impl Table<'_> {
         if let Some(deleted) = settings.deleted() {
             self.condition(&expressions, "`deleted`", deleted);
         }
-        let incremental = self.incremental(&expressions, &source_columns, &columns);
+        let mut incremental = self.incremental(&expressions, &source_columns, &columns);
         let mut checks = self.checks(&seen_by_sql, &expressions, &columns);
+        if let Some(range) = incremental.as_mut().and_then(|incremental| incremental.backfill.as_mut()) {
+            range.limit(&mut checks);
+        }
         let key = self.key(&columns);
         if settings.write() == WriteMode::Merge {
             self.guard_key(&seen_by_sql, &expressions, &columns, &key, &mut checks);

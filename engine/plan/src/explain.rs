@@ -98,7 +98,7 @@ impl fmt::Display for TablePlan {
         for check in &self.checks {
             writeln!(f, "│  │  ├─ {}", describe_check(check))?;
         }
-        for limit in self.replay.iter().flat_map(|r| &r.limits) {
+        for limit in self.limits() {
             let (title, why) = (limit.check.title(), &limit.why);
             match limit.in_part {
                 true => writeln!(f, "│  ├─ in part    {title}: among the rows of the replay alone, as {why}")?,

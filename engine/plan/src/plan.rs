@@ -147,8 +147,8 @@ pub struct Replay {
     pub limits: Vec<Limit>,
 }
 
-/// A rule that a replay cannot judge as a load does.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A rule that a replay or a backfill cannot judge as any other load does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// The rule.
@@ -242,7 +242,7 @@ impl OnMisfit {
 }
 
 /// How an incremental table goes on from where it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Incremental {
     /// The cursor, by its name in the source.
@@ -362,6 +362,12 @@ impl TablePlan {
         plan.checks.retain(Check::quarantines);
         plan.checks.push(check.clone());
         plan
+    }
+
+    /// The rules that are not judged as any other load judges them.
+    pub fn limits(&self) -> impl Iterator<Item = &Limit> {
+        let of_replay = self.replay.iter().flat_map(|replay| &replay.limits);
+        of_replay.chain(self.backfilled().into_iter().flat_map(|(_, range)| &range.limits))
     }
 
     /// Whether a rule about keys is held against the rows that are in the target already, too. In a load they are none of

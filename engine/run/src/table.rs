@@ -390,7 +390,7 @@ impl Table {
         let columns = self.plan.compared().map(|(_, c)| (c.name.as_str(), &c.ty)).collect();
         let facts = Facts { started_micros: self.facts.started_micros, columns };
         let mut findings = transload_quality::judge(&self.plan.checks, &self.plan.to, &tallies, &facts)?;
-        for Limit { check, in_part, why } in self.plan.replay.iter().flat_map(|r| &r.limits) {
+        for Limit { check, in_part, why } in self.plan.limits() {
             if *in_part {
                 let of_rule = findings.iter_mut().filter(|finding| finding.fingerprint == check.fingerprint);
                 of_rule.for_each(|f| f.found.push_str(&format!("; among the rows of the replay alone, as {why}")));
