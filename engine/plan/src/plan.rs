@@ -383,6 +383,15 @@ impl TablePlan {
         Some((incremental.cursor.as_str(), incremental.backfill.as_ref()?))
     }
 
+    /// Whether rows are missed that come after a load with the highest value of its cursor: several may have one, unless the
+    /// cursor is the key.
+    pub(crate) fn misses_ties(&self) -> bool {
+        let Some(Incremental { cursor, lookback_secs: None, .. }) = &self.incremental else { return false };
+        let is_cursor = |c: &&ColumnPlan| matches!(&c.origin, Origin::Source(name) if name == cursor);
+        let arrives_as = self.columns.iter().find(is_cursor).map(|c| &c.name);
+        !matches!(self.key.as_slice(), [only] if Some(only) == arrives_as)
+    }
+
     /// The source's columns that keep a row out if it has a value there: the target does not have them.
     pub fn keep_rows_out(&self) -> Vec<&str> {
         self.schema_change.as_ref().map(SchemaChange::keep_rows_out).unwrap_or_default()
