@@ -17,8 +17,9 @@ use transload_quality::Place;
 use transload_spec::{TableSpec, fits};
 
 use crate::args;
-use crate::commands::run::{Asked, Ended, begin, go_on, run_id};
+use crate::commands::run::run_id;
 use crate::connectors::{self, planned, quarantine};
+use crate::going::{Asked, Ended, begin, go_on};
 use crate::others::as_it_stands;
 use crate::output::{Failure, Output};
 use crate::pinned::{Held, Pinned};
