@@ -112,7 +112,9 @@ def fill_lineitem(database, folder, table):
     columns = duckdb.connect().execute(f"describe select * from '{file}'").fetchall()
     types = [f"{name} {TYPES.get(type, type.replace('DECIMAL', 'numeric'))} not null" for name, type, *_ in columns]
     database.does(f"create table {table} ({', '.join(types)})")
-    code = f"import duckdb; duckdb.connect().execute(\"copy (from '{file}') to '/dev/stdout' (format csv, header false)\")"
+    # The bar of its progress would stand among the rows.
+    code = ("import duckdb; duck = duckdb.connect(); duck.execute('set enable_progress_bar = false'); "
+            f"duck.execute(\"copy (from '{file}') to '/dev/stdout' (format csv, header false)\")")
     rows = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     database.does(f"copy {table} from stdin (format csv)", given=rows.stdout)
     rows.wait()

@@ -250,6 +250,10 @@ impl Line {
             [] => subject,
             tables => subject.reading(tables.iter().map(|name| TableName::new(*name))),
         };
+        let subject = match store {
+            Store::Postgres => subject.in_schema("public."),
+            _ => subject,
+        };
         match store.is_far() {
             true => subject.far().without(self.without).without(self.without_far),
             false => subject.without(self.without),

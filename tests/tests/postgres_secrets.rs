@@ -25,7 +25,9 @@ struct Watched {
 impl Watched {
     fn new(name: &str) -> Self {
         let database = Database::new(name);
-        database.sql_of_superuser(&format!("create role {name} login password '{CANARY}'; grant owner to {name}; grant {name} to certified;"));
+        database.sql_of_superuser(&format!(
+            "create role {name} login password '{CANARY}'; grant owner to {name}; grant {name} to certified;"
+        ));
         database.sql(
             "create table t (id int primary key, word text); insert into t select i, 'w' || i from generate_series(1, 2000) i;",
         );

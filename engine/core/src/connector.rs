@@ -172,8 +172,8 @@ pub trait Endpoint: Send + Sync {
     /// pinned it is connected.
     ///
     /// # Behavior
-    /// - What an endpoint has pinned is held while it or the source lives, unless the system ends that before. Other
-    ///   endpoints, also those of other processes, read it meanwhile.
+    /// - What was pinned is held while its source lives, or the endpoint if it pins tables [together](Self::together), unless
+    ///   the system ends that before. Other endpoints, also those of other processes, read it meanwhile.
     /// - What is not held any more is never held again.
     ///
     /// # Errors
