@@ -101,6 +101,30 @@ fn a_range_without_rows_is_nothing_to_do() {
 }
 
 #[test]
+fn rules_about_what_is_new_say_nothing_of_a_range_and_are_not_held_against_it() {
+    let table =
+        |checks: &str| TABLE.replace("} } }", &format!("}} }}, checks: [ {{ drift: {{ max: 10% }} }}{checks} ] }}"));
+    let bench = bench(&table(""));
+    let all = [row(1, "09:00", "a"), row(2, "10:00", "b"), row(3, "11:00", "c")];
+    load(&bench, &all);
+    let first = bench.newest_run();
+    bench.write("p.yaml", pipeline(&table(", { freshness: { column: at, max_age_secs: 1 } }")));
+    let range = "2024-01-01T09:00:00Z..2024-01-01T10:00:00Z";
+    let planned = bench.run(&["plan", "p.yaml", "--backfill", range]).expect(0).stdout;
+    for rule in ["Q019 drift", "Q016 freshness (at)"] {
+        assert!(planned.contains(&format!("├─ not judged {rule}: a backfill loads a range")), "{planned}");
+    }
+    let checks = backfilled(&bench, range).last_line()["tables"][0]["checks"].clone();
+    let not_judged = checks["not_judged"].as_array().unwrap();
+    // The key is not NULL, and there once: that is judged.
+    assert_eq!((&checks["passed"], not_judged.len()), (&json!(2), 2), "{checks}");
+    // The next load is held against the one before the backfill.
+    bench.write("p.yaml", pipeline(&table("")));
+    let planned = bench.run(&["plan", "p.yaml"]).expect(0).stdout;
+    assert!(planned.contains(&format!("against run {first}")), "{planned}");
+}
+
+#[test]
 fn a_range_is_part_of_the_plan() {
     let bench = loaded();
     let plan = |more: &[&str]| -> Value {

@@ -158,6 +158,8 @@ fn new_columns_are_left_out() {
             json!([{ "column": "x", "change": { "discarded": { "from": "x" } } }, { "column": "v", "change": "gone" }]);
         assert_eq!(changes(&bench)["changes"], expected);
         assert_eq!(counts(&arrived(&bench)), [2, 2, 0]);
+        let shown = bench.run(&["show", &bench.newest_run()]).expect(0).stdout;
+        assert!(shown.contains("x: left out, as the target does not have it"), "{shown}");
         let found = rows(&bench);
         let found = found.as_array().unwrap();
         assert_eq!(found[found.len() - 2..], [json!({ "id": 3, "w": 30 }), json!({ "id": 4, "w": 40 })]);
@@ -327,7 +329,8 @@ fn a_column_that_is_left_out_cannot_be_a_key() {
         .says("x is missing in the target");
     let full = LAKE_FULL.bench("discard_column");
     given(&full, &[json!({ "id": 1, "v": "a", "w": 10, "x": 5 }), json!({ "id": 2, "v": "b", "w": 20, "x": 5 })]);
-    full.run(&["reconcile", "p.yaml"]).expect(0);
+    let coverage = full.run(&["reconcile", "p.yaml"]).expect(0).last_line()["tables"][0]["coverage"].clone();
+    assert_eq!(coverage["not_compared"], json!([["x", "left out, as the target does not have it"]]));
 }
 
 #[test]

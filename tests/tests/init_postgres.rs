@@ -182,3 +182,56 @@ fn a_database_is_drafted_into_a_pipeline_that_runs_as_it_is() {
     }
     assert_eq!(tables.len(), 4);
 }
+
+/// Names that would be something else in YAML, in SQL or in a path, if they were not kept apart from them.
+const ODD: [&str; 14] = [
+    "a: b",
+    "# c",
+    "- d",
+    "x\"y",
+    "it's",
+    "back\\slash",
+    "new\nline",
+    "nel\u{85}x",
+    "null",
+    "1e5",
+    "${env:HOME}",
+    "../etc",
+    "ls\u{2028}x",
+    "{x: [y]}",
+];
+
+#[test]
+fn names_and_comments_stay_what_they_are() {
+    let database = Database::new("drafted_odd");
+    for name in ODD {
+        let (table, text) = (name.replace('"', "\"\""), name.replace('\'', "''"));
+        database.sql(&format!(
+            "create table \"{table}\" (id int primary key, \"v {table}\" numeric not null, updated_at timestamptz);
+             insert into \"{table}\" select i, i + 0.5 from generate_series(1, 40) i;
+             comment on table \"{table}\" is '{text}\nkey: [nope]\n  - from: evil';
+             comment on column \"{table}\".\"v {table}\" is '{text}\u{2028}mode: append';"
+        ));
+    }
+    database.sql("create table \"all*\" (id int primary key);");
+    let bench = database.bench();
+    bench.write("odd.yaml", format!("{}\n", database.connection()));
+    let init = ["init", "lake", "--from-connection", "odd.yaml", "--format", "json"];
+    let drafted = bench.run(&init).expect(3).says("the `*` in its name would stand for any text").last_line();
+    assert_eq!(drafted["unreadable"][0]["table"], "public.all*");
+    let plan: Value =
+        serde_json::from_str(&bench.run(&["plan", "lake.yaml", "--format", "json"]).expect(0).stdout).unwrap();
+    let tables = plan["tables"].as_array().unwrap();
+    let mut found: Vec<&str> = Vec::new();
+    for table in tables {
+        assert_eq!((&table["key"], &table["write"]), (&json!(["id"]), &json!("replace")), "{table}");
+        let columns: Vec<&str> =
+            table["columns"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+        assert_eq!((columns[0], columns[2]), ("id", "updated_at"));
+        found.push(columns[1].strip_prefix("v ").unwrap());
+    }
+    found.sort_unstable();
+    let mut expected = ODD.to_vec();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}

@@ -42,6 +42,7 @@ mod postgres;
 mod postgres_faults;
 mod postgres_incremental;
 mod postgres_oracle;
+mod postgres_references;
 mod postgres_refused;
 mod postgres_repin;
 mod postgres_secrets;

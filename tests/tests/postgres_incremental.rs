@@ -195,6 +195,38 @@ fn rows_that_are_only_added_are_added_once() {
 }
 
 #[test]
+fn a_plan_says_that_a_tie_with_the_highest_cursor_is_missed_where_nothing_is_merged() {
+    let database = Database::new("incremental_ties");
+    database.sql("create table t (id int primary key, at timestamptz not null); insert into t values (1, '2024-01-01 10:00+00');");
+    let bench = database.bench();
+    let cursor = || {
+        let planned = bench.run(&["plan", "p.yaml", "--ledger", "p"]).expect(0).stdout;
+        planned.lines().find_map(|line| line.split_once("├─ cursor     ")).unwrap().1.to_string()
+    };
+    let missed = "a row that comes later with its highest value is not read";
+    write_pipelines(&bench, &database, "t", "delta: { url: grown }", "{ incremental: { cursor: at } }");
+    assert_eq!(cursor(), format!("at above anything (first load); {missed}"));
+    run(&bench, "p.yaml").expect(0);
+    assert_eq!(cursor(), format!("at above 2024-01-01T10:00:00Z; {missed}"));
+    database.sql("insert into t values (2, '2024-01-01 10:00+00');");
+    run(&bench, "p.yaml").expect(99);
+    // Merged by the key it arrives, and the other one is not there twice.
+    write_pipelines(
+        &bench,
+        &database,
+        "t",
+        "delta: { url: grown }",
+        "{ incremental: { cursor: at, lookback_secs: 0 } }",
+    );
+    assert_eq!(cursor(), "at from 2024-01-01T10:00:00Z on");
+    assert_eq!(counts(&run(&bench, "p.yaml").expect(0)), [2, 2]);
+    equals_a_full_load(&bench, "once it is merged");
+    // A key has no ties.
+    write_pipelines(&bench, &database, "t", "lake: { url: other }", "{ incremental: { cursor: id } }");
+    assert_eq!(cursor(), "id above anything (first load)");
+}
+
+#[test]
 fn only_rows_above_the_cursor_are_asked_for() {
     let database = Database::new("incremental_asked");
     database.sql(

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Bench, Outcome};
-use crate::postgres::{Database, pipeline};
+use crate::harness::{Bench, Outcome, Started, wait_until};
+use crate::postgres::{Database, Session, pipeline};
 
 const TABLES: &str = "create table t (id int primary key, word text);
     insert into t select i, md5(i::text) from generate_series(1, 2000) i;
@@ -95,4 +95,44 @@ fn a_table_that_was_published_and_not_written_down_is_not_loaded_again() {
     assert_eq!(done.last_line()["tables"][0]["written"], 2000);
     bench.run(&["resume", &run]).expect(99);
     bench.run(&["reconcile", "p.yaml", "--table", "t"]).expect(5);
+}
+
+#[test]
+fn a_commit_that_is_on_its_way_is_waited_for_and_not_made_again() {
+    let (database, other) = (Database::new("repin_from"), Database::new("repin_to"));
+    database.sql(
+        "create table t (id int primary key, word text not null);
+         insert into t select i, 'old' from generate_series(1, 10) i;",
+    );
+    // The server makes no commit as long as somebody else has the lock.
+    other.sql(
+        "create table t (id int not null, word text not null);
+         create function wait() returns trigger language plpgsql as
+             'begin perform pg_advisory_xact_lock(7); return null; end';
+         create constraint trigger waits after insert on t deferrable initially deferred
+             for each row execute function wait();",
+    );
+    let bench = database.bench();
+    let table = "  - { from: t, to: t, key: [id], mode: append }\n";
+    bench.write("p.yaml", pipeline(&database.connection(), &other.connection(), table));
+    let mut holder = Session::new(&other, "owner");
+    holder.does("begin; select pg_advisory_xact_lock(7);");
+    let waits = |statement: &str| {
+        let waiting = "from pg_stat_activity where datname = current_database() and wait_event = 'advisory'";
+        other.value(&format!("select count(*) {waiting} and query ilike '{statement}'")) == "1"
+    };
+    let killed = Started::new(&bench, &["run", "p.yaml"], "");
+    wait_until("the server is about to make the commit", || waits("commit"));
+    killed.signal("KILL");
+    killed.ended().expect(-1);
+    database.sql("insert into t values (11, 'new');");
+    let run = bench.newest_run();
+    let resumed = Started::new(&bench, &["resume", &run], "");
+    wait_until("the commit is waited for", || waits("select pg_advisory%"));
+    holder.does("commit;");
+    let done = resumed.ended().expect(9).says("the snapshot that the run read is gone");
+    assert!(!done.stderr.contains("read anew"), "{}", done.stderr);
+    assert_eq!(done.last_line()["tables"][0]["written"], 10);
+    assert_eq!(other.value("select count(*) from t"), "10");
+    bench.run(&["resume", &run]).expect(99);
 }

@@ -267,6 +267,19 @@ fn a_wildcard_takes_every_table_of_a_schema_and_no_partition_of_them() {
 }
 
 #[test]
+fn of_many_tables_a_few_are_open_at_the_same_time() {
+    let database = Database::new("to_lake_many");
+    let tables = (0..40).map(|n| format!("create table t{n} as select i as id from generate_series(1, 3) i;"));
+    database.sql(&tables.collect::<String>());
+    database.sql_of_superuser("alter database to_lake_many connection limit 12;");
+    let bench = database.bench();
+    let source = database.connection().with("connections: 4");
+    bench.write("p.yaml", pipeline(&source, &"lake: { url: lake }", "  - { from: 'public.*', to: '*' }\n"));
+    let done = bench.run(&["run", "p.yaml", "--parallel", "2"]).expect(0);
+    assert_eq!(done.last_line()["tables"].as_array().unwrap().len(), 40);
+}
+
+#[test]
 fn whoever_may_only_read_reads_and_whoever_may_not_is_told_so() {
     let database = Database::new("to_lake_roles");
     database.sql("create table t (id int primary key); insert into t values (1), (2); create schema hidden; create table hidden.t (id int);");

@@ -1,4 +1,4 @@
-//! Texts that somebody else has written, on one line and without what would break out of it.
+//! Lines of text: those that somebody else has written fit on one, without what would break out of it.
 
 use serde_json::Value as Json;
 
@@ -13,6 +13,11 @@ pub(crate) fn one_line(text: &str) -> String {
         None => line,
         Some((end, _)) => format!("{}…", &line[..end]),
     }
+}
+
+/// Puts every line of a text further in.
+pub(crate) fn indented(text: &str, by: &str) -> String {
+    text.lines().map(|line| format!("{by}{line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// A value as YAML takes it, on one line. JSON is YAML; what YAML does not take as it is in a text is escaped.

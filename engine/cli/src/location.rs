@@ -48,7 +48,7 @@ pub(crate) fn open(location: &str, target: bool) -> Result<Place, Failure> {
             let checked = pipeline::check(Path::new(location), &Overrides::default())?;
             let (endpoint, connection) = match target {
                 true => (checked.target, checked.spec.target),
-                false => (checked.source, checked.spec.source),
+                false => (checked.held.source, checked.spec.source),
             };
             Ok(Place { endpoint, rulebook: checked.rulebook, connection })
         }

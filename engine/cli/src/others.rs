@@ -80,8 +80,7 @@ pub(crate) async fn find(
         let table = match (other.place, named(all)) {
             (Place::Pipeline, None) => continue,
             (Place::Pipeline, Some(spec)) => input(checked, spec, purpose).await,
-            (Place::Source, _) => as_it_stands(&checked.source, other.table).await,
-            (Place::Target, None) => as_it_stands(&checked.target, other.table).await,
+            (Place::Source, _) | (Place::Target, None) => as_it_stands(checked.held.at(other.place), other.table).await,
             (Place::Target, Some(_)) => Err(Error::config(format!("it {LOADED_TOO}")).hint(LEAVE_OUT_IN)),
         };
         // What only a person can change is said where the check stands, if the check is about the table at all.

@@ -13,7 +13,8 @@ use crate::connectors::planned;
 use crate::output::Output;
 use crate::pipeline::resolver;
 
-/// The endpoints of a plan. What they have pinned can be read while this lives, by them and by others.
+/// The endpoints of a plan. What they have pinned can be read while this lives, by them and by others: each pins its tables
+/// together, the target those that checks look at.
 #[derive(Clone)]
 pub(crate) struct Held {
     pub(crate) source: Arc<dyn Endpoint>,
@@ -21,11 +22,15 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Those of a plan that was pinned before, by others. These have pinned nothing yet.
+    /// The same two, which have pinned nothing yet.
+    pub(crate) fn new(source: Arc<dyn Endpoint>, target: Arc<dyn Endpoint>) -> Self {
+        Self { source: source.together(), target: target.together() }
+    }
+
+    /// Those of a plan that was pinned before, by others.
     pub(crate) fn by_none(plan: &Plan) -> Result<Self> {
         let resolver = resolver();
-        let source = planned(&plan.source, &resolver)?.together();
-        Ok(Self { source, target: planned(&plan.target, &resolver)? })
+        Ok(Self::new(planned(&plan.source, &resolver)?, planned(&plan.target, &resolver)?))
     }
 
     /// Where a table is that checks look at.

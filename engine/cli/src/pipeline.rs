@@ -32,7 +32,9 @@ pub(crate) struct Checked {
     pub(crate) spec: Spec,
     pub(crate) rulebook: Rulebook,
     pub(crate) rulebook_node: Node,
-    pub(crate) source: Arc<dyn Endpoint>,
+    /// What pins the tables that are read.
+    pub(crate) held: Held,
+    /// The target, which nothing is pinned of: it is about to change.
     pub(crate) target: Arc<dyn Endpoint>,
     /// The rows that are loaded instead of those that are new.
     backfill: Option<AskedRange>,
@@ -96,7 +98,8 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
     problems.extend(found.into_iter().filter(|problem| !wrong.contains(&problem.span)));
     match (rulebook, source, target) {
         (Some((rulebook, rulebook_node)), Some(source), Some(target)) if problems.is_empty() => {
-            Ok(Checked { spec, rulebook, rulebook_node, source: source.together(), target, backfill: None })
+            let held = Held::new(source, Arc::clone(&target));
+            Ok(Checked { spec, rulebook, rulebook_node, held, target, backfill: None })
         }
         _ => Err(Problems::new(spec.files, problems).into()),
     }
@@ -292,7 +295,7 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
             wanted.push(table.clone());
             continue;
         }
-        for found in checked.source.list().await? {
+        for found in checked.held.source.list().await? {
             wanted.extend(table.expand(found.as_str()));
         }
     }
@@ -335,8 +338,7 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
     if !problems.is_empty() {
         return Err(Problems::new(checked.spec.files.clone(), problems).into());
     }
-    let held = Held { source: Arc::clone(&checked.source), target: Arc::clone(&checked.target) };
-    Ok(Pinned { plan, held })
+    Ok(Pinned { plan, held: checked.held.clone() })
 }
 
 /// Where the rows of a table would go. Refuses columns that the target cannot hold: better now than when the first rows are
@@ -359,7 +361,7 @@ fn unfit(table: &TablePlan, setting: Span, error: &Error) -> Problem {
 
 /// Pins a table of the pipeline, and asks the target what it remembers of it.
 pub(crate) async fn input(checked: &Checked, spec: TableSpec, purpose: Purpose) -> Result<TableInput> {
-    let source = checked.source.source(&TableName::new(spec.from.value.clone()), &ReadSpec::default()).await?;
+    let source = checked.held.source.source(&TableName::new(spec.from.value.clone()), &ReadSpec::default()).await?;
     let to = TableName::new(spec.to.value.clone());
     let state = match purpose {
         Purpose::Compare => None,

@@ -82,7 +82,7 @@ pub const REPLAY_POINTS: [&str; 2] = ["replay.begun", "replay.claimed"];
 /// The points that only a resumed run passes whose tables are pinned anew, in their order; at the first one every load finds
 /// out whether what was pinned is held. If that fails, it is not.
 pub const REPIN_POINTS: [&str; 7] =
-    ["pin.held", "repin.begun", "repin.forgotten", "repin.removed", "repin.pinned", "repin.kept", "repin.written"];
+    ["pin.held", "repin.begun", "repin.removed", "repin.forgotten", "repin.pinned", "repin.kept", "repin.written"];
 
 /// The points that only `clean` passes.
 pub const CLEAN_POINTS: [&str; 1] = ["clean.removed"];

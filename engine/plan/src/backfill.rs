@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use transload_coerce::{Cast, Rulebook};
 use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Problem};
+use transload_quality::Check;
 
+use crate::plan::Limit;
 use crate::transform::Transform;
 
 /// A range of cursor values as somebody has typed it.
@@ -23,13 +25,16 @@ pub struct AskedRange {
 }
 
 /// A range of cursor values, as text of the cursor's type.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backfill {
     /// The first value.
     pub from: String,
     /// The first value behind it.
     pub to: String,
+    /// The rules that are not judged, as they say nothing of rows of any age.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
 }
 
 impl AskedRange {
@@ -49,7 +54,16 @@ impl AskedRange {
         let text = |value: &ScalarValue, asked: &Spanned<String>| {
             Transform::cursor_text(value).map_err(|e| vec![Problem::new(asked.span, e.to_string())])
         };
-        Ok(Backfill { from: text(&from, &self.from)?, to: text(&to, &self.to)? })
+        Ok(Backfill { from: text(&from, &self.from)?, to: text(&to, &self.to)?, limits: Vec::new() })
+    }
+}
+
+impl Backfill {
+    /// Takes the rules out that a load of these rows does not judge, and keeps them with the reason.
+    pub(crate) fn limit(&mut self, checks: &mut Vec<Check>) {
+        let why = "a backfill loads a range of the rows, and this is about those that are new";
+        let limit = |check: Check| Limit { check, in_part: false, why: why.to_string() };
+        self.limits.extend(checks.extract_if(.., |check| !check.judges_backfills()).map(limit));
     }
 }
 

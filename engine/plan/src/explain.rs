@@ -48,6 +48,10 @@ impl fmt::Display for TablePlan {
         writeln!(f, "│  ├─ scan       {splits} split{}, {rows}", if splits == 1 { "" } else { "s" })?;
         if let Some(incremental) = &self.incremental {
             let cursor = &incremental.cursor;
+            let ties = match self.misses_ties() {
+                true => "; a row that comes later with its highest value is not read",
+                false => "",
+            };
             if let Some(range) = &incremental.backfill {
                 writeln!(f, "│  ├─ backfill   {cursor} {range}")?;
             }
@@ -56,8 +60,8 @@ impl fmt::Display for TablePlan {
                 (Some(above), _) if incremental.backfill.is_some() => {
                     writeln!(f, "│  ├─ cursor     {cursor} stays at {above}")?;
                 }
-                (None, _) => writeln!(f, "│  ├─ cursor     {cursor} above anything (first load)")?,
-                (Some(above), None) => writeln!(f, "│  ├─ cursor     {cursor} above {above}")?,
+                (None, _) => writeln!(f, "│  ├─ cursor     {cursor} above anything (first load){ties}")?,
+                (Some(above), None) => writeln!(f, "│  ├─ cursor     {cursor} above {above}{ties}")?,
                 (Some(above), Some(0)) => writeln!(f, "│  ├─ cursor     {cursor} from {above} on")?,
                 (Some(above), Some(secs)) => {
                     writeln!(f, "│  ├─ cursor     {cursor} from {secs} seconds before {above} on")?;
@@ -98,7 +102,7 @@ impl fmt::Display for TablePlan {
         for check in &self.checks {
             writeln!(f, "│  │  ├─ {}", describe_check(check))?;
         }
-        for limit in self.replay.iter().flat_map(|r| &r.limits) {
+        for limit in self.limits() {
             let (title, why) = (limit.check.title(), &limit.why);
             match limit.in_part {
                 true => writeln!(f, "│  ├─ in part    {title}: among the rows of the replay alone, as {why}")?,

@@ -147,8 +147,8 @@ pub struct Replay {
     pub limits: Vec<Limit>,
 }
 
-/// A rule that a replay cannot judge as a load does.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A rule that a replay or a backfill cannot judge as any other load does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// The rule.
@@ -242,7 +242,7 @@ impl OnMisfit {
 }
 
 /// How an incremental table goes on from where it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Incremental {
     /// The cursor, by its name in the source.
@@ -364,6 +364,12 @@ impl TablePlan {
         plan
     }
 
+    /// The rules that are not judged as any other load judges them.
+    pub fn limits(&self) -> impl Iterator<Item = &Limit> {
+        let of_replay = self.replay.iter().flat_map(|replay| &replay.limits);
+        of_replay.chain(self.backfilled().into_iter().flat_map(|(_, range)| &range.limits))
+    }
+
     /// Whether a rule about keys is held against the rows that are in the target already, too. In a load they are none of
     /// its business; in a replay they are, unless they say nothing about it.
     pub fn looks_into_target(&self, check: &Check) -> bool {
@@ -375,6 +381,15 @@ impl TablePlan {
     pub fn backfilled(&self) -> Option<(&str, &Backfill)> {
         let incremental = self.incremental.as_ref()?;
         Some((incremental.cursor.as_str(), incremental.backfill.as_ref()?))
+    }
+
+    /// Whether rows are missed that come after a load with the highest value of its cursor: several may have one, unless the
+    /// cursor is the key.
+    pub(crate) fn misses_ties(&self) -> bool {
+        let Some(Incremental { cursor, lookback_secs: None, .. }) = &self.incremental else { return false };
+        let is_cursor = |c: &&ColumnPlan| matches!(&c.origin, Origin::Source(name) if name == cursor);
+        let arrives_as = self.columns.iter().find(is_cursor).map(|c| &c.name);
+        !matches!(self.key.as_slice(), [only] if Some(only) == arrives_as)
     }
 
     /// The source's columns that keep a row out if it has a value there: the target does not have them.

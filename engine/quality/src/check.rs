@@ -295,6 +295,12 @@ impl Check {
         Ok(InReplay::Judged(Box::new(Self { rule, ..self.clone() })))
     }
 
+    /// Whether it judges rows that are loaded again, or late. Not if it holds them against those that were new in another
+    /// load, or against the time of the run.
+    pub fn judges_backfills(&self) -> bool {
+        !matches!(self.rule, Rule::Drift(_) | Rule::Freshness(_))
+    }
+
     /// Whether rows that break it are put aside.
     pub fn quarantines(&self) -> bool {
         self.policy().action() == Action::Quarantine

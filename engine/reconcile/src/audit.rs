@@ -9,7 +9,7 @@ use transload_core::connector::{Expected, ReadSpec, TableState, WriteMode, Write
 use transload_core::value::{Coverage, Differences, Outcome};
 use transload_core::{CommitKey, Counts, Endpoint, Error, Pin, Result, RunId, Source, TableName, Verdict, fault};
 use transload_digest::{Algorithm, TableDigest};
-use transload_plan::{Origin, RunFacts, TablePlan, Transform};
+use transload_plan::{Origin, RunFacts, SchemaChange, TablePlan, Transform};
 use transload_spec::ReconcileLevel;
 
 use crate::declared::found_type;
@@ -147,6 +147,11 @@ fn compare_schemas(plan: &TablePlan, target: &Arc<dyn Source>, rulebook: &Rulebo
         }
         if column.mask.is_some() {
             coverage.masked.push(column.name.clone());
+        }
+    }
+    for (from, to) in plan.schema_change.iter().flat_map(SchemaChange::discarded) {
+        if found.field_with_name(to).is_err() {
+            coverage.not_compared.push((from.to_string(), "left out, as the target does not have it".to_string()));
         }
     }
     for field in found.fields().iter().filter(|f| plan.columns.iter().all(|c| c.name != *f.name())) {

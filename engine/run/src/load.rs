@@ -89,6 +89,9 @@ pub struct TableOutcome {
 /// What runs at the same time.
 #[derive(Clone)]
 struct Slots {
+    /// Tables that are open: each costs memory, files and connections, also while none of its units has its turn. They are
+    /// twice as many as units, as some are being opened and others published.
+    tables: Arc<Semaphore>,
     units: Arc<Semaphore>,
     /// Second looks of checks.
     looks: Arc<Semaphore>,
@@ -112,8 +115,12 @@ pub async fn run(load: &Load, unreadable: Vec<(TableName, Error)>) -> Result<Vec
     let receipts = load.journal.receipts().await?;
     let recorded = load.journal.recorded().await?;
     let session = load.limits.session()?;
-    let slots =
-        Slots { units: Arc::new(Semaphore::new(load.limits.parallel.max(1))), looks: Arc::new(Semaphore::new(1)) };
+    let parallel = load.limits.parallel.max(1);
+    let slots = Slots {
+        tables: Arc::new(Semaphore::new(2 * parallel)),
+        units: Arc::new(Semaphore::new(parallel)),
+        looks: Arc::new(Semaphore::new(1)),
+    };
     let mut tables = JoinSet::new();
     let mut outcomes: Vec<(usize, TableOutcome)> = Vec::new();
     let mut unreadable: BTreeMap<TableName, Error> = unreadable.into_iter().collect();
@@ -167,6 +174,7 @@ async fn table(
 ) -> Result<Option<Receipt>> {
     let plan = &load.plan.tables[at];
     let is_resumed = !staged.is_empty();
+    let _open = Arc::clone(&slots.tables).acquire_owned().await.map_err(|e| Error::internal("no slot").because(e))?;
     let held = caught(load.source.holds(&plan.pin)).await;
     let is_gone = matches!(held, Ok(false));
     let result = match held {
@@ -193,6 +201,9 @@ async fn attempt(
     slots: Slots,
     outcome: &mut TableOutcome,
 ) -> Result<Option<Receipt>> {
+    if load.cancel.is_cancelled() {
+        return Err(stopped());
+    }
     let table = Arc::new(Table::open(load, plan, &load.rulebook, session).await?);
     let staged = table.still_staged(load, staged).await?;
     let resumed = staged.len() as u64;
@@ -211,23 +222,34 @@ async fn attempt(
 /// Removes what is left of a table that has failed for good, and returns why; of one that only a resume can read, nothing.
 /// But if this run has published it before, it has not failed: then this is its receipt.
 async fn give_up(load: &Load, plan: &TablePlan, is_resumed: bool, error: Error) -> Result<Receipt> {
+    match published_before(load, plan, is_resumed, &error).await? {
+        Some(receipt) => return Ok(receipt),
+        None if error.is_passing() => return Err(error),
+        None => {}
+    }
+    match Table::abandon(load, plan).await? {
+        true => {
+            load.journal.forget(&plan.to).await?;
+            Err(error)
+        }
+        // It was on its way.
+        false => published_before(load, plan, true, &error).await?.ok_or(error),
+    }
+}
+
+/// The receipt of a table that failed with `error` now, if this run has published it before.
+async fn published_before(load: &Load, plan: &TablePlan, is_resumed: bool, error: &Error) -> Result<Option<Receipt>> {
     match Table::published(load, plan).await {
         Ok(Some(receipt)) => {
             tracing::info!(table = %plan.to, %error, "published before this");
-            return remember(load, receipt).await;
+            remember(load, receipt).await.map(Some)
         }
-        Ok(None) => {}
-        Err(unclear) if unclear.is_passing() || unclear.kind() == ErrorKind::Internal => return Err(unclear),
-        Err(unclear) if is_resumed => return Err(not_known(unclear)),
+        Ok(None) => Ok(None),
+        Err(unclear) if unclear.is_passing() || unclear.kind() == ErrorKind::Internal => Err(unclear),
+        Err(unclear) if is_resumed => Err(not_known(unclear)),
         // No process before this one had anything to publish, and this one would know.
-        Err(_) => {}
+        Err(_) => Ok(None),
     }
-    if error.is_passing() {
-        return Err(error);
-    }
-    load.journal.forget(&plan.to).await?;
-    Table::abandon(load, plan).await?;
-    Err(error)
 }
 
 /// Stages what is not staged yet.

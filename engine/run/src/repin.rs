@@ -5,7 +5,7 @@
 //! nobody has seen a row yet, so it may be read as it is now, from its beginning.
 //!
 //! Staged rows of the old pin must never get among those of the new one, wherever a process dies. Units are taken over by
-//! their numbers under the plan that the ledger has; so the old ones are forgotten and removed first, and the new plan is
+//! their numbers under the plan that the ledger has; so the old ones are removed and forgotten first, and the new plan is
 //! written down last. Until then the next process finds the old pin, and does all of this again.
 
 use std::sync::Arc;
@@ -85,10 +85,11 @@ pub async fn repin(load: &Load) -> Result<Anew> {
     for table in tables.iter_mut().filter(|table| lost.contains(&table.to)) {
         fault::point("repin.begun")?;
         match renewed(load, table).await {
-            Ok(renewed) => {
+            Ok(Some(renewed)) => {
                 found.tables.push(table.to.clone());
                 *table = renewed;
             }
+            Ok(None) => open.retain(|open| open.to != table.to),
             Err(error) => found.failed.push((table.to.clone(), error)),
         }
     }
@@ -101,20 +102,26 @@ pub async fn repin(load: &Load) -> Result<Anew> {
     Ok(found)
 }
 
-/// A table as it is now, once nothing is left of what was staged of it.
-async fn renewed(load: &Load, table: &TablePlan) -> Result<TablePlan> {
-    drop_staged(load, table).await?;
-    anew(&load.source, table).await.map_err(|e| match e.is_transient() {
+/// A table as it is now, once nothing is left of what was staged of it; `None` if it turns out to be published.
+async fn renewed(load: &Load, table: &TablePlan) -> Result<Option<TablePlan>> {
+    if !drop_staged(load, table).await? {
+        return Ok(None);
+    }
+    anew(&load.source, table).await.map(Some).map_err(|e| match e.is_transient() {
         true => e,
         false => e.hint("start a new run, which plans it anew"),
     })
 }
 
-async fn drop_staged(load: &Load, table: &TablePlan) -> Result<()> {
+/// Removes what was staged of a table, and forgets it; `false` if the table turns out to be published.
+async fn drop_staged(load: &Load, table: &TablePlan) -> Result<bool> {
+    if !Table::abandon(load, table).await? {
+        return Ok(false);
+    }
+    fault::point("repin.removed")?;
     load.journal.forget(&table.to).await?;
     fault::point("repin.forgotten")?;
-    Table::abandon(load, table).await?;
-    fault::point("repin.removed")
+    Ok(true)
 }
 
 /// The tables that only checks look at, with those pinned anew that checks of the `open` tables need.
@@ -142,10 +149,9 @@ async fn references(load: &Load, open: &[&TablePlan], found: &mut Anew) -> Resul
                     references.push(Reference { place, read });
                 }
                 Err(error) => {
-                    if !error.is_passing() {
-                        drop_staged(load, table).await?;
+                    if error.is_passing() || drop_staged(load, table).await? {
+                        found.failed.push((table.to.clone(), error.with("table", read.from.as_str())));
                     }
-                    found.failed.push((table.to.clone(), error.with("table", read.from.as_str())));
                     break;
                 }
             }

@@ -29,7 +29,14 @@ async fn sink(load: &Load, plan: &TablePlan, schema: SchemaRef) -> Result<Arc<dy
     load.target.sink(&plan.to, schema, &spec).await
 }
 
-/// The same for rows that are not written any more: those that were are asked for.
+/// The same if no row is written any more, whatever columns the table has by now.
+async fn bare_sink(load: &Load, plan: &TablePlan) -> Result<Arc<dyn Sink>> {
+    let spec = plan.write_spec(CommitKey::new(&load.run, &plan.to));
+    let spec = WriteSpec { partition_by: Vec::new(), expected: Expected::Anything, ..spec };
+    load.target.sink(&plan.to, Arc::new(Schema::empty()), &spec).await
+}
+
+/// The same for rows that were written: the commit of them is asked for again.
 async fn planned_sink(load: &Load, plan: &TablePlan) -> Result<Arc<dyn Sink>> {
     let columns: Vec<Field> = plan.columns.iter().map(|c| c.ty.to_field(&c.name, c.nullable)).collect();
     sink(load, plan, Arc::new(Schema::new(columns))).await
@@ -255,7 +262,7 @@ impl Table {
 
     /// Whether this run has published a table. The source is not needed for it.
     pub(crate) async fn is_published(load: &Load, plan: &TablePlan) -> Result<bool> {
-        planned_sink(load, plan).await?.is_committed().await
+        bare_sink(load, plan).await?.is_committed().await
     }
 
     /// The receipt of a table that this run has published, by what the journal says of its units; `None` if it is not
@@ -264,10 +271,10 @@ impl Table {
     /// # Errors
     /// [`CommitUnknown`](ErrorKind::CommitUnknown) if it is published and too little of it was written down.
     pub(crate) async fn published(load: &Load, plan: &TablePlan) -> Result<Option<Receipt>> {
-        let sink = planned_sink(load, plan).await?;
-        if !sink.is_committed().await? {
+        if !Self::is_published(load, plan).await? {
             return Ok(None);
         }
+        let sink = planned_sink(load, plan).await?;
         let lost = || Error::new(ErrorKind::CommitUnknown, "the table is published, and what was done for it is lost");
         let mut units = load.journal.recorded().await?;
         units.retain(|u| u.table == plan.to);
@@ -302,14 +309,23 @@ impl Table {
         self.sink.written().max(self.staged.load(Ordering::Relaxed))
     }
 
-    /// Removes what was staged for a table that cannot be opened any more as it was planned.
-    pub(crate) async fn abandon(load: &Load, plan: &TablePlan) -> Result<()> {
-        let key = CommitKey::new(&load.run, &plan.to);
-        let spec = WriteSpec { partition_by: Vec::new(), expected: Expected::Anything, ..plan.write_spec(key) };
-        let schema = Arc::new(Schema::empty());
-        let quarantine = quarantine(load, plan, Arc::clone(&schema)).await?;
-        let sink = load.target.sink(&plan.to, schema, &spec).await?;
-        remove_staged(&sink, quarantine.as_ref()).await
+    /// Removes what was staged for a table that cannot be opened any more as it was planned. `false` if it turns out to be
+    /// published: the commit of a process that has died may still have been on its way.
+    pub(crate) async fn abandon(load: &Load, plan: &TablePlan) -> Result<bool> {
+        let quarantine = quarantine(load, plan, Arc::new(Schema::empty())).await?;
+        let sink = bare_sink(load, plan).await?;
+        // Where a commit is under way, this waits for it. So it is known now how it went.
+        sink.abort().await?;
+        let is_published = sink.is_committed().await?;
+        if let Some(quarantine) = quarantine {
+            // What was put aside of a table that is not published is of no use either, published or not: a later run reads
+            // the same rows again.
+            match is_published {
+                true => quarantine.abort().await?,
+                false => quarantine.withdraw().await?,
+            }
+        }
+        Ok(!is_published)
     }
 
     /// Of the units that an earlier process has recorded, those whose rows are still where it has staged them. Another
@@ -374,7 +390,7 @@ impl Table {
         let columns = self.plan.compared().map(|(_, c)| (c.name.as_str(), &c.ty)).collect();
         let facts = Facts { started_micros: self.facts.started_micros, columns };
         let mut findings = transload_quality::judge(&self.plan.checks, &self.plan.to, &tallies, &facts)?;
-        for Limit { check, in_part, why } in self.plan.replay.iter().flat_map(|r| &r.limits) {
+        for Limit { check, in_part, why } in self.plan.limits() {
             if *in_part {
                 let of_rule = findings.iter_mut().filter(|finding| finding.fingerprint == check.fingerprint);
                 of_rule.for_each(|f| f.found.push_str(&format!("; among the rows of the replay alone, as {why}")));
@@ -425,16 +441,4 @@ fn in_order(plan: &TablePlan, mut units: Vec<StagedUnit>) -> Result<Vec<StagedUn
         return Err(Error::internal("not every split is staged exactly once").with("table", plan.to.as_str()));
     }
     Ok(units)
-}
-
-/// Removes what a table has staged. If it is not published, what was put aside of it is of no use either, published or
-/// not: a later run reads the same rows again.
-async fn remove_staged(sink: &Arc<dyn Sink>, quarantine: Option<&Arc<dyn Sink>>) -> Result<()> {
-    if let Some(quarantine) = quarantine {
-        match sink.is_committed().await? {
-            true => quarantine.abort().await?,
-            false => quarantine.withdraw().await?,
-        }
-    }
-    sink.abort().await
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use transload_core::connector::TableInfo;
 
 use crate::args::Discover;
-use crate::draft::{Draft, Ends};
+use crate::draft::{self, Draft, Ends};
 use crate::found::{self, Rows, Unreadable};
 use crate::listing::listing;
 use crate::location;
@@ -31,7 +31,7 @@ pub(crate) async fn discover(args: &Discover, output: &Output) -> Result<u8, Fai
         (true, None) => Rows::All,
         (true, Some(percent)) => Rows::Percent(percent),
     };
-    let (tables, unread) = found::find(&place, &args.table, rows, &args.resources.limits(), output).await?;
+    let (tables, mut unread) = found::find(&place, &args.table, rows, &args.resources.limits(), output).await?;
     let is_empty = tables.is_empty();
     if args.pipeline || args.checks {
         let (endpoint, target) = location::destination(TARGET)?;
@@ -43,6 +43,7 @@ pub(crate) async fn discover(args: &Discover, output: &Output) -> Result<u8, Fai
             endpoint: &endpoint,
             checks: args.checks,
         };
+        let tables = draft::nameable(tables, &mut unread);
         output.answer(&Draft::new(&ends, &tables)?.text())?;
     } else if output.json() {
         let tables = tables.into_iter().map(|table| table.info).collect();

@@ -11,7 +11,7 @@ use transload_spec::archetype;
 
 use crate::args::{Init, Overrides, SchemaKind};
 use crate::commands::schema;
-use crate::draft::{Draft, Ends};
+use crate::draft::{self, Draft, Ends};
 use crate::found::{self, Rows, Unread, Unreadable};
 use crate::output::{Failure, Output};
 use crate::{location, pipeline};
@@ -128,7 +128,8 @@ async fn drafted(args: &Init, location: &str, pipeline: &str, output: &Output) -
         (false, None) => Rows::Enough,
         (false, Some(percent)) => Rows::Percent(percent),
     };
-    let (tables, unread) = found::find(&place, &args.table, rows, &args.resources.limits(), output).await?;
+    let (tables, mut unread) = found::find(&place, &args.table, rows, &args.resources.limits(), output).await?;
+    let tables = draft::nameable(tables, &mut unread);
     let ends = Ends {
         pipeline,
         archetype: args.archetype.as_deref(),

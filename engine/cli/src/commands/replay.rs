@@ -17,8 +17,9 @@ use transload_quality::Place;
 use transload_spec::{TableSpec, fits};
 
 use crate::args;
-use crate::commands::run::{Asked, Ended, begin, go_on, run_id};
+use crate::commands::run::run_id;
 use crate::connectors::{self, planned, quarantine};
+use crate::going::{Asked, Ended, begin, go_on};
 use crate::others::as_it_stands;
 use crate::output::{Failure, Output};
 use crate::pinned::{Held, Pinned};
@@ -213,7 +214,7 @@ impl Replaying<'_> {
         };
         let rulebook = planned_rulebook(&base)?;
         let patch = self.patch(&inputs, &rulebook).await?;
-        let held = Held { source: planned(&base.source, &self.resolver)?, target: Arc::clone(target) };
+        let held = Held::new(planned(&base.source, &self.resolver)?, Arc::clone(target));
         let beside = self.beside(&inputs, &rules, &held, &rulebook).await?;
         let mut tables = Vec::with_capacity(inputs.len());
         for (input, rules) in inputs.iter().zip(&rules) {

@@ -4,8 +4,8 @@ use transload_core::value::Outcome;
 use transload_ledger::{Ledger, RunSummary};
 
 use crate::args::{Global, Runs};
-use crate::commands::run::CHECKS_ONLY;
 use crate::connectors::ledger;
+use crate::going::CHECKS_ONLY;
 use crate::output::{Failure, Output};
 use crate::trend;
 

@@ -6,9 +6,10 @@ use transload_core::{Finding, Receipt, Verdict};
 use transload_plan::{ColumnChange, Plan};
 
 use crate::args::{Global, Show};
-use crate::commands::run::{indented, run_id};
+use crate::commands::run::run_id;
 use crate::commands::runs::status;
 use crate::connectors::{ledger, quarantine_url};
+use crate::lines::indented;
 use crate::output::{Failure, Output};
 
 pub(crate) async fn show(args: &Show, global: &Global, output: &Output) -> Result<u8, Failure> {

@@ -17,15 +17,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use transload_core::connector::TableInfo;
 use transload_core::decode::Kinded;
-use transload_core::{Endpoint, Result, TableName};
+use transload_core::tree::Spanned;
+use transload_core::{Endpoint, Error, Result, TableName};
 use transload_quality::profile::{ColumnProfile, Profile, Profiler};
+use transload_spec::TableSpec;
 
 use self::checks::CheckDraft;
 use self::columns::ColumnDraft;
 use self::cursor::CursorDraft;
 use self::key::KeyDraft;
 use self::layout::LayoutDraft;
-use crate::found::{Found, Looked};
+use crate::found::{Found, Looked, Unread};
 use crate::listing::figures;
 
 /// A pipeline that was drafted.
@@ -132,6 +134,20 @@ impl Ends<'_> {
         };
         self.archetype.unwrap_or(own).to_string()
     }
+}
+
+/// The tables that a pipeline can name. Of each other one `unread` gets the reason.
+pub(crate) fn nameable(found: Vec<Found>, unread: &mut Unread) -> Vec<Found> {
+    let is_pattern = |table: &Found| TableSpec::plain(&Spanned::nowhere(table.info.name.to_string())).is_wildcard();
+    let (patterns, names): (Vec<Found>, Vec<Found>) = found.into_iter().partition(is_pattern);
+    let refused = |table: Found| {
+        let error = Error::config("a pipeline cannot name the table: the `*` in its name would stand for any text")
+            .with("table", table.info.name.as_str())
+            .hint("give it another name, or make a view of it");
+        (table.info.name, error)
+    };
+    unread.extend(patterns.into_iter().map(refused));
+    names
 }
 
 impl Draft {

@@ -6,7 +6,7 @@ use transload_core::value::Outcome;
 use transload_ledger::{RunEnd, RunSummary};
 use transload_plan::Plan;
 
-use crate::commands::run::CHECKS_ONLY;
+use crate::going::CHECKS_ONLY;
 use crate::report::words::{count, counted};
 
 /// The sentence, and what else should be known at once.

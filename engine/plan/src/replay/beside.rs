@@ -84,8 +84,8 @@ pub(super) fn is_needed(reference: &Reference, tables: &[TablePlan]) -> bool {
 /// The rules of a table in the form in which a replay judges them, and those that it cannot judge, whatever is beside it.
 fn carried(rules: &TablePlan) -> Result<(Vec<Check>, Vec<Limit>)> {
     let (mut checks, mut limits) = (Vec::new(), Vec::new());
-    // Of a replay that is replayed, what it could not judge counts as well.
-    let before = rules.replay.iter().flat_map(|r| &r.limits).filter(|l| !l.in_part).map(|l| &l.check);
+    // What the run could not judge counts as well, if it was a replay or a backfill itself.
+    let before = rules.limits().filter(|l| !l.in_part).map(|l| &l.check);
     for check in rules.checks.iter().chain(before) {
         match check.in_replay()? {
             InReplay::Judged(check) => checks.push(*check),

@@ -11,7 +11,7 @@
 //!
 //! Without `of` it is `rows`, and for each of the `columns` `nulls` and, where there is one, the `mean`. NULL, NaN and
 //! infinite values have no part in `mean`, `min` and `max`. Without an earlier run there is nothing to compare with:
-//! the rule holds and says so.
+//! the rule holds and says so. In a backfill it is not judged, and no run is compared with one.
 //!
 //! **Why it matters.** Nobody writes a rule for the day on which half of the customers are missing and every row that
 //! is there is right.
