@@ -28,6 +28,7 @@ mod exit_codes;
 mod faults;
 mod faulty_io;
 mod formats;
+mod generate;
 mod harness;
 mod house;
 mod killed;
