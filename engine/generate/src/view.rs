@@ -109,8 +109,8 @@ impl View {
     /// A sentence, if it cannot be read, or names a column that cannot be named.
     pub(crate) fn read(&self, sql: &str) -> Result<Expr, String> {
         let expr = self.seen.logical(sql)?;
-        let reads = expr.column_refs();
-        if let Some((_, reason)) = self.hidden.iter().find(|(name, _)| reads.iter().any(|c| c.name == *name)) {
+        let is_read = |name: &str| expr.column_refs().iter().any(|column| column.name == name);
+        if let Some((_, reason)) = self.hidden.iter().find(|(name, _)| is_read(name)) {
             return Err(reason.clone());
         }
         let placed = expr.transform_up(|e| {
