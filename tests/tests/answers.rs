@@ -53,8 +53,10 @@ fn a_bug_anywhere_else_is_1_too_and_is_said() {
 fn every_verb_answers_in_json() {
     let bench = bench();
     let run = run_of(&bench.run(&["run", "p.yaml"]).expect(0).last_line());
-    let verbs: [(&[&str], &str); 17] = [
+    let verbs: [(&[&str], &str); 21] = [
         (&["init", "demo"], "file"),
+        (&["init", "drafted", "--from-connection", "in"], "draft"),
+        (&["profile", "in"], "tables"),
         (&["discover", "p.yaml"], "tables"),
         (&["discover", "p.yaml", "--target"], "tables"),
         (&["discover", "in"], "tables"),
@@ -71,6 +73,8 @@ fn every_verb_answers_in_json() {
         (&["audit", "verify"], "good"),
         (&["schema"], "properties"),
         (&["schema", "archetype"], "properties"),
+        (&["schema", "discover"], "properties"),
+        (&["schema", "init"], "properties"),
     ];
     for (verb, key) in verbs {
         let outcome = bench.run(&[verb, &["--format", "json"]].concat()).expect(0);

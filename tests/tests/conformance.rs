@@ -14,6 +14,7 @@ use transload_testkit::{CLAIMS, Finding, Subject, Weight, cases};
 use crate::azure::Container;
 use crate::harness::{assert_block, run_python};
 use crate::place::{Place, Variables};
+use crate::postgres::{Database, Server};
 use crate::proofs;
 use crate::s3::Bucket;
 use crate::web::{LISTING, Web};
@@ -37,11 +38,13 @@ pub(crate) enum Store {
     Azure,
     /// A web server that lists its files.
     Web,
+    /// A database of PostgreSQL.
+    Postgres,
 }
 
 impl Store {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [Self::Generated, Self::Folder, Self::S3, Self::Azure, Self::Web];
+    pub(crate) const ALL: [Self; 6] = [Self::Generated, Self::Folder, Self::S3, Self::Azure, Self::Web, Self::Postgres];
 
     /// Its name among the proofs, and in README.
     pub(crate) fn name(self) -> &'static str {
@@ -51,21 +54,23 @@ impl Store {
             Self::S3 => "S3",
             Self::Azure => "Azure",
             Self::Web => "http",
+            Self::Postgres => "PostgreSQL",
         }
     }
 
-    /// A url there, of a place that need not be.
+    /// A url there, of a place that need not be; of a database its options.
     fn example(self) -> &'static str {
         match self {
             Self::Generated | Self::Folder => "folder",
             Self::S3 => "s3://bucket/folder",
             Self::Azure => "az://container/folder",
             Self::Web => "http://localhost/folder",
+            Self::Postgres => r#"{ "host": "localhost", "database": "shop", "user": "loader" }"#,
         }
     }
 
     fn is_far(self) -> bool {
-        matches!(self, Self::S3 | Self::Azure | Self::Web)
+        matches!(self, Self::S3 | Self::Azure | Self::Web | Self::Postgres)
     }
 }
 
@@ -105,7 +110,7 @@ const LAKE: Line = Line {
 const VARIANT: Line = Line { without: &[Weight::Sizes], ..LAKE };
 
 /// The connectors. A new one gets a line; so does what it can do in another way.
-pub(crate) static LINES: [Line; 18] = [
+pub(crate) static LINES: [Line; 19] = [
     Line { connector: &transload_delta::Delta, format: "delta", stores: WRITABLE, without_far: &[], ..LAKE },
     Line { stores: WRITABLE, without_far: &[], ..LAKE },
     Line {
@@ -186,6 +191,13 @@ pub(crate) static LINES: [Line; 18] = [
         ..LAKE
     },
     Line {
+        connector: &transload_postgres::Postgres,
+        format: "postgres",
+        stores: &[Store::Postgres],
+        without_far: &[],
+        ..LAKE
+    },
+    Line {
         connector: &transload_tpch::Tpch,
         format: "generated",
         options: r#"{ "scale": 0.001 }"#,
@@ -219,8 +231,10 @@ impl Line {
 
     fn endpoint(&self, store: Store, url: &str, resolver: &Arc<dyn Resolve>) -> Arc<dyn Endpoint> {
         let mut options: Value = serde_json::from_str(self.options).unwrap();
-        if store != Store::Generated {
-            options["url"] = json!(url);
+        match store {
+            Store::Generated => {}
+            Store::Postgres => options = serde_json::from_str(url).unwrap(),
+            _ => options["url"] = json!(url),
         }
         if store == Store::Web {
             options["http"] = json!({ "allow_http": true, "retry_secs": 0 });
@@ -235,6 +249,10 @@ impl Line {
         let subject = match self.tables {
             [] => subject,
             tables => subject.reading(tables.iter().map(|name| TableName::new(*name))),
+        };
+        let subject = match store {
+            Store::Postgres => subject.in_schema("public."),
+            _ => subject,
         };
         match store.is_far() {
             true => subject.far().without(self.without).without(self.without_far),
@@ -346,6 +364,18 @@ async fn promises_are_kept_at_web_servers() {
     }
     let url = |folder: &str| format!("http://{}/{folder}", web.server.place);
     hold(Store::Web, url, Arc::new(NoReferences)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_are_kept_by_databases() {
+    // Each case has some connections.
+    let server = Server::own(&["max_connections=300"]);
+    let database = Database::on(&server, "conformance");
+    let options = json!({
+        "host": "127.0.0.1", "port": server.address().port(), "database": database.name, "user": "owner",
+        "password": "${env:PGPASSWORD_TEST}", "tls": { "mode": "disable" }, "connections": 4,
+    });
+    hold(Store::Postgres, |_| options.to_string(), Arc::new(Variables(database.variables()))).await;
 }
 
 /// The promises by claim, as a page lists them.

@@ -258,7 +258,7 @@ fn a_column_that_is_gone_and_may_not_be_null_is_refused() {
     let pipeline = |more: &str| {
         format!(
             "version: 1\npipeline: test\nsource: {{ tpch: {{ scale: 0.01 }} }}\ntarget: {{ lake: {{ url: lake }} }}\n\
-             tables: [ {{ from: region, {more} }} ]\n"
+             tables: [ {{ from: region, to: t, {more} }} ]\n"
         )
     };
     bench.write("p.yaml", pipeline("mode: append"));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use transload_core::fault::{
-    CLEAN_POINTS, DELTA_POINTS, EDGE_POINTS, FILE_POINTS, MERGE_POINTS, POINTS, REPIN_POINTS, REPLAY_POINTS,
-    SOME_POINTS, UPLOAD_POINTS,
+    CLEAN_POINTS, DELTA_POINTS, EDGE_POINTS, FILE_POINTS, MERGE_POINTS, POINTS, POSTGRES_POINTS, REPIN_POINTS,
+    REPLAY_POINTS, SOME_POINTS, UPLOAD_POINTS,
 };
 
 use crate::harness::root;
@@ -211,7 +211,7 @@ fn the_list_of_fault_points_is_the_code_s() {
 fn points() -> Vec<String> {
     let on_the_way: [&[&str]; 6] = [&POINTS, &EDGE_POINTS, &SOME_POINTS, &FILE_POINTS, &UPLOAD_POINTS, &DELTA_POINTS];
     let mut all: Vec<String> = on_the_way.concat().into_iter().map(str::to_string).collect();
-    let beside: [&[&str]; 4] = [&REPLAY_POINTS, &MERGE_POINTS, &CLEAN_POINTS, &REPIN_POINTS];
+    let beside: [&[&str]; 5] = [&REPLAY_POINTS, &MERGE_POINTS, &POSTGRES_POINTS, &CLEAN_POINTS, &REPIN_POINTS];
     all.extend(beside.concat().into_iter().map(str::to_string));
     all.sort();
     all

@@ -75,12 +75,18 @@ pub(crate) trait Place: Sync {
 /// Starts a server by the script that guards it, and returns what the script says of it. The server ends when the
 /// guardian is dropped, or this process is gone and the pipe between them with it.
 pub(crate) fn guarded(script: &mut Command) -> (Value, Child) {
-    let mut guardian = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let said: ChildStdout = guardian.stdout.take().unwrap();
-    let mut line = String::new();
-    BufReader::new(said).read_line(&mut line).unwrap();
-    let said = serde_json::from_str(&line).unwrap_or_else(|e| panic!("there is no server: {e}: {script:?}"));
+    let (said, guardian, _) = guarded_and_heard(script);
     (said, guardian)
+}
+
+/// The same with what the script goes on to say.
+pub(crate) fn guarded_and_heard(script: &mut Command) -> (Value, Child, BufReader<ChildStdout>) {
+    let mut guardian = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut heard = BufReader::new(guardian.stdout.take().unwrap());
+    let mut line = String::new();
+    heard.read_line(&mut line).unwrap();
+    let said = serde_json::from_str(&line).unwrap_or_else(|e| panic!("there is no server: {e}: {script:?}"));
+    (said, guardian, heard)
 }
 
 /// A proxy before the server of a place, and the variables by which a program finds it instead of the server.

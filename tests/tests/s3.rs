@@ -59,6 +59,10 @@ elif verb == "fill":
         list(pool.map(lambda n: s3.put_object(Bucket=bucket, Key=f"{path}{n:07}.txt", Body=b""), range(int(rest[0]))))
 elif verb == "files":
     print(json.dumps(files()))
+elif verb == "fetch":
+    for name in files():
+        os.makedirs(os.path.dirname(f"{rest[0]}/{name}"), exist_ok=True)
+        s3.download_file(bucket, name, f"{rest[0]}/{name}")
 elif verb == "unfinished":
     pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=path)
     print(json.dumps(sorted(u["Key"] for page in pages for u in page.get("Uploads", []))))
@@ -81,6 +85,11 @@ impl Bucket {
         let bucket = Self { name };
         bucket.does("make", "", &[]);
         bucket
+    }
+
+    /// Copies the objects below a path into a folder.
+    pub(crate) fn fetch(&self, path: &str, folder: &Path) {
+        self.does("fetch", path, &[folder.to_str().unwrap()]);
     }
 }
 

@@ -8,11 +8,11 @@ fn committed(kind: &str) -> String {
     std::fs::read_to_string(root().join(format!("archetypes/schemas/{kind}.schema.json"))).unwrap()
 }
 
-/// To renew: `cargo run -- schema pipeline > archetypes/schemas/pipeline.schema.json`, and the same for archetype.
+/// To renew: `cargo run -- schema pipeline > archetypes/schemas/pipeline.schema.json`, and the same for the others.
 #[test]
 fn the_committed_schemas_are_what_the_program_prints() {
     let bench = Bench::new();
-    for kind in ["pipeline", "archetype"] {
+    for kind in ["pipeline", "archetype", "discover", "init"] {
         let printed = bench.run(&["schema", kind]).expect(0).stdout;
         assert_eq!(printed, committed(kind), "archetypes/schemas/{kind}.schema.json");
     }

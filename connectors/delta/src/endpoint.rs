@@ -11,7 +11,7 @@ use transload_core::connector::{
     CleanSpec, DELETED_COLUMN, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, Transform, WriteSpec, hidden_column,
 };
 use transload_core::store::{Address, Store, relative};
-use transload_core::{Error, Problem, Resolve, Result, TableName};
+use transload_core::{Error, LogicalType, Problem, Resolve, Result, TableName};
 use transload_lake::files;
 
 use crate::clean;
@@ -19,6 +19,7 @@ use crate::commit::DeltaSink;
 use crate::log::{Column, LOG, Log};
 use crate::options::Settings;
 use crate::source::{self, Moment};
+use crate::types;
 
 /// A folder of tables.
 pub(crate) struct DeltaEndpoint {
@@ -128,17 +129,17 @@ impl Endpoint for DeltaEndpoint {
         false
     }
 
+    fn instead_of(&self, ty: &LogicalType) -> Option<LogicalType> {
+        types::instead_of(ty)
+    }
+
     async fn list(&self) -> Result<Vec<TableName>> {
         tables(&self.open()?, Path::default()).await
     }
 
-    async fn discover(&self) -> Result<Vec<TableInfo>> {
-        let mut found = Vec::new();
-        for name in self.list().await? {
-            let source = self.source(&name, &ReadSpec::default()).await?;
-            found.push(TableInfo { format: "delta".to_string(), ..TableInfo::of(name, source.as_ref()) });
-        }
-        Ok(found)
+    async fn describe(&self, table: &TableName) -> Result<TableInfo> {
+        let source = self.source(table, &ReadSpec::default()).await?;
+        Ok(TableInfo { format: "delta".to_string(), ..TableInfo::of(table.clone(), source.as_ref()) })
     }
 
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {

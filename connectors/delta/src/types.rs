@@ -47,9 +47,6 @@ pub(crate) fn logical(ty: &DataType) -> Option<LogicalType> {
 /// # Errors
 /// A cast that makes a type of it which Delta has, as a hint; nothing is changed without being asked for.
 pub(crate) fn delta(ty: &LogicalType) -> Result<DataType> {
-    let no = |cast: &str| {
-        Err(Error::config(format!("Delta has no type that holds {ty}")).hint(format!("cast the column to {cast}")))
-    };
     Ok(match ty {
         LogicalType::Timestamp(Unit::Us, Some(zone)) if zone == UTC || zone == "+00:00" => DataType::TIMESTAMP,
         LogicalType::Decimal(precision, scale) if *precision <= 38 => {
@@ -62,18 +59,41 @@ pub(crate) fn delta(ty: &LogicalType) -> Result<DataType> {
             StructType::try_new(fields).map_err(|_| Error::config("a struct has two fields of one name"))?.into()
         }
         LogicalType::Map(key, value) => MapType::new(delta(key)?, delta(value)?, true).into(),
-        LogicalType::UInt(8) => return no("int16"),
-        LogicalType::UInt(16) => return no("int32"),
-        LogicalType::UInt(32) => return no("int64"),
-        LogicalType::UInt(_) => return no("decimal(20,0)"),
-        LogicalType::Timestamp(unit, None) if *unit != Unit::Us => return no("timestamp(us)"),
-        LogicalType::Timestamp(_, Some(_)) => return no("timestamp(us, UTC)"),
-        LogicalType::Decimal(..) => return no("text, or to a decimal of at most 38 digits"),
-        LogicalType::Time(_) | LogicalType::Interval | LogicalType::Uuid | LogicalType::Json => return no("text"),
         other => match PRIMITIVES.iter().find(|(_, ours)| ours == other) {
             Some((theirs, _)) => DataType::Primitive(theirs.clone()),
-            None => return no("text"),
+            None => {
+                let cast = match plain_instead_of(other) {
+                    Some(LogicalType::Text) if matches!(other, LogicalType::Decimal(..)) => {
+                        "text, or to a decimal of at most 38 digits".to_string()
+                    }
+                    cast => cast.unwrap_or(LogicalType::Text).to_string(),
+                };
+                return Err(Error::config(format!("Delta has no type that holds {other}"))
+                    .hint(format!("cast the column to {cast}")));
+            }
         },
+    })
+}
+
+/// The type of ours that holds every value of one that Delta lacks, and that Delta has; `None` for one that it has.
+pub(crate) fn instead_of(ty: &LogicalType) -> Option<LogicalType> {
+    ty.with_parts(&plain_instead_of)
+}
+
+fn plain_instead_of(ty: &LogicalType) -> Option<LogicalType> {
+    use LogicalType as T;
+    Some(match ty {
+        T::UInt(8) => T::Int(16),
+        T::UInt(16) => T::Int(32),
+        T::UInt(32) => T::Int(64),
+        T::UInt(_) => T::Decimal(20, 0),
+        T::Timestamp(Unit::Us, None) => return None,
+        T::Timestamp(_, None) => T::Timestamp(Unit::Us, None),
+        T::Timestamp(Unit::Us, Some(zone)) if zone == UTC || zone == "+00:00" => return None,
+        T::Timestamp(_, Some(_)) => T::Timestamp(Unit::Us, Some(UTC.to_string())),
+        T::Decimal(precision, _) if *precision > 38 => T::Text,
+        T::Time(_) | T::Interval | T::Uuid | T::Json => T::Text,
+        _ => return None,
     })
 }
 
@@ -132,8 +152,13 @@ mod tests {
             ("list<uint16>", "int32"),
             ("decimal(39,0)", "text, or to a decimal of at most 38 digits"),
         ] {
-            let error = delta(&text.parse().unwrap()).unwrap_err();
+            let ty: LogicalType = text.parse().unwrap();
+            let error = delta(&ty).unwrap_err();
             assert_eq!(error.hint_text(), Some(format!("cast the column to {cast}").as_str()), "{text}");
+            delta(&instead_of(&ty).unwrap()).unwrap();
+        }
+        for has in ["int8", "decimal(38,2)", "timestamp(us, +00:00)", "list<struct<a: text>>"] {
+            assert_eq!(instead_of(&has.parse().unwrap()), None, "{has}");
         }
     }
 }

@@ -7,7 +7,7 @@ use arrow::datatypes::{Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use transload_core::connector::{CleanSpec, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, WriteMode, WriteSpec};
 use transload_core::store::{Address, Store, relative};
-use transload_core::{Error, Pin, Problem, Resolve, Result, Span, TableName};
+use transload_core::{Error, LogicalType, Pin, Problem, Resolve, Result, Span, TableName};
 
 use crate::clean::clean;
 use crate::commit::LakeSink;
@@ -104,23 +104,22 @@ impl Endpoint for LakeEndpoint {
         true
     }
 
+    fn instead_of(&self, ty: &LogicalType) -> Option<LogicalType> {
+        limits::instead_of(ty, &self.settings.writing.as_ref()?.format)
+    }
+
     async fn list(&self) -> Result<Vec<TableName>> {
         listing::tables(&self.open()?, self.settings.format).await
     }
 
-    async fn discover(&self) -> Result<Vec<TableInfo>> {
-        let store = self.open()?;
-        let mut tables = Vec::new();
-        for name in listing::tables(&store, self.settings.format).await? {
-            let source = self.source(&name, &ReadSpec::default()).await?;
-            let own = match source.pin() {
-                Pin::Files(files) => files.first().and_then(|file| format_of_name(&file.path)),
-                _ => None,
-            };
-            let format = own.unwrap_or(self.settings.format.word()).to_string();
-            tables.push(TableInfo { format, ..TableInfo::of(name, source.as_ref()) });
-        }
-        Ok(tables)
+    async fn describe(&self, table: &TableName) -> Result<TableInfo> {
+        let source = self.source(table, &ReadSpec::default()).await?;
+        let own = match source.pin() {
+            Pin::Files(files) => files.first().and_then(|file| format_of_name(&file.path)),
+            _ => None,
+        };
+        let format = own.unwrap_or(self.settings.format.word()).to_string();
+        Ok(TableInfo { format, ..TableInfo::of(table.clone(), source.as_ref()) })
     }
 
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {

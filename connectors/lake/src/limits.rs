@@ -41,6 +41,17 @@ pub(crate) fn check(schema: &Schema, partition_by: &[Partition], format: &WriteF
     }
 }
 
+/// The type that a column has to be cast to because files of a format hold no values of its own; `None` if they do, or if
+/// no cast helps.
+pub(crate) fn instead_of(ty: &LogicalType, format: &WriteFormat) -> Option<LogicalType> {
+    ty.with_parts(&|ty| match (ty, format) {
+        (LogicalType::Interval, _) => Some(LogicalType::Text),
+        (LogicalType::UInt(64), WriteFormat::Avro(_)) => Some(LogicalType::Decimal(20, 0)),
+        (LogicalType::Time(Unit::Ns), WriteFormat::Avro(_)) => Some(LogicalType::Time(Unit::Us)),
+        _ => None,
+    })
+}
+
 /// Why a column cannot have its name.
 fn name(name: &str, format: &WriteFormat) -> Option<Refusal> {
     let hint = "rename the column";
@@ -195,6 +206,27 @@ mod tests {
             let error = checked("c", ty, &format).unwrap_err();
             assert!(error.hint_text().is_some(), "{ty}: {error}");
             checked("c", ty, &parquet()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_cast_that_helps_is_the_one_that_is_hinted_at() {
+        for format in [parquet(), CSV, JSON, AVRO] {
+            for text in ["interval", "uint64", "time(ns)", "uuid", "json", "binary", "list<interval>", "list<text>"] {
+                let ty: LogicalType = text.parse().unwrap();
+                let hint = checked("c", text, &format).err().and_then(|e| e.hint_text().map(str::to_string));
+                let cast = match instead_of(&ty, &format) {
+                    Some(LogicalType::List(item)) => Some(*item),
+                    cast => cast,
+                };
+                let hinted = hint.filter(|hint| hint.starts_with("cast the column to "));
+                match (cast, hinted) {
+                    (Some(cast), Some(hint)) => assert!(hint.contains(&cast.to_string()), "{text}: {hint}"),
+                    // Values that are made of others are refused as a whole.
+                    (Some(_), None) => assert!(text.starts_with("list<") && matches!(format, WriteFormat::Csv(..))),
+                    (None, hinted) => assert_eq!(hinted, None, "{text}"),
+                }
+            }
         }
     }
 

@@ -156,6 +156,14 @@ impl Client {
         self.inner.query(sql, params).await.map_err(|e| self.explain(e))
     }
 
+    /// Runs one statement that changes rows, and says how many.
+    ///
+    /// # Errors
+    /// As [`explain`] says.
+    pub(crate) async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64> {
+        self.inner.execute(sql, params).await.map_err(|e| self.explain(e))
+    }
+
     /// Begins `COPY … TO STDOUT`. Errors of the stream are for [`explain`](Self::explain).
     ///
     /// # Cancellation

@@ -4,28 +4,34 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use transload_core::connector::{
-    CleanSpec, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, WriteMode, WriteSpec,
+    CatalogInfo, CleanSpec, Endpoint, Orphan, ReadSpec, Sink, Source, TableInfo, WriteMode, WriteSpec,
 };
 use transload_core::{Error, LogicalType, Pin, Problem, Result, TableName};
 
 use crate::catalog::{self, Relation};
 use crate::client::{Client, Role};
 use crate::names::Name;
-use crate::pin::{Access, Exporter, ONE_STATE, is_held};
+use crate::pin::{Access, Exporter, ONE_STATE, found, is_held};
 use crate::source;
 use crate::types::Kind;
 use crate::{clean, sink};
 
 /// One database.
 pub(crate) struct PostgresEndpoint {
-    pub(crate) access: Access,
+    access: Access,
     /// Who pins all tables at the same time, if they are; made with the first one.
-    pub(crate) together: Option<OnceCell<Arc<Exporter>>>,
+    together: Option<OnceCell<Arc<Exporter>>>,
+    /// Who looks at tables without pinning them.
+    looking: Mutex<Option<Client>>,
 }
 
 impl PostgresEndpoint {
+    pub(crate) fn new(access: Access) -> Self {
+        Self { access, together: None, looking: Mutex::default() }
+    }
+
     fn name(&self, table: &TableName) -> Result<Name, String> {
         Name::parse(table, &self.access.settings.schema)
     }
@@ -44,7 +50,7 @@ impl PostgresEndpoint {
             rows: None,
             bytes: relation.bytes,
             files: None,
-            catalog: Some(catalog::info(client, relation).await?),
+            catalog: Some(CatalogInfo { estimated_rows: relation.rows, ..catalog::info(client, relation).await? }),
         })
     }
 }
@@ -93,32 +99,41 @@ impl Endpoint for PostgresEndpoint {
         Ok(names)
     }
 
-    async fn discover(&self) -> Result<Vec<TableInfo>> {
-        let client = self.access.connect(Role::Reader).await?;
+    async fn describe(&self, table: &TableName) -> Result<TableInfo> {
+        let name = self.name(table).map_err(Error::config)?;
+        // One table is looked at after the other, by one connection.
+        let mut looking = self.looking.lock().await;
+        let client = match looking.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => self.access.connect(Role::Reader).await?,
+        };
         client.begin(ONE_STATE).await?;
-        let mut tables = Vec::new();
-        for name in catalog::names(&client, self.access.settings.schemas.as_deref()).await? {
-            if let Some(relation) = catalog::relation(&client, &name, &self.access.settings).await? {
-                tables.push(self.info(&client, &relation).await?);
-            }
-        }
-        tables.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(tables)
+        let relation = found(&client, &self.access.settings, &name).await?;
+        let info = self.info(&client, &relation).await?;
+        client.run("COMMIT").await?;
+        *looking = Some(client);
+        Ok(info)
     }
 
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {
-        let together = if spec.pin.is_none() { self.exporter().await? } else { None };
+        let together = match &spec.pin {
+            None => self.exporter().await?,
+            Some(_) => self.together.as_ref().and_then(OnceCell::get).cloned(),
+        };
         let source = source::open(&self.access, table, spec, together).await;
         Ok(Arc::new(source.map_err(|e| e.with("table", table.as_str()))?))
     }
 
     fn together(self: Arc<Self>) -> Arc<dyn Endpoint> {
-        Arc::new(Self { access: self.access.clone(), together: Some(OnceCell::new()) })
+        Arc::new(Self { together: Some(OnceCell::new()), ..Self::new(self.access.clone()) })
     }
 
     async fn holds(&self, pin: &Pin) -> Result<bool> {
         match pin {
-            Pin::Snapshot(pin) => is_held(&self.access, pin).await,
+            Pin::Snapshot(pin) => match self.together.as_ref().and_then(OnceCell::get) {
+                Some(own) if own.has_taken(pin) => Ok(!own.is_gone()),
+                _ => is_held(&self.access, pin).await,
+            },
             Pin::Formula(_) | Pin::Files(_) | Pin::Version(_) => Ok(true),
         }
     }

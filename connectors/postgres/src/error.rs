@@ -45,12 +45,7 @@ pub(crate) fn sqlstate(error: &Error) -> Option<&str> {
     error.context().iter().find(|(what, _)| *what == "sqlstate").map(|(_, code)| code.as_str())
 }
 
-/// Whether a server refuses a snapshot because nobody holds it any more.
-pub(crate) fn is_lost_snapshot(error: &tokio_postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|said| Said::of(said).is_lost_snapshot())
-}
-
-/// The same of an error that is explained.
+/// Whether an error says that nobody holds a snapshot any more.
 pub(crate) fn is_lost(error: &Error) -> bool {
     error.message() == LOST_SNAPSHOT
 }

@@ -3,12 +3,15 @@
 mod catalog;
 mod clean;
 mod client;
+mod columns;
 mod commit;
+mod connections;
 mod decode;
 mod encode;
 mod endpoint;
 mod error;
 mod filter;
+mod moving;
 mod names;
 mod options;
 mod pgpass;
@@ -19,8 +22,11 @@ mod sink;
 mod source;
 mod splits;
 mod stage;
+mod staging;
+mod target;
 mod tls;
 mod types;
+mod upon;
 
 use std::sync::Arc;
 
@@ -56,6 +62,6 @@ impl Connector for Postgres {
     fn parse(&self, options: &Node, resolver: Arc<dyn Resolve>) -> Result<Arc<dyn Endpoint>, Vec<Problem>> {
         let settings = options::parse(options)?;
         let access = pin::Access::new(Arc::new(settings), resolver);
-        Ok(Arc::new(endpoint::PostgresEndpoint { access, together: None }))
+        Ok(Arc::new(endpoint::PostgresEndpoint::new(access)))
     }
 }

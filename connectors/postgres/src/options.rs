@@ -240,7 +240,7 @@ fn check_names(options: &Options, problems: &mut Vec<Problem>) {
             continue;
         }
         match setting.literal() {
-            Some(text) if text.is_empty() => problems.push(Problem::new(setting.span, format!("`{name}` is empty"))),
+            Some("") => problems.push(Problem::new(setting.span, format!("`{name}` is empty"))),
             Some(text) if text.contains('\0') => {
                 problems.push(Problem::new(setting.span, format!("`{name}` holds a zero byte")));
             }

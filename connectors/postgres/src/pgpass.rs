@@ -166,7 +166,8 @@ mod tests {
     fn variables_come_before_files() {
         let login = Login { host: "h", port: 5432, database: "shop", user: "u" };
         let text = "h:*:*:u:from file";
-        let cases: [(&'static [(&'static str, &'static str)], Option<&str>); 6] = [
+        type Case = (&'static [(&'static str, &'static str)], Option<&'static str>);
+        let cases: [Case; 6] = [
             (&[("PGPASSWORD", "direct"), ("PGPASSFILE", "/nowhere/f")], Some("direct")),
             (&[("PGPASSWORD", ""), ("PGPASSFILE", "/nowhere/f")], Some("from file")),
             (&[("HOME", "/nowhere/me")], Some("from file")),

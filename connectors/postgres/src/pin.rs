@@ -10,6 +10,7 @@ use crate::client::{Client, Role, ServerInfo};
 use crate::error::{is_lost, lost_snapshot};
 use crate::names::{Name, literal};
 use crate::options::Settings;
+use crate::records::{Records, Since};
 
 /// How a transaction begins that sees one state of the database, whatever others do.
 pub(crate) const ONE_STATE: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -71,14 +72,7 @@ impl Exporter {
 
     /// Looks a table up, and keeps others from changing more than its rows until the transaction ends.
     pub(crate) async fn pin(&self, settings: &Settings, name: &Name) -> Result<(Relation, PinnedSnapshot)> {
-        let client = self.client.lock().await;
-        client.run("SAVEPOINT looked_up").await?;
-        let found = locked(&client, settings, name).await;
-        if found.is_err() {
-            client.run("ROLLBACK TO SAVEPOINT looked_up").await?;
-        }
-        let relation = found?;
-        client.run("RELEASE SAVEPOINT looked_up").await?;
+        let relation = self.look(async |client| locked(client, settings, name).await).await?;
         let pin = PinnedSnapshot {
             server: self.server.id.clone(),
             snapshot: self.snapshot.clone(),
@@ -88,6 +82,11 @@ impl Exporter {
             parts: relation.parts.clone(),
         };
         Ok((relation, pin))
+    }
+
+    /// What was done to a table after a version of it, as far as it was done then.
+    pub(crate) async fn since(&self, name: &Name, version: i64) -> Result<Since> {
+        self.look(async |client| Records::of(&name.schema).since(client, &name.table, version).await).await
     }
 
     /// Looks at the catalogue as it was then.
@@ -102,6 +101,16 @@ impl Exporter {
 
     pub(crate) fn server(&self) -> &ServerInfo {
         &self.server
+    }
+
+    /// Whether it has taken the snapshot of a pin.
+    pub(crate) fn has_taken(&self, pin: &PinnedSnapshot) -> bool {
+        (&self.server.id, &self.snapshot, &self.sees) == (&pin.server, &pin.snapshot, &pin.sees)
+    }
+
+    /// Whether its connection has ended, and the snapshot with it. One that is asked something right now has not.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.client.try_lock().is_ok_and(|client| client.is_closed())
     }
 }
 
@@ -144,23 +153,23 @@ pub(crate) struct Reading {
     access: Access,
     snapshot: String,
     sees: String,
-    /// Who keeps the snapshot, if that is for the reader to say.
-    _exporter: Option<Arc<Exporter>>,
+    /// Who keeps the snapshot, if it is kept here.
+    exporter: Option<Arc<Exporter>>,
     /// Connections whose transaction sees the snapshot and that nobody uses.
     idle: Mutex<Vec<Client>>,
 }
 
 impl Reading {
-    /// Reads a snapshot that others keep.
-    fn at(access: Access, pin: &PinnedSnapshot) -> Self {
+    /// Reads a snapshot that was taken before, here or elsewhere.
+    fn at(access: Access, pin: &PinnedSnapshot, exporter: Option<Arc<Exporter>>) -> Self {
         let (snapshot, sees) = (pin.snapshot.clone(), pin.sees.clone());
-        Self { access, snapshot, sees, _exporter: None, idle: Mutex::default() }
+        Self { access, snapshot, sees, exporter, idle: Mutex::default() }
     }
 
     /// Reads the snapshot of a transaction, and keeps it.
     pub(crate) fn of(access: Access, exporter: Arc<Exporter>) -> Self {
         let (snapshot, sees) = (exporter.snapshot.clone(), exporter.sees.clone());
-        Self { access, snapshot, sees, _exporter: Some(exporter), idle: Mutex::default() }
+        Self { access, snapshot, sees, exporter: Some(exporter), idle: Mutex::default() }
     }
 
     /// A connection whose transaction sees the snapshot.
@@ -168,6 +177,7 @@ impl Reading {
     /// # Errors
     /// [`Transient`](transload_core::ErrorKind::Transient) if whoever took the snapshot is not connected any more.
     pub(crate) async fn client(&self) -> Result<Client> {
+        self.is_kept()?;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match idle.filter(|client| !client.is_closed()) {
             Some(client) => Ok(client),
@@ -182,6 +192,15 @@ impl Reading {
     /// Takes a connection back whose transaction is as good as before.
     pub(crate) fn give_back(&self, client: Client) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+    }
+
+    /// Refuses to go on once whoever keeps the snapshot is gone: a connection that has it sees it to its end, but nobody could
+    /// read the table like this again.
+    pub(crate) fn is_kept(&self) -> Result<()> {
+        match &self.exporter {
+            Some(exporter) if exporter.is_gone() => Err(lost_snapshot()),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn permits(&self) -> Arc<Semaphore> {
@@ -214,7 +233,7 @@ pub(crate) async fn is_held(access: &Access, pin: &PinnedSnapshot) -> Result<boo
     }
 }
 
-/// Opens a table at a snapshot that somebody else keeps.
+/// Opens a table at a snapshot that was taken before: by `exporter`, if there is one, or elsewhere.
 ///
 /// # Errors
 /// [`Config`](transload_core::ErrorKind::Config) if the table is not what was pinned.
@@ -223,8 +242,9 @@ pub(crate) async fn reopen(
     name: &Name,
     shown: &TableName,
     pin: &PinnedSnapshot,
+    exporter: Option<Arc<Exporter>>,
 ) -> Result<(Relation, Reading)> {
-    let reading = Reading::at(access.clone(), pin);
+    let reading = Reading::at(access.clone(), pin, exporter);
     let client = reading.client().await?;
     let other = |why: &str| Error::config(why).with("table", shown.as_str()).hint("make a new plan");
     if client.server().id != pin.server {

@@ -41,7 +41,7 @@ pub(crate) enum Rows {
     All,
     /// Those that one of these transactions has written, or those that none of them has.
     Of { transactions: Vec<u32>, are_wanted: bool },
-    /// About so many of a hundred.
+    /// About so many of a hundred: those of some pages.
     Sample(u8),
 }
 
@@ -51,8 +51,6 @@ pub(crate) struct Range {
     /// The part as it stands behind `FROM`.
     pub(crate) from: String,
     pub(crate) pages: Pages,
-    /// Whether the server can take a sample of the part by itself.
-    pub(crate) has_pages: bool,
 }
 
 /// A pinned table for the query engine.
@@ -132,13 +130,15 @@ impl CopyScan {
         let (sample, own) = match &self.table.rows {
             Rows::All => (String::new(), None),
             Rows::Of { transactions, are_wanted } => (String::new(), Some(written_by(transactions, *are_wanted))),
-            Rows::Sample(percent) if range.has_pages => (format!(" TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1)"), None),
-            Rows::Sample(percent) => {
-                (String::new(), Some(format!("pg_catalog.random() < {}", f64::from(*percent) / 100.0)))
-            }
+            Rows::Sample(percent) => (format!(" TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1)"), None),
         };
-        let conditions: Vec<String> =
-            range.pages.condition().into_iter().chain(own).chain(self.conditions.iter().map(|c| format!("({c})"))).collect();
+        let conditions: Vec<String> = range
+            .pages
+            .condition()
+            .into_iter()
+            .chain(own)
+            .chain(self.conditions.iter().map(|c| format!("({c})")))
+            .collect();
         let filter = match conditions.is_empty() {
             true => String::new(),
             false => format!(" WHERE {}", conditions.join(" AND ")),
@@ -260,6 +260,7 @@ impl State {
                 Some(Ok(bytes)) => open.decoder.feed(&bytes)?,
                 Some(Err(error)) => return Err(open.client.explain(error)),
                 None if open.decoder.is_complete() => {
+                    open.reading.is_kept()?;
                     let batch = (open.decoder.rows() > 0).then(|| open.decoder.finish()).transpose()?;
                     let Open { guard, client, reading, rows, .. } = *open;
                     drop(rows);

@@ -56,20 +56,23 @@ pub(crate) async fn open(
     together: Option<Arc<Exporter>>,
 ) -> Result<PostgresSource> {
     let name = Name::parse(shown, &access.settings.schema).map_err(Error::config)?;
-    let now = async || match together {
-        Some(exporter) => Ok(exporter),
-        None => Exporter::begin(access).await.map(Arc::new),
-    };
     match &spec.pin {
         None => {
-            let exporter = now().await?;
+            let exporter = match together {
+                Some(exporter) => exporter,
+                None => Arc::new(Exporter::begin(access).await?),
+            };
             let (relation, pin) = exporter.pin(&access.settings, &name).await?;
             let reading = Reading::of(access.clone(), exporter);
-            let rows = spec.sample_percent.filter(|percent| *percent < 100).map_or(Rows::All, Rows::Sample);
+            // Who has to read all of a view takes no sample of it.
+            let has_pages = pin.parts.iter().all(|part| part.pages.is_some());
+            let percent = spec.sample_percent.filter(|percent| *percent < 100 && has_pages);
+            let rows = percent.map_or(Rows::All, Rows::Sample);
             Ok(source(access, &name, relation, &pin, reading, Pin::Snapshot(pin.clone()), rows))
         }
         Some(Pin::Snapshot(pin)) => {
-            let (relation, reading) = pin::reopen(access, &name, shown, pin).await?;
+            let own = together.filter(|exporter| exporter.has_taken(pin));
+            let (relation, reading) = pin::reopen(access, &name, shown, pin, own).await?;
             Ok(source(access, &name, relation, pin, reading, Pin::Snapshot(pin.clone()), Rows::All))
         }
         Some(Pin::Version(version)) => {
@@ -105,7 +108,7 @@ fn source(
     let range = |split: &Split| {
         let pages = Pages::of(split)?;
         let part = snapshot.parts.get(pages.part)?;
-        Some(Range { from: splits::from_item(part), pages, has_pages: part.pages.is_some() })
+        Some(Range { from: splits::from_item(part), pages })
     };
     let ranges: Vec<Range> = splits.iter().filter_map(range).collect();
     let columns: Arc<[_]> = relation.columns.into();
@@ -131,11 +134,23 @@ async fn written(exporter: &Exporter, relation: &Relation, version: &PinnedVersi
         return Err(Error::config("the table was made anew, or replaced, since the rows were committed")
             .hint("what was committed then is not there any more: load again, or compare what is there now"));
     }
-    let (names, are_wanted) = match (&version.only, &version.except) {
-        (Some(only), _) => (only, true),
-        (None, Some(except)) => (except, false),
-        (None, None) => return Ok(Rows::All),
+    let number =
+        version.version.parse::<i64>().map_err(|_| Error::config("the plan's pin names no version of a table"))?;
+    let since = exporter.since(&relation.name, number).await?;
+    if since.is_changed {
+        return Err(Error::config(
+            "a later load has replaced or merged rows of the table since the rows were committed",
+        )
+        .hint("what was committed then may not be there any more: compare what the later load has written"));
+    }
+    // What was added later does not belong to the table as it was then.
+    let (names, are_wanted) = match &version.only {
+        Some(only) => (only.clone(), true),
+        None => (version.except.iter().flatten().cloned().chain(since.xids).collect(), false),
     };
+    if names.is_empty() && !are_wanted {
+        return Ok(Rows::All);
+    }
     let whole: Vec<u64> = names
         .iter()
         .map(|xid| xid.parse().map_err(|_| Error::config("the plan's pin names no transactions of a server")))
@@ -143,7 +158,9 @@ async fn written(exporter: &Exporter, relation: &Relation, version: &PinnedVersi
     let now = exporter.look(crate::records::newest_transaction).await?;
     // The number that a row has of its transaction comes again after four thousand million others.
     if whole.iter().any(|xid| now.saturating_sub(*xid) >= 1 << 31) {
-        return Err(Error::config("the server has forgotten which rows were committed then: too many transactions ago"));
+        return Err(Error::config(
+            "the server has forgotten which rows were committed then: too many transactions ago",
+        ));
     }
     #[expect(clippy::cast_possible_truncation, reason = "a row keeps the lower half")]
     let transactions = whole.into_iter().map(|xid| xid as u32).collect();

@@ -57,7 +57,6 @@ pub(crate) enum Kind {
 pub(crate) struct ServerType {
     pub(crate) oid: u32,
     pub(crate) name: String,
-    pub(crate) schema: String,
     /// `b` base, `c` composite, `d` domain, `e` enum, `r` range, `m` multirange, `p` pseudo.
     pub(crate) typtype: char,
     /// `A` for arrays.
@@ -68,8 +67,6 @@ pub(crate) struct ServerType {
     pub(crate) base: Option<(u32, i32)>,
     /// Name, oid and typmod of each part of a composite type, in order, without dropped ones.
     pub(crate) attributes: Vec<(String, u32, i32)>,
-    /// As `format_type` writes it.
-    pub(crate) shown: String,
 }
 
 /// The types that a database made for itself, and what else decides about types.
@@ -362,17 +359,7 @@ mod tests {
     const TEXT: u32 = 25;
 
     fn server_type(oid: u32, name: &str, typtype: char, category: char) -> ServerType {
-        ServerType {
-            oid,
-            name: name.to_string(),
-            schema: "public".to_string(),
-            typtype,
-            category,
-            element: None,
-            base: None,
-            attributes: Vec::new(),
-            shown: name.to_string(),
-        }
+        ServerType { oid, name: name.to_string(), typtype, category, element: None, base: None, attributes: Vec::new() }
     }
 
     fn array(oid: u32, element: u32) -> ServerType {

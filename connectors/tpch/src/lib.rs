@@ -14,10 +14,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::StreamExt;
 use serde::Deserialize;
-use transload_core::connector::{Capability, Connector, Endpoint, ReadSpec, Sink, Source, TableInfo, WriteSpec};
+use transload_core::connector::{Capability, Connector, Endpoint, ReadSpec, Sink, Source, WriteSpec};
 use transload_core::decode::decode;
 use transload_core::tree::Spanned;
-use transload_core::{Error, LogicalType, Node, Pin, Problem, Resolve, Result, Split, TableName};
+use transload_core::{Error, Node, Pin, Problem, Resolve, Result, Split, TableName};
 
 use crate::table::Table;
 
@@ -104,26 +104,6 @@ impl Endpoint for Generator {
 
     async fn list(&self) -> Result<Vec<TableName>> {
         Ok(self.known_tables().unwrap_or_default())
-    }
-
-    async fn discover(&self) -> Result<Vec<TableInfo>> {
-        let info = |table: Table| TableInfo {
-            name: TableName::new(table.name()),
-            format: "generated".to_string(),
-            columns: table
-                .schema()
-                .fields()
-                .iter()
-                .filter_map(|f| Some((f.name().clone(), LogicalType::of(f)?, f.is_nullable())))
-                .collect(),
-            rows: Some(table.rows(self.scale)),
-            bytes: None,
-            files: None,
-            catalog: None,
-        };
-        let mut tables: Vec<TableInfo> = Table::ALL.into_iter().map(info).collect();
-        tables.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(tables)
     }
 
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {

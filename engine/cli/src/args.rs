@@ -18,6 +18,7 @@ pub(crate) use generate::{Generate, GenerateCommand, GenerateDbt, GenerateSpark}
     max_term_width = 100,
     after_help = "Examples:\n  \
         transload init flights                    write a pipeline to start from\n  \
+        transload discover ./data                 see what tables there are\n  \
         transload check flights.yaml              find mistakes without touching any data\n  \
         transload plan flights.yaml               show what a run would do\n  \
         transload run flights.yaml                load every table and prove that it arrived\n  \
@@ -62,15 +63,18 @@ pub(crate) enum Format {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Write a pipeline to start from, and its schema for editors
+    #[command(
+        after_help = "Examples:\n  transload init flights\n  transload init shop --from-connection postgres://reader@db.example.com/shop --target s3://lake/bronze\n  transload init shop --from-connection shop.yaml --target delta:s3://lake/bronze --table 'public.*' --sample 5\n\nA file for a connection holds what would stand below `source` in a pipeline: `postgres: { host: …, database: …, user: … }`."
+    )]
     Init(Init),
     /// List tables, their columns and sizes
     #[command(
-        after_help = "Examples:\n  transload discover pipeline.yaml\n  transload discover ./data --pipeline > draft.yaml\n  transload discover ./data --checks > draft.yaml   read every row, and draft checks too"
+        after_help = "Examples:\n  transload discover pipeline.yaml\n  transload discover postgres://reader@db.example.com/shop --table 'public.*'\n  transload discover ./data --pipeline > draft.yaml\n  transload discover ./data --checks > draft.yaml   read every row, and draft checks too"
     )]
     Discover(Discover),
     /// Read tables once and say what their columns hold
     #[command(
-        after_help = "Examples:\n  transload profile ./data\n  transload profile pipeline.yaml --table 'orders*' --format json\n  transload profile pipeline.yaml --target --show-values"
+        after_help = "Examples:\n  transload profile ./data\n  transload profile pipeline.yaml --table 'orders*' --format json\n  transload profile pipeline.yaml --target --show-values\n  transload profile postgres://reader@db.example.com/shop --sample 5"
     )]
     Profile(Profile),
     /// Find mistakes in pipelines, without touching any data
@@ -117,7 +121,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  transload clean flights.yaml --dry-run                    what would be removed from the target\n  transload clean flights.yaml\n  transload clean s3://lake/bronze --older-than 30d --format json\n\nOnly what transload wrote and no table shows: rows that were staged, files that were never published, files that a\ncommit has replaced. Nothing of a run that can be resumed, unless it began earlier than that."
     )]
     Clean(Clean),
-    /// Print a JSON Schema for editors
+    /// Print a JSON Schema, for editors and programs
     Schema(Schema),
     /// Print a completion script
     Completions(Completions),
@@ -128,28 +132,57 @@ pub(crate) struct Init {
     /// Name of the pipeline
     #[arg(default_value = "pipeline")]
     pub(crate) name: String,
+    /// Draft it from what is there: a database's url, a file with one connection, a folder of files, or a pipeline's source
+    #[arg(long, value_name = "LOCATION")]
+    pub(crate) from_connection: Option<String>,
+    /// Only tables with this name; `*` stands for any characters
+    #[arg(long, value_name = "NAME", requires = "from_connection")]
+    pub(crate) table: Vec<String>,
+    /// Where the tables go: a folder, a url as in s3://bucket/bronze, delta:URL for Delta tables, or a file with one connection [default: ./NAME-lake]
+    #[arg(long, value_name = "LOCATION", requires = "from_connection")]
+    pub(crate) target: Option<String>,
+    /// The archetype to build on [default: postgres_to_s3 from a database into a lake, otherwise table_copy]
+    #[arg(long, value_name = "NAME", requires = "from_connection")]
+    pub(crate) archetype: Option<String>,
+    /// Look at about so many of a hundred rows [default: all of a table that is not large, else about a million rows]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100), requires = "from_connection")]
+    pub(crate) sample: Option<u8>,
+    /// Look at no rows, and go by what the source says of itself
+    #[arg(long, requires = "from_connection", conflicts_with = "sample")]
+    pub(crate) no_profile: bool,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Discover {
-    /// A pipeline, whose source is listed, or a folder of files
+    /// A pipeline, whose source is listed, a file with one connection, a database's url, or a folder of files
     pub(crate) location: String,
     /// List the target of the pipeline instead
     #[arg(long)]
     pub(crate) target: bool,
+    /// Only tables with this name; `*` stands for any characters
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Vec<String>,
+    /// One line for each table
+    #[arg(long, conflicts_with_all = ["pipeline", "checks"])]
+    pub(crate) brief: bool,
     /// Print a pipeline that copies everything that was found
     #[arg(long)]
     pub(crate) pipeline: bool,
     /// Print such a pipeline with checks that all rows keep; every row is read for that
     #[arg(long)]
     pub(crate) checks: bool,
+    /// Read about so many of a hundred rows for that, where the source can choose some
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100), requires = "checks")]
+    pub(crate) sample: Option<u8>,
     #[command(flatten)]
     pub(crate) resources: Resources,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Profile {
-    /// A pipeline, whose source is read, or a folder of files
+    /// A pipeline, whose source is read, a file with one connection, a database's url, or a folder of files
     pub(crate) location: String,
     /// Read the target of the pipeline instead
     #[arg(long)]
@@ -157,6 +190,9 @@ pub(crate) struct Profile {
     /// Only tables with this name; `*` stands for any characters
     #[arg(long, value_name = "NAME")]
     pub(crate) table: Vec<String>,
+    /// Read about so many of a hundred rows, where the source can choose some
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) sample: Option<u8>,
     /// Show values: frequent ones, and the first and last text
     #[arg(long)]
     pub(crate) show_values: bool,
@@ -434,6 +470,10 @@ pub(crate) enum SchemaKind {
     Pipeline,
     /// Of archetypes
     Archetype,
+    /// Of what `discover --format json` answers
+    Discover,
+    /// Of what `init --format json` answers
+    Init,
 }
 
 #[derive(Debug, clap::Args)]

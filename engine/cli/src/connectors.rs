@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use serde_json::{Value as Json, json};
 use transload_coerce::Rulebook;
-use transload_core::decode::closest;
+use transload_core::decode::{Kinded, closest};
 use transload_core::tree::{Spanned, Value};
-use transload_core::{Connector, Endpoint, Error, Node, Problem, Resolve, Result};
+use transload_core::{Connector, Endpoint, Error, Node, Problem, Resolve, Result, Span};
 use transload_ledger::Ledger;
 use transload_plan::Plan;
 use transload_plan::replay::{Patch, ReplayEndpoint, ReplayTable};
@@ -17,6 +18,11 @@ use crate::pipeline::resolver;
 pub(crate) const CONNECTORS: [&dyn Connector; 4] =
     [&transload_delta::Delta, &transload_lake::Lake, &transload_postgres::Postgres, &transload_tpch::Tpch];
 
+/// The words for these kinds.
+pub(crate) fn kinds() -> Vec<&'static str> {
+    CONNECTORS.iter().map(|c| c.kind()).collect()
+}
+
 /// Makes an endpoint of a connection's options.
 pub(crate) fn endpoint(
     kind: &Spanned<String>,
@@ -26,7 +32,7 @@ pub(crate) fn endpoint(
     match CONNECTORS.iter().find(|c| c.kind() == kind.value) {
         Some(connector) => connector.parse(options, Arc::clone(resolver)),
         None => {
-            let kinds: Vec<&str> = CONNECTORS.iter().map(|c| c.kind()).collect();
+            let kinds = kinds();
             let hint = closest(kind, &kinds).unwrap_or_else(|| format!("there are {}", kinds.join(", ")));
             Err(vec![Problem::new(kind.span, format!("`{}` is not a kind of connection", kind.value)).hint(hint)])
         }
@@ -41,6 +47,19 @@ pub(crate) fn planned(
     endpoint(&Spanned::nowhere(connection.kind.clone()), &connection.options, resolver).map_err(|problems| {
         let first = problems.first().map(|p| p.message.clone()).unwrap_or_default();
         Error::config(format!("the plan's connection cannot be used: {first}"))
+    })
+}
+
+/// The same from what was typed on the command line, which stands in no file.
+pub(crate) fn typed(connection: &Kinded, resolver: &Arc<dyn Resolve>) -> Result<Arc<dyn Endpoint>> {
+    endpoint(&connection.kind, &connection.options, resolver).map_err(|problems| {
+        let Problem { message, hint, .. } =
+            problems.into_iter().next().unwrap_or_else(|| Problem::new(Span::default(), "nobody says why"));
+        let error = Error::config(format!("the location cannot be used: {message}"));
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
     })
 }
 
@@ -109,8 +128,11 @@ pub(crate) fn beside(ledger: &str, folder: &str, resolver: &Arc<dyn Resolve>) ->
 
 /// A lake at a url that a person has typed; how it is reached says the environment.
 pub(crate) fn lake(url: &str, resolver: &Arc<dyn Resolve>) -> Result<Arc<dyn Endpoint>> {
-    let options = serde_json::json!({ "url": url.replace("${", "$${") });
-    let options: Node =
-        serde_json::from_value(options).map_err(|e| Error::internal("options cannot be made").because(e))?;
-    planned(&transload_plan::Connection { kind: "lake".to_string(), options }, resolver)
+    typed(&connection("lake", json!({ "url": url.replace("${", "$${") }))?, resolver)
+}
+
+/// A connection as it would stand in a file.
+pub(crate) fn connection(kind: &str, options: Json) -> Result<Kinded> {
+    let options = serde_json::from_value(options).map_err(|e| Error::internal("options cannot be made").because(e))?;
+    Ok(Kinded { kind: Spanned::nowhere(kind.to_string()), options })
 }

@@ -4,14 +4,20 @@ mod alerts;
 mod args;
 mod commands;
 mod connectors;
+mod draft;
 mod earlier;
 mod environment;
+mod found;
 mod http;
+mod lines;
+mod listing;
+mod location;
 mod metrics;
 mod others;
 mod output;
 mod pinned;
 mod pipeline;
+mod postgres_url;
 mod progress;
 mod push;
 mod report;
@@ -67,7 +73,6 @@ pub fn main() -> ExitCode {
 fn run(args: Args, output: &Output) -> Result<u8, Failure> {
     let global = args.global;
     match args.command {
-        Command::Init(args) => commands::init::init(&args, output),
         Command::Check(args) => commands::check::check(&args, output),
         Command::Contract(args) => commands::contract::contract(&args, output),
         Command::Schema(args) => commands::schema::schema(&args, output),
@@ -79,6 +84,7 @@ fn run(args: Args, output: &Output) -> Result<u8, Failure> {
                 .map_err(|e| Failure::Error(e.into()))?;
             runtime.block_on(async {
                 match other {
+                    Command::Init(args) => commands::init::init(&args, output).await,
                     Command::Discover(args) => commands::discover::discover(&args, output).await,
                     Command::Profile(args) => commands::profile::profile(&args, output).await,
                     Command::Plan(args) => commands::plan::plan(&args, &global, output).await,
@@ -92,11 +98,7 @@ fn run(args: Args, output: &Output) -> Result<u8, Failure> {
                     Command::Generate(args) => commands::generate::generate(&args, output).await,
                     Command::Audit(args) => commands::audit::audit(&args, &global, output).await,
                     Command::Clean(args) => commands::clean::clean(&args, &global, output).await,
-                    Command::Init(_)
-                    | Command::Check(_)
-                    | Command::Contract(_)
-                    | Command::Schema(_)
-                    | Command::Completions(_) => Ok(0),
+                    Command::Check(_) | Command::Contract(_) | Command::Schema(_) | Command::Completions(_) => Ok(0),
                 }
             })
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
-use transload_coerce::Rulebook;
+use transload_coerce::{BUILT_IN, Rulebook};
 use transload_core::connector::{Expected, ReadSpec, WriteMode, WriteSpec};
 use transload_core::decode::Kinded;
 use transload_core::tree::{Spanned, Value};
@@ -54,6 +54,9 @@ impl Checked {
     }
 }
 
+/// What to do without a file.
+pub(crate) const START: &str = "`transload init` writes a pipeline to start from";
+
 /// Resolves references from the process's environment.
 pub(crate) fn resolver() -> Arc<dyn Resolve> {
     Arc::new(Environment)
@@ -62,7 +65,7 @@ pub(crate) fn resolver() -> Arc<dyn Resolve> {
 /// Reads and checks a pipeline without touching any data.
 pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked, Failure> {
     let name = path.display().to_string();
-    let text = read_text(path, "`transload init` writes a pipeline to start from")?;
+    let text = read_text(path, START)?;
     let overrides = Overrides { environment: overrides.env.clone(), settings: overrides.set.clone() };
     let outside = Outside { read: &|own| std::fs::read_to_string(own), check: &check_rule };
     let Loaded { mut spec, mut problems } = transload_spec::load(&name, &text, &overrides, outside)?;
@@ -173,7 +176,9 @@ fn rulebook(spec: &mut Spec, problems: &mut Vec<Problem>) -> Option<(Rulebook, N
             Ok(text) => (said.value.clone(), text),
             Err(e) => {
                 let problem = Problem::new(said.span, format!("there is no rulebook `{}`: {e}", said.value));
-                problems.push(problem.hint("the built-in one is `standard`; your own is given by its path"));
+                let known: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+                let hint = format!("built in are {}; your own is given by its path", known.join(", "));
+                problems.push(problem.hint(hint));
                 return None;
             }
         },
@@ -263,7 +268,7 @@ fn check_to(table: &TableSpec, target: &dyn Endpoint, spec: &Spec) -> Vec<Proble
 }
 
 /// A target's table has one name: patterns are for reading.
-fn target_name(target: &dyn Endpoint, name: &str) -> Result<(), String> {
+pub(crate) fn target_name(target: &dyn Endpoint, name: &str) -> Result<(), String> {
     if name.contains(['*', '?', '[', '{']) {
         return Err(format!("`{name}` is a pattern, and a target needs a name"));
     }

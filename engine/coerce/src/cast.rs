@@ -271,7 +271,8 @@ mod tests {
     use super::*;
 
     fn book() -> Rulebook {
-        let (node, _) = transload_spec::parse_document("standard.yaml", crate::rulebook::STANDARD).unwrap();
+        let (node, _) =
+            transload_spec::parse_document("standard.yaml", Rulebook::built_in("standard").unwrap()).unwrap();
         Rulebook::read(&node).unwrap()
     }
 

@@ -11,4 +11,4 @@ mod text;
 
 pub use cast::{Cast, Coerced, relayout};
 pub use mask::MaskKind;
-pub use rulebook::{Loss, Rulebook};
+pub use rulebook::{BUILT_IN, Loss, Rulebook};

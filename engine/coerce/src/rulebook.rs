@@ -49,13 +49,16 @@ struct Targets {
     lossy: Option<Vec<Spanned<String>>>,
 }
 
-/// The text of the rulebook that is part of the program.
-pub(crate) const STANDARD: &str = include_str!("../../../archetypes/rulebooks/standard.yaml");
+/// Name and text of every built-in rulebook, in alphabetical order.
+pub const BUILT_IN: [(&str, &str); 2] = [
+    ("postgres_to_parquet", include_str!("../../../archetypes/rulebooks/postgres_to_parquet.yaml")),
+    ("standard", include_str!("../../../archetypes/rulebooks/standard.yaml")),
+];
 
 impl Rulebook {
     /// The text of a built-in rulebook.
     pub fn built_in(name: &str) -> Option<&'static str> {
-        (name == "standard").then_some(STANDARD)
+        BUILT_IN.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
     }
 
     /// Reads a rulebook from its tree.
@@ -174,5 +177,74 @@ fn best_possible(from: &str, to: &str) -> Option<Loss> {
                 _ => Some(Loss::Checked),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book(name: &str) -> Rulebook {
+        let (node, _) = transload_spec::parse_document(name, Rulebook::built_in(name).unwrap()).unwrap();
+        Rulebook::read(&node).unwrap()
+    }
+
+    #[test]
+    fn every_built_in_book_has_its_name() {
+        for (name, _) in BUILT_IN {
+            assert_eq!(book(name).id(), format!("{name}@1"));
+        }
+        assert!(BUILT_IN.is_sorted_by_key(|(name, _)| *name) && Rulebook::built_in("own").is_none());
+    }
+
+    #[test]
+    fn the_book_of_postgres_is_stricter_than_the_standard_one() {
+        let (strict, standard) = (book("postgres_to_parquet"), book("standard"));
+        for (pair, loss) in &strict.rules {
+            assert!(standard.rules.get(pair).is_some_and(|class| class <= loss), "{pair:?}");
+        }
+        for (from, to) in [
+            ("decimal(9,2)", "float32"),
+            ("float64", "decimal(9,2)"),
+            ("float64", "float32"),
+            ("int64", "float32"),
+            ("int32", "uint32"),
+            ("timestamp(us, UTC)", "date"),
+            ("time(us)", "time(s)"),
+        ] {
+            let [from, to] = [from, to].map(|ty| ty.parse::<LogicalType>().unwrap());
+            assert!(strict.rule(&from, &to).is_none() && standard.rule(&from, &to).is_some(), "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn what_postgres_gives_can_be_text_and_what_is_text_for_want_of_a_type_can_get_one() {
+        let book = book("postgres_to_parquet");
+        let rule = |from: &str, to: &str| book.rule(&from.parse().unwrap(), &to.parse().unwrap());
+        for ty in [
+            "bool",
+            "int16",
+            "int32",
+            "int64",
+            "uint32",
+            "float32",
+            "float64",
+            "decimal(9,2)",
+            "date",
+            "time(us)",
+            "timestamp(us)",
+            "timestamp(us, UTC)",
+            "interval",
+            "uuid",
+            "json",
+        ] {
+            assert_eq!(rule(ty, "text"), Some(Loss::Exact), "{ty}");
+        }
+        for ty in ["decimal(38,9)", "date", "timestamp(us)", "timestamp(us, UTC)", "uuid", "json"] {
+            assert_eq!(rule("text", ty), Some(Loss::Checked), "{ty}");
+        }
+        assert_eq!(rule("decimal(9,2)", "decimal(12,2)"), Some(Loss::Exact));
+        assert_eq!(rule("uint32", "int64"), Some(Loss::Exact));
+        assert_eq!(rule("list<uuid>", "list<text>"), Some(Loss::Exact));
     }
 }

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -132,11 +133,26 @@ pub trait Endpoint: Send + Sync {
     /// Whether a column may be meant as another type than it has ([`DECLARED_TYPE`]). Pure.
     fn declares_types(&self) -> bool;
 
+    /// The type that a column has to be cast to before it is written here, because tables here have none that holds it.
+    /// `None` if they have one, or nothing can be done. Pure.
+    fn instead_of(&self, _ty: &LogicalType) -> Option<LogicalType> {
+        None
+    }
+
     /// The names of the tables that are there, sorted, without opening any.
     async fn list(&self) -> Result<Vec<TableName>>;
 
-    /// The tables that are there, sorted by name.
-    async fn discover(&self) -> Result<Vec<TableInfo>>;
+    /// What is known of a table without reading its rows.
+    ///
+    /// # Behavior
+    /// A database asks its catalogue and pins nothing. Any other system opens the table as [`source`](Self::source) does.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) if there is no such table, or it cannot be read.
+    async fn describe(&self, table: &TableName) -> Result<TableInfo> {
+        let source = self.source(table, &ReadSpec::default()).await?;
+        Ok(TableInfo::of(table.clone(), source.as_ref()))
+    }
 
     /// Pins a table and opens it for reading.
     ///
@@ -156,8 +172,8 @@ pub trait Endpoint: Send + Sync {
     /// pinned it is connected.
     ///
     /// # Behavior
-    /// - What an endpoint has pinned is held while it or the source lives, unless the system ends that before. Other
-    ///   endpoints, also those of other processes, read it meanwhile.
+    /// - What was pinned is held while its source lives, or the endpoint if it pins tables [together](Self::together), unless
+    ///   the system ends that before. Other endpoints, also those of other processes, read it meanwhile.
     /// - What is not held any more is never held again.
     ///
     /// # Errors
@@ -279,7 +295,7 @@ impl std::fmt::Display for OrphanKind {
 }
 
 /// A table that was found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TableInfo {
     /// Its name.
     pub name: TableName,
@@ -299,7 +315,7 @@ pub struct TableInfo {
 }
 
 /// What a database knows of a table beside its columns and its rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CatalogInfo {
     /// Such as `table`, `view`, `partitioned table`.
     pub kind: String,
@@ -333,7 +349,7 @@ pub struct CatalogInfo {
 }
 
 /// What a database knows of a column.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ColumnInfo {
     /// Its name.
     pub name: String,
@@ -349,7 +365,7 @@ pub struct ColumnInfo {
 }
 
 /// An index of a table.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct IndexInfo {
     /// Its name.
     pub name: String,
@@ -358,7 +374,7 @@ pub struct IndexInfo {
 }
 
 /// Columns whose values are keys of another table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ForeignKeyInfo {
     /// Its name.
     pub name: String,
@@ -371,6 +387,11 @@ pub struct ForeignKeyInfo {
 }
 
 impl TableInfo {
+    /// About how many rows it has, if that is known without reading: as counted, or else as its database estimates.
+    pub fn about_rows(&self) -> Option<u64> {
+        self.rows.or_else(|| self.catalog.as_ref()?.estimated_rows)
+    }
+
     /// What an open table says about itself.
     pub fn of(name: TableName, source: &dyn Source) -> Self {
         let (format, bytes, files) = match source.pin() {

@@ -59,6 +59,20 @@ pub const UPLOAD_POINTS: [&str; 4] = ["upload.begun", "upload.noted", "upload.se
 /// The points that only a commit to a Delta table passes, between `commit.manifest` and `commit.published`.
 pub const DELTA_POINTS: [&str; 4] = ["commit.recorded", "commit.entered", "checkpoint.written", "checkpoint.named"];
 
+/// The points that only a load into PostgreSQL passes: those of a unit between `unit.begun` and `unit.journaled`, those of a
+/// commit between `run.aside` and `run.receipt`.
+pub const POSTGRES_POINTS: [&str; 9] = [
+    "postgres.stage.begun",
+    "postgres.stage.batch",
+    "postgres.stage.sent",
+    "postgres.staged",
+    "postgres.commit.begun",
+    "postgres.commit.locked",
+    "postgres.commit.moved",
+    "postgres.commit.sent",
+    "postgres.committed",
+];
+
 /// The points that only a merge passes, between `commit.locked` and `commit.manifest`.
 pub const MERGE_POINTS: [&str; 2] = ["merge.found", "merge.rewritten"];
 

@@ -281,6 +281,28 @@ impl LogicalType {
         }
     }
 
+    /// This type with others in it: `other` says what takes the place of a type without parts. `None` if nothing does.
+    pub fn with_parts(&self, other: &dyn Fn(&Self) -> Option<Self>) -> Option<Self> {
+        let in_place = |old: &Self, new: Option<Self>| new.unwrap_or_else(|| old.clone());
+        match self {
+            Self::List(item) => Some(Self::List(Box::new(item.with_parts(other)?))),
+            Self::Struct(fields) => {
+                let new: Vec<Option<Self>> = fields.iter().map(|(_, ty)| ty.with_parts(other)).collect();
+                let is_other = new.iter().any(Option::is_some);
+                let fields = fields.iter().zip(new).map(|((name, ty), new)| (name.clone(), in_place(ty, new)));
+                is_other.then(|| Self::Struct(fields.collect()))
+            }
+            Self::Map(key, value) => {
+                let (new_key, new_value) = (key.with_parts(other), value.with_parts(other));
+                let is_other = new_key.is_some() || new_value.is_some();
+                is_other.then(|| {
+                    Self::Map(Box::new(in_place(key.as_ref(), new_key)), Box::new(in_place(value.as_ref(), new_value)))
+                })
+            }
+            plain => other(plain),
+        }
+    }
+
     /// The family name a rulebook uses: the text form without its parameters.
     pub fn family(&self) -> &'static str {
         match self {
@@ -636,6 +658,20 @@ mod tests {
             let ty: LogicalType = text.parse().unwrap();
             assert_eq!(ty.to_string(), text);
             assert_eq!(LogicalType::of(&ty.to_field("c", true)), Some(ty), "{text} through Arrow");
+        }
+    }
+
+    #[test]
+    fn parts_are_replaced_wherever_they_stand() {
+        let plain = |ty: &LogicalType| (*ty == LogicalType::Uuid).then_some(LogicalType::Text);
+        let replaced = |text: &str| text.parse::<LogicalType>().unwrap().with_parts(&plain).map(|ty| ty.to_string());
+        assert_eq!(replaced("uuid").as_deref(), Some("text"));
+        assert_eq!(
+            replaced("struct<a: int8, b: list<map<uuid, date>>>").as_deref(),
+            Some("struct<a: int8, b: list<map<text, date>>>")
+        );
+        for same in ["int8", "list<int8>", "struct<a: text>", "map<text, list<date>>"] {
+            assert_eq!(replaced(same), None, "{same}");
         }
     }
 

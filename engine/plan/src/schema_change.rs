@@ -368,7 +368,9 @@ mod tests {
     #[test]
     fn a_mask_makes_text() {
         let masked = ColumnPlan { mask: Some(MaskKind::Hash), ..column("a", "int64") };
-        let decide = |ty| table(&[("a", ty)]).decide(OnSchemaChange::Freeze, WriteMode::Append, &[masked.clone()], &[]);
+        let decide = |ty| {
+            table(&[("a", ty)]).decide(OnSchemaChange::Freeze, WriteMode::Append, std::slice::from_ref(&masked), &[])
+        };
         assert!(decide("text").refused.is_empty());
         assert_eq!(decide("int64").refused, ["`a` is text and was int64"]);
     }

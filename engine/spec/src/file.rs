@@ -77,7 +77,7 @@ pub struct ArchetypeFile {
     /// What it is for.
     #[expect(dead_code, reason = "for people who read the file")]
     pub(crate) description: String,
-    /// The rulebook for casts: `standard`, or a path to your own.
+    /// The rulebook for casts: a built-in one, such as `standard`, or a path to your own.
     pub(crate) rulebook: Spanned<String>,
     /// Settings for all tables.
     #[serde(default)]

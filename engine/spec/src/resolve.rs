@@ -310,8 +310,7 @@ impl Loader {
         read: &dyn Fn(&str) -> std::io::Result<String>,
     ) -> Option<ArchetypeFile> {
         let asked = file.archetype.clone().unwrap_or_else(|| Spanned::nowhere("table_copy".to_string()));
-        let is_path = asked.contains('/') || asked.ends_with(".yaml") || asked.ends_with(".yml");
-        let (name, text) = if is_path {
+        let (name, text) = if archetype::is_path(&asked) {
             match read(&asked) {
                 Ok(text) => (asked.value.clone(), text),
                 Err(error) => {

@@ -1,7 +1,7 @@
-//! JSON Schemas (draft-07) for editors.
+//! JSON Schemas (draft-07) for editors, and for programs that read answers.
 
 use schemars::generate::SchemaSettings;
-use schemars::{Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
 use transload_core::Connector;
 
@@ -45,6 +45,13 @@ pub fn archetype(checks: Checks) -> Value {
     let mut generator = generator();
     let checks = checks(&mut generator);
     finish(generator.into_root_schema_for::<ArchetypeFile>(), checks, "transload archetype")
+}
+
+/// The schema of what a command answers to programs.
+pub fn answer<T: JsonSchema>(title: &str) -> Value {
+    let mut schema = SchemaSettings::draft07().for_serialize().into_generator().into_root_schema_for::<T>();
+    schema.insert("title".to_string(), json!(title));
+    schema.to_value()
 }
 
 fn generator() -> SchemaGenerator {

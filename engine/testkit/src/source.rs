@@ -1,10 +1,12 @@
 //! What every source promises.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use datafusion::physical_plan::ExecutionPlanProperties;
 use futures::future::try_join_all;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use transload_core::{Error, ErrorKind, Pin, Result, TableName};
+use transload_core::{Endpoint, Error, ErrorKind, Pin, ReadSpec, Result, TableName};
 use transload_digest::TableDigest;
 
 use crate::case::Case;
@@ -71,10 +73,18 @@ async fn pin_is_plain_data(t: Trial, table: TableName) -> Result<()> {
 }
 
 async fn held(t: Trial, table: TableName) -> Result<()> {
-    let pin = t.open(&table).await?.pin().clone();
-    promise(t.endpoint.holds(&pin).await?, "an endpoint holds what it has pinned")?;
-    promise(t.anew().endpoint.holds(&pin).await?, "others find that it is held")?;
-    t.anew().open_at(&table, pin).await.map(drop)
+    let source = t.open(&table).await?;
+    is_held(&t, &t.endpoint, &table, source.pin()).await?;
+    drop(source);
+    let together = Arc::clone(&t.endpoint).together();
+    let pin = together.source(&table, &ReadSpec::default()).await?.pin().clone();
+    is_held(&t, &together, &table, &pin).await
+}
+
+async fn is_held(t: &Trial, own: &Arc<dyn Endpoint>, table: &TableName, pin: &Pin) -> Result<()> {
+    promise(own.holds(pin).await?, "what is pinned is held")?;
+    promise(t.anew().endpoint.holds(pin).await?, "others find that it is held")?;
+    t.anew().open_at(table, pin.clone()).await.map(drop)
 }
 
 async fn splits_have_their_rows(t: Trial, table: TableName) -> Result<()> {

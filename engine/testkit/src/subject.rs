@@ -29,6 +29,8 @@ pub struct Subject {
     tables: Vec<TableName>,
     left_out: Vec<Weight>,
     is_far: bool,
+    /// How the names of its tables begin.
+    schema: &'static str,
 }
 
 /// What was found of one promise.
@@ -74,7 +76,7 @@ impl Subject {
     ) -> Self {
         let claims = claims_of(&capability, connect().as_ref()).into_iter().map(|claim| claim.name).collect();
         let connect: Connect = Arc::new(connect);
-        Self { connect, format, claims, tables: Vec::new(), left_out: Vec::new(), is_far: false }
+        Self { connect, format, claims, tables: Vec::new(), left_out: Vec::new(), is_far: false, schema: "" }
     }
 
     /// The same for tables that are there. They are read, and nothing is written.
@@ -97,6 +99,13 @@ impl Subject {
     #[must_use]
     pub fn far(mut self) -> Self {
         self.is_far = true;
+        self
+    }
+
+    /// The same where the names of tables begin with a schema, such as `public.`.
+    #[must_use]
+    pub fn in_schema(mut self, schema: &'static str) -> Self {
+        self.schema = schema;
         self
     }
 
@@ -155,7 +164,7 @@ impl Subject {
             endpoint: (self.connect)(),
             connect: Arc::clone(&self.connect),
             claims: self.claims.as_slice().into(),
-            name: format!("t_{}", name.replace('-', "_")),
+            name: format!("{}t_{}", self.schema, name.replace('-', "_")),
             tables: Arc::clone(tables),
             format: self.format,
             is_far: self.is_far,

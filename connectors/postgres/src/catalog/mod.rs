@@ -132,7 +132,7 @@ const NAMES: &str = "
         AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')";
 
 /// A value of a row.
-fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T> {
+pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T> {
     row.try_get(at).map_err(explain)
 }
 

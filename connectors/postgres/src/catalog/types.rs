@@ -23,13 +23,13 @@ const TYPES: &str = "
                 WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
         ) part(oid)
     )
-    SELECT t.oid, t.typname::pg_catalog.text, n.nspname::pg_catalog.text, t.typtype::pg_catalog.text,
+    SELECT t.oid, t.typname::pg_catalog.text, t.typtype::pg_catalog.text,
         t.typcategory::pg_catalog.text,
         CASE WHEN t.typtype = 'b' AND t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc THEN t.typelem END,
         CASE WHEN t.typtype = 'd' THEN t.typbasetype END, t.typtypmod,
-        parts.names, parts.types, parts.typmods, pg_catalog.format_type(t.oid, NULL)
+        parts.names, parts.types, parts.typmods
     FROM needed JOIN pg_catalog.pg_type t ON t.oid = needed.oid
-    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace CROSS JOIN LATERAL (
+    CROSS JOIN LATERAL (
         SELECT pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attnum) AS names,
             pg_catalog.array_agg(a.atttypid ORDER BY a.attnum) AS types,
             pg_catalog.array_agg(a.atttypmod ORDER BY a.attnum) AS typmods
@@ -45,24 +45,21 @@ pub(super) async fn load(client: &Client, table: u32) -> Result<Types> {
     let mut types = Types::default();
     for row in client.query(TYPES, &[&table]).await? {
         let row = &row;
-        let names = get::<Option<Vec<String>>>(row, 8)?.unwrap_or_default();
-        let oids = get::<Option<Vec<u32>>>(row, 9)?.unwrap_or_default();
-        let typmods = get::<Option<Vec<i32>>>(row, 10)?.unwrap_or_default();
+        let names = get::<Option<Vec<String>>>(row, 7)?.unwrap_or_default();
+        let oids = get::<Option<Vec<u32>>>(row, 8)?.unwrap_or_default();
+        let typmods = get::<Option<Vec<i32>>>(row, 9)?.unwrap_or_default();
         let attributes = names.into_iter().zip(oids).zip(typmods);
-        let (base, typmod): (Option<u32>, i32) = (get(row, 6)?, get(row, 7)?);
-        let oid: u32 = get(row, 0)?;
+        let (base, typmod): (Option<u32>, i32) = (get(row, 5)?, get(row, 6)?);
         let found = ServerType {
-            oid,
+            oid: get(row, 0)?,
             name: get(row, 1)?,
-            schema: get(row, 2)?,
-            typtype: letter(get(row, 3)?),
-            category: letter(get(row, 4)?),
-            element: get(row, 5)?,
+            typtype: letter(get(row, 2)?),
+            category: letter(get(row, 3)?),
+            element: get(row, 4)?,
             base: base.map(|base| (base, typmod)),
             attributes: attributes.map(|((name, ty), typmod)| (name, ty, typmod)).collect(),
-            shown: get::<Option<String>>(row, 11)?.unwrap_or_default(),
         };
-        types.by_oid.insert(oid, found);
+        types.by_oid.insert(found.oid, found);
     }
     if types.by_oid.contains_key(&MONEY) {
         let rows = client.query(MONEY_SCALE, &[]).await?;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio_postgres::{CancelToken, NoTls};
 
 use super::End;
@@ -12,15 +11,15 @@ use crate::error::explain;
 use crate::tls::Encryption;
 
 /// The longest that the server may take to hear of it.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks the server to stop what a connection does, if it is dropped while it is armed, as it is from the beginning.
 ///
 /// # Behavior
-/// The server is asked in the background, on a connection of its own, which is as secure as the other one. It may hear
-/// of it too late, when it does the next thing that the connection asks for: a connection of which a guard was dropped
-/// while armed is good for nothing more. Nothing happens if the connection is gone, or where there is no runtime that
-/// could do it.
+/// The server is asked on a connection of its own, which is as secure as the other one, and whoever drops this waits until
+/// it has heard of it, or two seconds: a program that ends leaves nothing running behind. The server may stop the next
+/// thing that the connection asks for instead: a connection of which a guard was dropped while armed is good for nothing
+/// more. Nothing happens if the connection is gone.
 #[must_use = "it stops the statement when it is dropped"]
 pub(crate) struct CancelGuard {
     token: CancelToken,
@@ -45,22 +44,31 @@ impl Drop for CancelGuard {
         if !self.is_armed.load(Ordering::Relaxed) || self.end.get().is_some() {
             return;
         }
-        let Ok(runtime) = Handle::try_current() else { return };
         let (token, encryption) = (self.token.clone(), self.encryption.clone());
-        runtime.spawn(async move {
-            let asked = async {
-                match encryption {
-                    Encryption::Plain => token.cancel_query(NoTls).await,
-                    Encryption::Tls(tls) => token.cancel_query(tls).await,
-                }
+        // The runtime of whoever drops this may be about to end.
+        let asking = std::thread::spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return tracing::debug!("the server cannot be asked to stop a statement: {error}"),
             };
-            match tokio::time::timeout(PATIENCE, asked).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::debug!("the server could not be asked to stop a statement: {}", explain(error))
-                }
-                Err(_) => tracing::debug!("the server could not be asked to stop a statement in time"),
-            }
+            runtime.block_on(ask(token, encryption));
         });
+        if asking.join().is_err() {
+            tracing::debug!("whoever asked the server to stop a statement died");
+        }
+    }
+}
+
+async fn ask(token: CancelToken, encryption: Encryption) {
+    let asked = async {
+        match encryption {
+            Encryption::Plain => token.cancel_query(NoTls).await,
+            Encryption::Tls(tls) => token.cancel_query(tls).await,
+        }
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!("the server could not be asked to stop a statement: {}", explain(error)),
+        Err(_) => tracing::debug!("the server could not be asked to stop a statement in time"),
     }
 }

@@ -110,15 +110,15 @@ fn statements(settings: &Settings, role: Role) -> String {
         Role::Reader => "; SET default_transaction_read_only = on",
         Role::Writer => "",
     };
-    // The last one is for timeouts that not every server has: a transaction that holds a snapshot for others is idle
-    // for long.
+    // The last one is for settings that not every server has: a transaction that holds a snapshot for others is idle for
+    // long, and rows that are only sent gain nothing by code that is compiled for them.
     format!(
         "SET search_path = ''; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; \
          SET extra_float_digits = 3; SET bytea_output = 'hex'; SET row_security = off; \
          SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
          SET idle_in_transaction_session_timeout = 0{changes}; \
-         SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
-         WHERE name IN ('idle_session_timeout', 'transaction_timeout')"
+         SELECT pg_catalog.set_config(name, CASE name WHEN 'jit' THEN 'off' ELSE '0' END, false) \
+         FROM pg_catalog.pg_settings WHERE name IN ('idle_session_timeout', 'jit', 'transaction_timeout')"
     )
 }
 

@@ -11,9 +11,9 @@ use transload_core::{Clock, Endpoint, Error, ErrorKind, Result, RunId};
 use transload_ledger::{Ledger, PipelineLock};
 
 use crate::args::{Clean, Global};
-use crate::connectors;
 use crate::output::{Failure, Output};
 use crate::pipeline::{self, resolver};
+use crate::{connectors, location};
 
 pub(crate) async fn clean(args: &Clean, global: &Global, output: &Output) -> Result<u8, Failure> {
     let ledger = Ledger::find(&global.ledger, resolver().as_ref())?;
@@ -45,11 +45,11 @@ pub(crate) async fn clean(args: &Clean, global: &Global, output: &Output) -> Res
 
 /// What is cleaned: the target and the quarantine of a pipeline, with what is put aside beside its ledger; or one lake.
 fn places(args: &Clean, ledger: Option<&Ledger>) -> Result<Vec<Arc<dyn Endpoint>>, Failure> {
-    let (path, resolver) = (Path::new(&args.location), resolver());
-    if !path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+    let resolver = resolver();
+    if !location::is_file(&args.location) {
         return Ok(vec![connectors::lake(&args.location, &resolver)?]);
     }
-    let checked = pipeline::check(path, &args.overrides)?;
+    let checked = pipeline::check(Path::new(&args.location), &args.overrides)?;
     let mut places = vec![Arc::clone(&checked.target)];
     if let Some(quarantine) = &checked.spec.quarantine {
         // It was checked with the rest of the pipeline.

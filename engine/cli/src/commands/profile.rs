@@ -1,65 +1,48 @@
 //! `transload profile`
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use transload_coerce::Rulebook;
-use transload_core::connector::ReadSpec;
-use transload_core::{Endpoint, Error, ErrorKind, Result, Source, TableName};
-use transload_quality::profile::{ColumnProfile, Frequency, Profile as TableProfile, Profiler, ReadsAs};
-use transload_run::Limits;
-use transload_spec::fits;
+use transload_core::{Error, Result, TableName};
+use transload_quality::profile::{ColumnProfile, Frequency, Profile as TableProfile, ReadsAs};
 
 use crate::args::Profile;
-use crate::commands::discover;
+use crate::found::{Unread, ended, is_wanted, profiled, unreadable};
+use crate::location;
 use crate::output::{Failure, Output};
 
 pub(crate) async fn profile(args: &Profile, output: &Output) -> Result<u8, Failure> {
-    let place = discover::open(&args.location, args.target)?;
+    let place = location::open(&args.location, args.target)?;
     let limits = args.resources.limits();
-    let (mut text, mut shown, mut unreadable) = (String::new(), Vec::new(), Vec::new());
+    let asked = args.sample.filter(|percent| *percent < 100);
+    let (mut text, mut shown, mut unread) = (String::new(), Vec::new(), Unread::new());
     for name in place.endpoint.list().await? {
-        if !args.table.is_empty() && !args.table.iter().any(|pattern| fits(pattern, name.as_str())) {
+        if !is_wanted(&args.table, &name) {
             continue;
         }
-        match profiled(&place.endpoint, &name, &place.rulebook, &limits).await {
-            Ok((_, profiler)) => {
-                let profile = profiler.profile(args.show_values)?;
-                text.push_str(&describe(&name, &profile));
-                shown.push(table_json(&name, &profile)?);
+        match profiled(&place, &name, asked, &limits).await {
+            Ok(looked) => {
+                let profile = looked.profiler.profile(args.show_values)?;
+                let sample = asked.map(|_| looked.sampled);
+                text.push_str(&describe(&name, &profile, sample));
+                shown.push(table_json(&name, &profile, sample)?);
             }
-            Err(error) => unreadable.push((name, error)),
+            Err(error) => unread.push((name, error)),
         }
     }
     let nothing = shown.is_empty();
-    let found = json!({ "tables": shown, "unreadable": discover::unreadable_json(&unreadable) });
+    let found = json!({ "tables": shown, "unreadable": unreadable(&unread) });
     output.answer(&if output.json() { found.to_string() } else { text })?;
-    unreadable.iter().for_each(|(_, error)| output.complain(error));
-    match Error::worst(unreadable.into_iter().map(|(_, error)| error)) {
-        Some(worst) => Ok(worst.kind().exit_code()),
-        None if nothing => Err(Error::new(ErrorKind::NothingToDo, "no tables were found")
-            .hint("`transload discover` lists the tables")
-            .into()),
-        None => Ok(0),
-    }
+    ended(nothing, &args.table, unread, output)
 }
 
-/// Pins a table and reads all of it.
-pub(crate) async fn profiled(
-    endpoint: &Arc<dyn Endpoint>,
-    name: &TableName,
-    rulebook: &Rulebook,
-    limits: &Limits,
-) -> Result<(Arc<dyn Source>, Profiler)> {
-    let of_table = |e: Error| e.with("table", name.as_str());
-    let source = endpoint.source(name, &ReadSpec::default()).await.map_err(of_table)?;
-    let profiler = transload_run::profile(&source, rulebook, limits).await.map_err(of_table)?;
-    Ok((source, profiler))
-}
-
-fn table_json(name: &TableName, profile: &TableProfile) -> Result<Json> {
-    let mut table = json!({ "table": name });
+/// A table for programs. Where a `sample` was asked for, it is said about how many of a hundred rows were read: none, if
+/// the source gives no samples, and all were.
+fn table_json(name: &TableName, profile: &TableProfile, sample: Option<Option<u8>>) -> Result<Json> {
+    let mut table = match sample {
+        None => json!({ "table": name }),
+        Some(percent) => json!({ "table": name, "sample_percent": percent }),
+    };
     let figures =
         serde_json::to_value(profile).map_err(|e| Error::internal("a profile cannot be written").because(e))?;
     if let (Some(table), Json::Object(figures)) = (table.as_object_mut(), figures) {
@@ -68,8 +51,13 @@ fn table_json(name: &TableName, profile: &TableProfile) -> Result<Json> {
     Ok(table)
 }
 
-fn describe(name: &TableName, profile: &TableProfile) -> String {
-    let mut text = format!("{name}  ({} row{})\n", profile.rows, if profile.rows == 1 { "" } else { "s" });
+fn describe(name: &TableName, profile: &TableProfile, sample: Option<Option<u8>>) -> String {
+    let of = match sample {
+        None => String::new(),
+        Some(None) => ", all of them: the source gives no samples".to_string(),
+        Some(Some(percent)) => format!(", a sample of about {percent} %"),
+    };
+    let mut text = format!("{name}  ({} row{}{of})\n", profile.rows, if profile.rows == 1 { "" } else { "s" });
     if profile.unreadable > 0 {
         let _ = writeln!(text, "  {} more rows cannot be read", profile.unreadable);
     }

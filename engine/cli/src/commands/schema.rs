@@ -4,6 +4,8 @@ use clap::CommandFactory;
 use transload_core::Error;
 
 use crate::args::{Args, Completions, Schema, SchemaKind};
+use crate::commands::discover::Discovered;
+use crate::commands::init::Written;
 use crate::connectors::CONNECTORS;
 use crate::output::{Failure, Output};
 
@@ -12,6 +14,8 @@ pub(crate) fn text(kind: SchemaKind) -> Result<String, Failure> {
     let schema = match kind {
         SchemaKind::Pipeline => transload_spec::schema::pipeline(&CONNECTORS, transload_quality::schema),
         SchemaKind::Archetype => transload_spec::schema::archetype(transload_quality::schema),
+        SchemaKind::Discover => transload_spec::schema::answer::<Discovered>("transload discover"),
+        SchemaKind::Init => transload_spec::schema::answer::<Written>("transload init"),
     };
     Ok(serde_json::to_string_pretty(&schema).map_err(|e| Error::internal("a schema cannot be written").because(e))?
         + "\n")

@@ -18,7 +18,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 use transload_coerce::{Cast, Rulebook};
 use transload_core::connector::{
-    DECLARED_TYPE, Endpoint, FAULT_COLUMN, ORIGIN_COLUMN, ReadSpec, Sink, Source, TableInfo, WriteSpec, hidden,
+    DECLARED_TYPE, Endpoint, FAULT_COLUMN, ORIGIN_COLUMN, ReadSpec, Sink, Source, WriteSpec, hidden,
 };
 use transload_core::{Error, LogicalType, Pin, Problem, Result, Split, TableName};
 
@@ -79,15 +79,6 @@ impl Endpoint for ReplayEndpoint {
 
     async fn list(&self) -> Result<Vec<TableName>> {
         Ok(self.known_tables().unwrap_or_default())
-    }
-
-    async fn discover(&self) -> Result<Vec<TableInfo>> {
-        let mut found = Vec::with_capacity(self.tables.len());
-        for name in self.list().await? {
-            let source = self.source(&name, &ReadSpec::default()).await?;
-            found.push(TableInfo::of(name, source.as_ref()));
-        }
-        Ok(found)
     }
 
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {

@@ -31,15 +31,18 @@ pub struct Suggestion {
 }
 
 impl Suggestion {
-    /// The rule as an entry of a list of checks, on one line: its kind, and its settings as JSON, which is YAML.
+    /// The rule as an entry of a list of checks: its kind, and its settings as JSON.
     ///
     /// # Errors
     /// [`Internal`](transload_core::ErrorKind::Internal) if it cannot be written as JSON.
-    pub fn line(&self) -> Result<String> {
+    pub fn entry(&self) -> Result<(String, Json)> {
         let json =
             serde_json::to_value(&self.rule).map_err(|e| Error::internal("a rule cannot be written").because(e))?;
-        let entry = json.as_object().and_then(|o| o.iter().next());
-        entry.map(|(kind, settings)| format!("{kind}: {settings}")).ok_or_else(|| Error::internal("a rule has no kind"))
+        let entry = match json {
+            Json::Object(entries) => entries.into_iter().next(),
+            _ => None,
+        };
+        entry.ok_or_else(|| Error::internal("a rule has no kind"))
     }
 }
 
@@ -273,7 +276,13 @@ mod tests {
         for (tally, suggestion) in tally.finish().iter().zip(&found) {
             assert_eq!(tally.failed, 0, "{suggestion:?}");
         }
-        found.iter().map(|s| s.line().unwrap()).collect()
+        found
+            .iter()
+            .map(|s| {
+                let (kind, settings) = s.entry().unwrap();
+                format!("{kind}: {settings}")
+            })
+            .collect()
     }
 
     fn texts(value: impl Fn(usize) -> String) -> StringArray {
