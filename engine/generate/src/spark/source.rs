@@ -3,7 +3,7 @@
 use transload_core::secret::Part;
 use transload_core::tree::Value;
 use transload_core::{Error, LogicalType, Node, Result, Template};
-use transload_plan::{Plan, TablePlan};
+use transload_plan::{Origin, Plan, SourceColumn, TablePlan};
 
 use super::python::type_text;
 use crate::quote::python;
@@ -127,32 +127,34 @@ fn text_options(format: &str, options: &Node) -> String {
 /// The query that reads a table of PostgreSQL. Days and points in time come as numbers: no calendar or zone of Java comes
 /// between, and one that is infinite fails.
 fn query(table: &TablePlan, schema: &str) -> Result<String, String> {
-    use LogicalType as T;
-    let mut columns = Vec::new();
-    for column in source_values(table) {
-        let name = quoted(&column.name);
-        let read = match &column.ty {
-            T::Bool | T::Int(_) | T::Float(_) | T::Binary => name.clone(),
-            T::UInt(_) => format!("{name}::bigint"),
-            T::Decimal(p, s) if *p <= 38 => format!("{name}::numeric({p},{s})"),
-            T::Json => format!("{name}::text"),
-            // The padding of a char belongs to its value, and a cast would trim it.
-            T::Text => format!(
-                "case when pg_typeof({name}) = 'bpchar'::regtype and {name} is not null then format('%s', {name}) else {name}::text end"
-            ),
-            T::Uuid => format!("uuid_send({name})"),
-            T::Date => format!("{name} - date '1970-01-01'"),
-            T::Time(_) | T::Timestamp(..) => format!("(extract(epoch from {name}) * 1000000)::bigint"),
-            T::List(item) => match item.as_ref() {
-                T::Text => format!("{name}::text[]"),
-                T::Bool | T::Int(16 | 32 | 64) | T::Float(_) => name.clone(),
-                _ => return Err(unread(&column.name, &column.ty)),
-            },
-            _ => return Err(unread(&column.name, &column.ty)),
-        };
-        columns.push(if read == name { name } else { format!("{read} as {name}") });
-    }
+    let columns: Vec<String> = source_values(table).map(selected).collect::<Result<_, _>>()?;
     Ok(format!("select {} from {}", columns.join(", "), table_name(table.from.as_str(), schema)))
+}
+
+/// A column of such a query.
+fn selected(column: &SourceColumn) -> Result<String, String> {
+    use LogicalType as T;
+    let name = quoted(&column.name);
+    let read = match &column.ty {
+        T::Bool | T::Int(_) | T::Float(_) | T::Binary => name.clone(),
+        T::UInt(_) => format!("{name}::bigint"),
+        T::Decimal(p, s) if *p <= 38 => format!("{name}::numeric({p},{s})"),
+        T::Json => format!("{name}::text"),
+        // The padding of a char belongs to its value, and a cast would trim it.
+        T::Text => format!(
+            "case when pg_typeof({name}) = 'bpchar'::regtype and {name} is not null then format('%s', {name}) else {name}::text end"
+        ),
+        T::Uuid => format!("uuid_send({name})"),
+        T::Date => format!("{name} - date '1970-01-01'"),
+        T::Time(_) | T::Timestamp(..) => format!("(extract(epoch from {name}) * 1000000)::bigint"),
+        T::List(item) => match item.as_ref() {
+            T::Text => format!("{name}::text[]"),
+            T::Bool | T::Int(16 | 32 | 64) | T::Float(_) => name.clone(),
+            _ => return Err(unread(&column.name, &column.ty)),
+        },
+        _ => return Err(unread(&column.name, &column.ty)),
+    };
+    Ok(if read == name { name } else { format!("{read} as {name}") })
 }
 
 fn unread(column: &str, ty: &LogicalType) -> String {
@@ -245,6 +247,30 @@ fn text<'n>(options: &'n Node, name: &str) -> Option<&'n str> {
     }
 }
 
+/// A table without the columns that Spark does not read and nothing is made of; and why it does not read them.
+pub(super) fn without_unread(plan: &Plan, table: &TablePlan) -> (TablePlan, Vec<String>) {
+    let (mut table, mut reasons) = (table.clone(), Vec::new());
+    // Files without names of columns are read by their places.
+    if text(&plan.source.options, "format") == Some("csv") {
+        return (table, reasons);
+    }
+    let cursor = table.incremental.as_ref().map(|incremental| incremental.cursor.as_str());
+    table.source_columns.retain(|column| {
+        let is_source = |origin: &Origin| matches!(origin, Origin::Source(name) if *name == column.name);
+        let needed = cursor == Some(column.name.as_str()) || table.columns.iter().any(|c| is_source(&c.origin));
+        let read = match plan.source.kind.as_str() {
+            "postgres" => selected(column),
+            _ => type_text(&column.ty).map_err(|reason| format!("`{}`: {reason}", column.name)),
+        };
+        let Err(reason) = read else { return true };
+        if !needed {
+            reasons.push(reason);
+        }
+        needed
+    });
+    (table, reasons)
+}
+
 /// The columns of a table's source, with their types.
 ///
 /// # Errors
@@ -308,7 +334,8 @@ mod tests {
 
     #[test]
     fn tables_of_a_database_are_read_exactly() {
-        let said = query(&table(), "public").unwrap_err();
+        let whole = table();
+        let said = query(&whole, "public").unwrap_err();
         assert!(said.contains("`huge` is decimal(50,2)"), "{said}");
         let mut table = table();
         table.source_columns.retain(|c| ["id", "placed"].contains(&c.name.as_str()));
@@ -317,6 +344,20 @@ mod tests {
             "select \"id\", \"placed\" - date '1970-01-01' as \"placed\" from \"public\".\"in/orders\""
         );
         assert_eq!(table_name("sales.\"Or\"\"ders.x\"", "public"), "\"sales\".\"Or\"\"ders.x\"");
+    }
+
+    #[test]
+    fn what_nothing_is_made_of_need_not_be_read() {
+        let plan = source("postgres", "{}");
+        let mut table = plan.tables[0].clone();
+        let names = |table: &TablePlan| table.source_columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
+        let (whole, unread) = without_unread(&plan, &table);
+        assert_eq!((names(&whole), unread), (names(&table), Vec::new()));
+        table.columns.retain(|c| c.name != "huge");
+        let (smaller, unread) = without_unread(&plan, &table);
+        assert_eq!(names(&smaller), names(&table).into_iter().filter(|name| name != "huge").collect::<Vec<_>>());
+        assert_eq!(unread, ["`huge` is decimal(50,2), which Spark does not read from PostgreSQL"]);
+        assert!(query(&smaller, "public").is_ok());
     }
 
     #[test]

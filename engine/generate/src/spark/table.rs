@@ -27,9 +27,14 @@ use crate::view::{View, cast_of, source_fields};
 /// # Errors
 /// A sentence for everything that Spark cannot do as the plan means it.
 pub(super) fn lines(plan: &Plan, table: &TablePlan) -> Result<Vec<String>, Vec<String>> {
-    let mut steps = Steps { plan, table, refused: Vec::new() };
+    let (table, unread) = source::without_unread(plan, table);
+    let mut steps = Steps { plan, table: &table, refused: Vec::new() };
     let lines = steps.lines();
-    if steps.refused.is_empty() { Ok(lines) } else { Err(steps.refused) }
+    if steps.refused.is_empty() {
+        return Ok(lines);
+    }
+    // What else is refused may read them.
+    Err(steps.refused.into_iter().chain(unread).collect())
 }
 
 struct Steps<'a> {
