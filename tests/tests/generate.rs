@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use crate::compat::{Digests, digests, python};
-use crate::harness::{Bench, Outcome, ended, generated_code, run_python_of};
+use crate::harness::{Bench, Outcome, ended, generated_code, postgres_driver, run_python_of};
 use crate::place::Place;
+use crate::postgres::{Database, pipeline};
 use crate::s3::{Bucket, server};
 
 const CUSTOMERS: &str = "id,name,country\n1,Ann,DE\n2,\"O'Neil, Bob\",\n3,Cem,a/b\n";
@@ -236,15 +237,19 @@ fn dbt_reads_a_bucket_and_the_project_has_no_secret() {
 
 /// Runs a job of a bench.
 fn spark(bench: &Bench, job: &str, args: &[&str]) -> Outcome {
+    ended(&mut started(bench, job, args, ""))
+}
+
+/// A job of a bench, which Spark would run with these options.
+fn started(bench: &Bench, job: &str, args: &[&str], options: &str) -> Command {
     let mut command = Command::new(generated_code());
     command.args(["-B", "-W", "ignore", job, "--target", "by-spark"]).args(args).current_dir(bench.path("."));
-    command.env_remove("PYSPARK_PYTHON").env_remove("SPARK_HOME").env("SPARK_LOCAL_IP", "127.0.0.1");
-    ended(
-        command.env(
-            "PYSPARK_SUBMIT_ARGS",
-            "--master local[2] --driver-memory 1g --conf spark.ui.enabled=false pyspark-shell",
-        ),
-    )
+    for variable in ["PYSPARK_PYTHON", "SPARK_HOME", "PGHOST", "PGPORT", "PGDATABASE", "PGUSER"] {
+        command.env_remove(variable);
+    }
+    let options = format!("--master local[2] --driver-memory 1g --conf spark.ui.enabled=false {options} pyspark-shell");
+    command.env("SPARK_LOCAL_IP", "127.0.0.1").env("PYSPARK_SUBMIT_ARGS", options);
+    command
 }
 
 /// What a job says of its tables.
@@ -387,6 +392,58 @@ fn spark_reads_json_lines_digit_by_digit() {
          tables: [ { from: docs.json, to: docs } ]\n",
     );
     assert_eq!(said["docs"]["written"], 2);
+}
+
+#[test]
+fn spark_reads_a_database_as_a_load_does_and_dbt_says_what_it_knows() {
+    let database = Database::new("generated");
+    database.sql(
+        r#"
+create schema "My S";
+create type mood as enum ('sad', 'ok');
+create table "My S"."or.ders" (id int8 primary key, b bool, i2 int2, i4 int4, o oid, f4 float4, f8 float8, n numeric(12,2),
+    no numeric(5,-2), m money, u numeric, t text, c char(5), v varchar(9), mo mood, j json, jb jsonb, by bytea, d date, ti time,
+    ts timestamp, tz timestamptz, uu uuid, ip inet, bt bit(3), ta text[], ia int[], "odd ""name`" text, iv interval);
+comment on table "My S"."or.ders" is 'What was ordered';
+comment on column "My S"."or.ders".n is 'In euros';
+insert into "My S"."or.ders" values (3, true, 1, 2, 4000000000, 1.5, 0.1, 12.50, 12300, 1.23, 1234567890123456789012345.678,
+    'ä', 'ab', 'v', 'ok', '{"a": 1}', '{"a": 1}', '\x00ff', '1500-01-01', '10:00:00.5', '1500-01-01 10:00:00.123456',
+    '0001-01-01 00:00Z', '550e8400-e29b-41d4-a716-446655440000', '192.168.1.1', '101', array['a', null], array[1, 2], 'x',
+    '1 day');
+insert into "My S"."or.ders" (id, d, ts, tz) values
+    (4, '9999-12-31', '290000-12-31 23:59:59.999999', '2024-06-01 12:00+02');
+insert into "My S"."or.ders" (id, f4, f8) values (5, 'nan', '-infinity');
+create table infinite (id int8, at timestamp);
+insert into infinite values (1, 'infinity');
+"#,
+    );
+    let bench = database.bench();
+    let tables = "  - { from: 'My S.\"or.ders\"', to: orders, columns: { iv: { drop: true } } }\n";
+    bench.write("p.yaml", pipeline(&database.connection(), &"lake: { url: lake }", tables));
+    let loaded = digests(&bench.run(&["run", "p.yaml"]).expect(0).last_line());
+    bench.run(&["generate", "spark", "p.yaml", "--out", "p.py"]).expect(0);
+    let driver = format!("--driver-class-path {}", postgres_driver().display());
+    let outcome = ended(started(&bench, "p.py", &[], &driver).envs(database.variables())).expect(0);
+    let digest = |said: &Value| said["digest"].as_str().unwrap().to_string();
+    let theirs: Digests = said(&outcome).iter().map(|(name, said)| (name.clone(), digest(said))).collect();
+    assert_eq!(theirs, loaded);
+
+    // What people have said in the database is said again, and the password nowhere.
+    bench.run(&["generate", "dbt", "p.yaml", "--out", "project"]).expect(0);
+    for file in bench.all_files("project").into_iter().chain([bench.path("p.py")]) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.contains(&database.server.password), "{}", file.display());
+    }
+    let described = std::fs::read_to_string(bench.path("project/models/staging/_models.yml")).unwrap();
+    assert!(described.contains("What was ordered") && described.contains("In euros"), "{described}");
+
+    // A point in time that is none, as only PostgreSQL has it.
+    let tables = "  - { from: infinite, to: infinite }\n";
+    bench.write("q.yaml", pipeline(&database.connection(), &"lake: { url: lake }", tables));
+    bench.run(&["generate", "spark", "q.yaml", "--out", "q.py"]).expect(0);
+    let outcome = ended(started(&bench, "q.py", &[], &driver).envs(database.variables()));
+    assert_ne!(outcome.code, 0);
+    assert!(bench.all_files("by-spark").iter().all(|file| !file.to_string_lossy().contains("infinite")));
 }
 
 #[test]

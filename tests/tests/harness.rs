@@ -277,6 +277,24 @@ fn java() -> String {
     })
 }
 
+/// The driver by which programs of Java reach PostgreSQL, installed as Java is.
+pub(crate) fn postgres_driver() -> &'static Path {
+    let driver = Path::new("/usr/share/java/postgresql.jar");
+    if !driver.exists() {
+        let said = [
+            apt_get(&["update", "--quiet"]),
+            apt_get(&["install", "--yes", "--quiet", "--no-install-recommends", "libpostgresql-jdbc-java"]),
+        ];
+        assert!(
+            driver.exists(),
+            "jobs for Spark reach PostgreSQL by its driver, and there is none; install it (apt-get install \
+             libpostgresql-jdbc-java), or run the tests as root on Debian, where they do it: {}",
+            said.concat()
+        );
+    }
+    driver
+}
+
 /// A Python with packages, in a folder of this name.
 fn installed(folder: &str, requirements: &str) -> PathBuf {
     let requirements = root().join(requirements);
@@ -348,8 +366,10 @@ fn found_program(name: &str) -> Option<String> {
     found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_string())
 }
 
-/// Runs `apt-get` and returns what it complains about.
+/// Runs `apt-get` and returns what it complains about. One at a time does so, as it does not wait for others.
 fn apt_get(args: &[&str]) -> String {
+    let lock = std::fs::File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt.lock")).unwrap();
+    lock.lock().unwrap();
     match Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").output() {
         Ok(output) if output.status.success() => String::new(),
         Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
