@@ -1,8 +1,9 @@
 """Walks through a page of documentation: does what it says and compares what comes of it with what it shows.
 
-usage: walk.py PROGRAM PAGE FOLDER [--update]
+usage: walk.py PROGRAM PAGE FOLDER [--update] [WRITTEN=REAL ...]
 
-In the folder, `transload` is PROGRAM. Of the page's fenced blocks
+In the folder, `transload` is PROGRAM, and `duckdb` that of `tests/requirements.txt`. Where the page has WRITTEN, such as the
+address of a server, the commands get REAL, and where they print REAL, the page shows WRITTEN. Of the page's fenced blocks
 
     sh           are commands, one a line; a comment behind two blanks is left out, and RUN is the newest run. `cargo run … --`
                  is the program; other commands of cargo are not for a reader's folder and are left out
@@ -11,8 +12,8 @@ In the folder, `transload` is PROGRAM. Of the page's fenced blocks
     LANG NAME    is a file: it is written to NAME
 
 and all others are only shown. A command that fails is a mistake, unless the page shows what it prints. Names of runs, times,
-digests, fingerprints and numbers of bytes are others each time. `…` stands for anything in a line, and alone for any lines.
-Prints what is not so, and ends with 1; with --update it writes what is so into the page.
+digests, fingerprints, snapshots and numbers of bytes are others each time. `…` stands for anything in a line, and alone for
+any lines. Prints what is not so, and ends with 1; with --update it writes what is so into the page.
 """
 
 import json
@@ -30,15 +31,17 @@ MASKS = [
     (r"\b[0-9a-f]{64}\b|\b[0-9a-f]{16}\b", "HASH"),
     (r"\b\d+ bytes", "N bytes"),
     (r'"duration_micros":\d+', '"duration_micros":N'),
+    (r"\b[0-9A-F]{8}-[0-9A-F]{8}-\d+ at [0-9A-F]+/[0-9A-F]+", "SNAPSHOT"),
 ]
 
 
 class Walk:
-    def __init__(self, program, folder):
-        self.folder, self.code, self.mistakes = folder, 0, []
+    def __init__(self, program, folder, real):
+        self.folder, self.real, self.code, self.mistakes = folder, real, 0, []
         tools = folder / ".tools"
         tools.mkdir()
         (tools / "transload").symlink_to(program)
+        (tools / "duckdb").symlink_to(Path(sys.executable).with_name("duckdb"))
         self.environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
 
     def command(self, line):
@@ -51,11 +54,16 @@ class Walk:
             return f"{self.code}\n"
         if re.search(r"\bRUN\b", line):
             line = re.sub(r"\bRUN\b", self.newest_run(), line)
+        for written, real in self.real:
+            line = line.replace(written, real)
         done = self.run(line)
         self.code = done.returncode
         # A slow machine is told how a run goes while it goes.
         talk = [l for l in done.stderr.splitlines(keepends=True) if not l.startswith('{"event":"progress"')]
-        return "".join(talk) + done.stdout
+        said = "".join(talk) + done.stdout
+        for written, real in self.real:
+            said = said.replace(real, written)
+        return said
 
     def run(self, line):
         return subprocess.run(["sh", "-c", line], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
@@ -129,10 +137,11 @@ def masked(text):
 
 def main():
     program, page, folder = (Path(path).resolve() for path in sys.argv[1:4])
-    walk = Walk(program, folder)
-    real = walk.page(page.read_text())
+    real = [argument.split("=", 1) for argument in sys.argv[4:] if argument != "--update"]
+    walk = Walk(program, folder, real)
+    shown = walk.page(page.read_text())
     if "--update" in sys.argv:
-        page.write_text(real)
+        page.write_text(shown)
         return
     if walk.mistakes:
         sys.exit(f"{page.name} is not what happens:\n" + "\n".join(walk.mistakes))

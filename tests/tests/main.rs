@@ -48,6 +48,7 @@ mod postgres_repin;
 mod postgres_secrets;
 mod postgres_sink;
 mod postgres_sink_faults;
+mod postgres_sink_tables;
 mod postgres_to_lake;
 mod profile;
 mod progress;

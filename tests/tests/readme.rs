@@ -9,6 +9,7 @@ use transload_testkit::{CLAIMS, Case, cases};
 use crate::conformance::{LINES, Line, Store};
 use crate::harness::{Bench, assert_block, python, root, updates_golden};
 use crate::place::Place;
+use crate::postgres::Database;
 use crate::proofs::{self, Proofs};
 use crate::s3::Bucket;
 
@@ -121,9 +122,35 @@ fn a_claim_without_its_proof_is_unproven() {
     assert!(orc.starts_with("| `lake` orc | yes | no | ") && orc.ends_with(" | folder, S3, Azure, http |"), "{orc}");
 }
 
+/// The servers of the tests in the place of those that pages name.
+#[derive(Default)]
+struct Servers {
+    /// What stands in a page, and what it stands for, as `tests/pages/walk.py` takes it.
+    real: Vec<String>,
+    /// What commands find in their environment.
+    variables: Vec<(&'static str, String)>,
+}
+
+/// The shop of `pipelines/shop.sql`, in a database of its own.
+fn shop(name: &str) -> Database<'static> {
+    let database = Database::new(name);
+    database.sql(&std::fs::read_to_string(root().join("pipelines/shop.sql")).unwrap());
+    database
+}
+
+/// A shop that may be read and nothing more, and a bucket.
+fn shop_and_bucket() -> Servers {
+    let (shop, bucket) = (shop("readme"), Bucket::new("readme-lake"));
+    let (port, ca) = (shop.server.address().port(), &shop.server.ca);
+    let url = format!("postgres://reader@localhost:{port}/{}?sslrootcert={ca}", shop.name);
+    let real = vec![format!("postgres://loader@db.example.com/shop={url}"), format!("s3://lake/={}", bucket.url(""))];
+    let password = ("PGPASSWORD", shop.server.password.clone());
+    Servers { real, variables: [bucket.variables(), vec![password]].concat() }
+}
+
 /// Does what a page says, in a folder of its own, and compares what comes of it with what the page shows: see
 /// `tests/pages/walk.py`.
-fn walk(page: &Path, settings: &[&str]) -> Output {
+fn walk(page: &Path, settings: &[&str], servers: &Servers) -> Output {
     let bench = Bench::new();
     for pipeline in std::fs::read_dir(root().join("pipelines")).unwrap() {
         let path = pipeline.unwrap().path();
@@ -132,7 +159,8 @@ fn walk(page: &Path, settings: &[&str]) -> Output {
     }
     let mut walk = Command::new(python());
     walk.arg("-B").arg(root().join("tests/pages/walk.py")).arg(env!("CARGO_BIN_EXE_transload-faulty"));
-    walk.arg(page).arg(bench.path("")).args(settings);
+    walk.arg(page).arg(bench.path("")).args(settings).args(&servers.real);
+    walk.envs(servers.variables.iter().map(|(name, value)| (*name, value)));
     for name in ["TRANSLOAD_LEDGER", "TRANSLOAD_LOG", "FAILPOINTS", "TRANSLOAD_FAULTY_IO"] {
         walk.env_remove(name);
     }
@@ -141,15 +169,48 @@ fn walk(page: &Path, settings: &[&str]) -> Output {
 
 /// Asserts that a page shows what happens; `UPDATE_GOLDEN=1` writes what happens into it.
 #[track_caller]
-fn is_what_happens(page: &str) {
+fn is_what_happens(page: &str, servers: &Servers) {
     let settings: &[&str] = if updates_golden() { &["--update"] } else { &[] };
-    let walked = walk(&root().join(page), settings);
+    let walked = walk(&root().join(page), settings, servers);
     assert!(walked.status.success(), "{}", String::from_utf8_lossy(&walked.stderr));
 }
 
 #[test]
 fn what_the_readme_shows_is_what_happens() {
-    is_what_happens("README.md");
+    is_what_happens("README.md", &shop_and_bucket());
+}
+
+/// `pipelines/postgres_to_s3.yaml`, with another address of the server.
+#[test]
+fn the_example_of_postgres_to_s3_brings_the_shop_into_a_bucket() {
+    let (shop, bucket) = (shop("readme_example"), Bucket::new("readme-example"));
+    let variables = [
+        ("SHOP_USER", "reader".to_string()),
+        ("SHOP_PASSWORD", shop.server.password.clone()),
+        ("LAKE_BUCKET", "readme-example".to_string()),
+    ];
+    let bench = Bench::with([bucket.variables(), variables.to_vec()].concat());
+    let (port, ca) = (shop.server.address().port(), &shop.server.ca);
+    let example = std::fs::read_to_string(root().join("pipelines/postgres_to_s3.yaml")).unwrap();
+    let written = "    host: \"${env:SHOP_HOST}\"\n    database: shop\n";
+    assert!(example.contains(written), "{example}");
+    let real = format!(
+        "    host: localhost\n    port: {port}\n    tls: {{ root_cert: '{ca}' }}\n    database: {}\n",
+        shop.name
+    );
+    bench.write("shop.yaml", example.replace(written, &real));
+    let mut digests = Vec::new();
+    for args in [&["run", "shop.yaml"][..], &["run", "shop.yaml", "--env", "delta"]] {
+        let ran = bench.run(args).expect(0).last_line();
+        let tables = ran["tables"].as_array().unwrap();
+        assert!(tables.len() == 3 && tables.iter().all(|table| table["verdict"] == "match"), "{ran}");
+        digests.push(tables.iter().map(|table| table["digest"].to_string()).collect::<Vec<_>>());
+    }
+    assert_eq!(digests[0], digests[1]);
+    shop.sql("insert into clicks (at, page) values ('2025-12-31 10:00+00', '/p/new');");
+    let only = ["run", "shop.yaml", "--table", "public/clicks"];
+    assert_eq!(bench.run(&only).expect(0).last_line()["tables"][0]["written"], 1);
+    bench.run(&only).expect(99);
 }
 
 /// Each of the lines that README shows takes the place of the quickstart's own.
@@ -179,7 +240,7 @@ fn the_quickstart_goes_elsewhere_by_one_line() {
 
 #[test]
 fn what_quality_in_five_minutes_shows_is_what_happens() {
-    is_what_happens("docs/quality.md");
+    is_what_happens("docs/quality.md", &Servers::default());
 }
 
 /// Who finds nothing wrong with a good page has to find what is wrong with a bad one.
@@ -188,7 +249,7 @@ fn a_page_that_shows_something_else_is_found() {
     let bench = Bench::new();
     let shows = |text: &str| {
         let page = format!("# A page\n\n```yaml p.yaml\nversion: 1\n```\n\n{text}");
-        let walked = walk(&bench.write("page.md", page), &[]);
+        let walked = walk(&bench.write("page.md", page), &[], &Servers::default());
         (walked.status.success(), String::from_utf8_lossy(&walked.stderr).into_owned())
     };
     let good = "```text\n$ transload check p.yaml\n…\n$ echo $?\n3\n```\n\n```sh\necho 1234 bytes  # said\n```\n\n\

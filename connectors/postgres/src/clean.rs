@@ -9,6 +9,7 @@ use transload_core::{CommitKey, Resolve, Result, fault};
 use crate::catalog::get;
 use crate::client::Client;
 use crate::connections::{is_in_use, writer};
+use crate::error::sqlstate;
 use crate::names::Name;
 use crate::options::Settings;
 use crate::records::Records;
@@ -81,7 +82,8 @@ async fn find(client: &Client, schemas: Option<&[String]>) -> Result<Vec<Left>> 
             path: name.clone(),
             what: OrphanKind::Staged,
             run: CommitKey::run_of(&note.commit),
-            bytes: u64::try_from(get::<i64>(&row, 3)?).ok(),
+            // Of a table that went meanwhile there is none.
+            bytes: get::<Option<i64>>(&row, 3)?.and_then(|bytes| u64::try_from(bytes).ok()),
             modified,
         };
         found.push(Left { staging: Name { schema, table: name }, table, commit: note.commit, orphan });
@@ -89,7 +91,7 @@ async fn find(client: &Client, schemas: Option<&[String]>) -> Result<Vec<Left>> 
     Ok(found)
 }
 
-/// Removes a table and what is noted of its rows. `false` if it is in use, and stays.
+/// Removes a table and what is noted of its rows. `false` if it is in use, and stays, or is gone.
 async fn remove(client: &Client, left: &Left, only_look: bool) -> Result<bool> {
     client.begin(EACH_ANEW).await?;
     let (turn, staging) = (in_turn(&commit_turn(&left.table)), left.staging.quoted());
@@ -97,7 +99,8 @@ async fn remove(client: &Client, left: &Left, only_look: bool) -> Result<bool> {
         format!("SET LOCAL lock_timeout = {PATIENCE_MILLIS}; {turn}; LOCK TABLE {staging} IN ACCESS EXCLUSIVE MODE");
     match client.run(&locked).await {
         Ok(()) => {}
-        Err(error) if is_in_use(&error) => {
+        // Its commit may have been made, or given up.
+        Err(error) if is_in_use(&error) || sqlstate(&error) == Some("42P01") => {
             client.run("ROLLBACK").await?;
             return Ok(false);
         }

@@ -145,12 +145,14 @@ impl Columns {
         join(self.all.iter().map(|column| quote(&column.name)))
     }
 
-    /// Which of the rows that are staged belong into the table, as SQL.
-    pub(crate) fn kept(&self) -> String {
-        match self.marks.and_then(|at| self.all.get(at)) {
-            Some(marks) => format!(" WHERE NOT {}", quote(&marks.name)),
-            None => String::new(),
-        }
+    /// Whether a row that is staged, `s`, is a delete marker, as SQL; `None` if there are none.
+    pub(crate) fn is_marker(&self) -> Option<String> {
+        self.marks.and_then(|at| self.all.get(at)).map(|marks| format!("s.{}", quote(&marks.name)))
+    }
+
+    /// Whether it belongs into the table, as SQL.
+    pub(crate) fn is_kept(&self) -> String {
+        self.is_marker().map_or_else(|| "true".to_string(), |is_marker| format!("NOT {is_marker}"))
     }
 
     /// A short text that is another one for other columns.
@@ -218,7 +220,8 @@ pub(crate) mod tests {
         let odd = Field::new("a \"b\"", DataType::Utf8View, true);
         let columns = Columns::of(&Schema::new(vec![id(), odd]), &spec(WriteMode::Append, &[])).unwrap();
         assert_eq!(columns.definitions(), r#""id" bigint NOT NULL, "a ""b""" text"#);
-        assert_eq!((columns.staged_definitions(), columns.kept()), (columns.definitions(), String::new()));
+        assert_eq!((columns.staged_definitions(), columns.is_marker()), (columns.definitions(), None));
+        assert_eq!(columns.is_kept(), "true");
         assert_eq!(columns.names(), r#""id", "a ""b""""#);
     }
 
@@ -230,7 +233,7 @@ pub(crate) mod tests {
         assert_eq!(columns.definitions(), r#""id" bigint NOT NULL, "value" double precision NOT NULL"#);
         let staged = r#""id" bigint NOT NULL, "value" double precision, "_transload_deleted" boolean NOT NULL"#;
         assert_eq!(columns.staged_definitions(), staged);
-        assert_eq!(columns.kept(), r#" WHERE NOT "_transload_deleted""#);
+        assert_eq!(columns.is_kept(), r#"NOT s."_transload_deleted""#);
         assert_eq!((0..3).map(|at| columns.is_kept_of_markers(at)).collect::<Vec<_>>(), [true, false, true]);
     }
 

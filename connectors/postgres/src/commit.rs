@@ -7,7 +7,7 @@ use transload_core::{Committed, Error, ErrorKind, Pin, PinnedVersion, Result, St
 
 use crate::client::Client;
 use crate::moving::Moved;
-use crate::records::{Commit, Unit};
+use crate::records::{Commit, Unit, is_there};
 use crate::sink::PostgresSink;
 use crate::stage::{StagedUnit, written_by};
 use crate::staging::{EACH_ANEW, commit_turn, in_turn};
@@ -27,7 +27,10 @@ impl PostgresSink {
         let server = client.server().id.clone();
         let mut done = self.done_before(&client).await?;
         if done.is_none() {
-            self.staging.prepare(&client, &self.records, (&self.name, &self.spec.commit), &self.columns).await?;
+            if staged.is_empty() {
+                // The table has its columns all the same.
+                self.staging.prepare(&client, &self.records, (&self.name, &self.spec.commit), &self.columns).await?;
+            }
             let guard = client.cancel_guard();
             self.take_turn(&client).await?;
             fault::point("postgres.commit.locked")?;
@@ -53,14 +56,19 @@ impl PostgresSink {
             }
         }
         client.give_back();
-        self.connections.close_idle();
         let done = done.ok_or_else(|| Error::internal("a commit was neither made nor found"))?;
         Ok(self.committed(&server, done))
     }
 
-    /// Begins a transaction in which nobody else commits to the table.
-    async fn take_turn(&self, client: &Client) -> Result<()> {
+    /// Begins a transaction once no other one commits under the key, so that what it did is seen.
+    pub(crate) async fn take_key(&self, client: &Client) -> Result<()> {
         client.begin(EACH_ANEW).await?;
+        client.run(&in_turn(&["transload key", self.spec.commit.as_str()])).await
+    }
+
+    /// The same, in which nobody else commits to the table either.
+    async fn take_turn(&self, client: &Client) -> Result<()> {
+        self.take_key(client).await?;
         client.run(&in_turn(&commit_turn(&self.name))).await
     }
 
@@ -80,9 +88,10 @@ impl PostgresSink {
                 .hint("`transload resume` finds out; a new run may load the same rows again")
                 .because(e)
         };
+        // What has ended the one may have ended the others.
+        self.connections.close_idle();
         let client = self.connections.take().await.map_err(unknown)?;
-        // The other connection has the turn until its transaction has ended, this way or that.
-        self.take_turn(&client).await.map_err(unknown)?;
+        self.take_key(&client).await.map_err(unknown)?;
         let found = self.records.find(&client, &self.name.table, &self.spec.commit).await.map_err(unknown)?;
         if client.run("ROLLBACK").await.is_ok() {
             client.give_back();
@@ -102,11 +111,6 @@ impl PostgresSink {
         let target = self.locked(client).await?;
         let last = self.records.last(client, &self.name.table).await?;
         self.as_expected(target.as_ref(), last.as_ref())?;
-        if let Some(target) = &target
-            && self.spec.mode.keeps_others()
-        {
-            target.check(&self.columns, self.spec.mode)?;
-        }
         let rows = units.iter().map(|unit| unit.rows).sum();
         let moved = self.move_rows(client, target.as_ref(), last.as_ref(), &units).await?;
         // Adding rows without a cursor does not forget how far an incremental load has come.
@@ -140,17 +144,26 @@ impl PostgresSink {
     /// # Errors
     /// [`Config`](ErrorKind::Config) if one of them is not there any more, or was staged again since.
     async fn noted(&self, client: &Client, staged: &[Staged]) -> Result<Vec<Unit>> {
+        let gone = |unit: &Staged| {
+            Error::config("what was staged is gone")
+                .with("unit", unit.unit.as_str())
+                .hint("`transload resume` stages it again")
+        };
+        let staging = self.staging.quoted();
+        if let Some(first) = staged.first()
+            && !(self.records.are_there(client).await? && is_there(client, &staging).await?)
+        {
+            return Err(gone(first));
+        }
+        // Nobody comes in between who stages under the key, such as an attempt that was given up and has not ended yet.
+        client.run(&format!("LOCK TABLE {staging} IN ACCESS EXCLUSIVE MODE")).await?;
         let noted = self.records.units(client, self.spec.commit.as_str()).await?;
         let mut noted: BTreeMap<String, Unit> = noted.into_iter().map(|unit| (unit.name.clone(), unit)).collect();
         let mut units = Vec::with_capacity(staged.len());
         for unit in staged {
             let known = StagedUnit::of(unit)?;
             let there = noted.remove(&unit.unit).filter(|there| known.is(there) && there.rows == unit.rows);
-            units.push(there.ok_or_else(|| {
-                Error::config("what was staged is gone")
-                    .with("unit", unit.unit.as_str())
-                    .hint("`transload resume` stages it again")
-            })?);
+            units.push(there.ok_or_else(|| gone(unit))?);
         }
         let others: Vec<Unit> = noted.into_values().collect();
         if !others.is_empty() {
@@ -211,7 +224,6 @@ impl PostgresSink {
         }
         client.run("COMMIT").await?;
         client.give_back();
-        self.connections.close_idle();
         Ok(())
     }
 

@@ -10,7 +10,8 @@ use crate::client::{Client, Role};
 use crate::error::sqlstate;
 use crate::options::Settings;
 
-/// Connections of one table, no more at the same time than the settings allow.
+/// Connections of one endpoint, whatever the tables, no more at the same time than the settings allow. Nobody who has one
+/// waits for another.
 pub(crate) struct Connections {
     settings: Arc<Settings>,
     resolver: Arc<dyn Resolve>,
@@ -47,7 +48,7 @@ impl Connections {
     /// As connecting fails, and [`Config`](transload_core::ErrorKind::Config) for a server that is only read.
     pub(crate) async fn take(&self) -> Result<Lease<'_>> {
         let permit = self.permits.acquire().await;
-        let permit = permit.map_err(|e| Error::internal("the connections of a table are closed").because(e))?;
+        let permit = permit.map_err(|e| Error::internal("the connections of an endpoint are closed").because(e))?;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let client = match idle.filter(|client| !client.is_closed()) {
             Some(client) => client,

@@ -12,10 +12,12 @@ use transload_core::{Error, LogicalType, Pin, Problem, Result, TableName};
 
 use crate::catalog::{self, Relation};
 use crate::client::{Client, Role};
+use crate::connections::Connections;
 use crate::names::Name;
 use crate::pin::{Access, Exporter, ONE_STATE, found, is_held};
+use crate::scan::schema_of;
 use crate::source;
-use crate::types::Kind;
+use crate::types::{self, Kind};
 use crate::{clean, sink};
 
 /// One database.
@@ -25,11 +27,14 @@ pub(crate) struct PostgresEndpoint {
     together: Option<OnceCell<Arc<Exporter>>>,
     /// Who looks at tables without pinning them.
     looking: Mutex<Option<Client>>,
+    /// By which tables are written.
+    connections: Arc<Connections>,
 }
 
 impl PostgresEndpoint {
     pub(crate) fn new(access: Access) -> Self {
-        Self { access, together: None, looking: Mutex::default() }
+        let connections = Arc::new(Connections::new(&access.settings, &access.resolver));
+        Self { access, together: None, looking: Mutex::default(), connections }
     }
 
     fn name(&self, table: &TableName) -> Result<Name, String> {
@@ -40,6 +45,19 @@ impl PostgresEndpoint {
     async fn exporter(&self) -> Result<Option<Arc<Exporter>>> {
         let Some(cell) = &self.together else { return Ok(None) };
         cell.get_or_try_init(async || Exporter::begin(&self.access).await.map(Arc::new)).await.cloned().map(Some)
+    }
+
+    /// A table as it is now, and the connection whose transaction looks at it: one table is looked at after the other, by
+    /// one connection.
+    async fn look(&self, client: Option<Client>, table: &TableName) -> Result<(Client, Relation)> {
+        let name = self.name(table).map_err(Error::config)?;
+        let client = match client.filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => self.access.connect(Role::Reader).await?,
+        };
+        client.begin(ONE_STATE).await?;
+        let relation = found(&client, &self.access.settings, &name).await?;
+        Ok((client, relation))
     }
 
     async fn info(&self, client: &Client, relation: &Relation) -> Result<TableInfo> {
@@ -91,6 +109,10 @@ impl Endpoint for PostgresEndpoint {
         self.access.settings.special_values == crate::options::SpecialValues::Cast
     }
 
+    fn instead_of(&self, ty: &LogicalType) -> Option<LogicalType> {
+        types::instead_of(ty)
+    }
+
     async fn list(&self) -> Result<Vec<TableName>> {
         let client = self.access.connect(Role::Reader).await?;
         let names = catalog::names(&client, self.access.settings.schemas.as_deref()).await?;
@@ -100,19 +122,21 @@ impl Endpoint for PostgresEndpoint {
     }
 
     async fn describe(&self, table: &TableName) -> Result<TableInfo> {
-        let name = self.name(table).map_err(Error::config)?;
-        // One table is looked at after the other, by one connection.
         let mut looking = self.looking.lock().await;
-        let client = match looking.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => self.access.connect(Role::Reader).await?,
-        };
-        client.begin(ONE_STATE).await?;
-        let relation = found(&client, &self.access.settings, &name).await?;
+        let (client, relation) = self.look(looking.take(), table).await?;
         let info = self.info(&client, &relation).await?;
         client.run("COMMIT").await?;
         *looking = Some(client);
         Ok(info)
+    }
+
+    /// What the catalogue says: nothing is pinned for it.
+    async fn columns(&self, table: &TableName) -> Result<SchemaRef> {
+        let mut looking = self.looking.lock().await;
+        let (client, relation) = self.look(looking.take(), table).await.map_err(|e| e.with("table", table.as_str()))?;
+        client.run("COMMIT").await?;
+        *looking = Some(client);
+        Ok(schema_of(&relation.columns))
     }
 
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {
@@ -125,7 +149,12 @@ impl Endpoint for PostgresEndpoint {
     }
 
     fn together(self: Arc<Self>) -> Arc<dyn Endpoint> {
-        Arc::new(Self { together: Some(OnceCell::new()), ..Self::new(self.access.clone()) })
+        Arc::new(Self {
+            access: self.access.clone(),
+            together: Some(OnceCell::new()),
+            looking: Mutex::default(),
+            connections: Arc::clone(&self.connections),
+        })
     }
 
     async fn holds(&self, pin: &Pin) -> Result<bool> {
@@ -140,8 +169,7 @@ impl Endpoint for PostgresEndpoint {
 
     async fn sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<Arc<dyn Sink>> {
         let name = self.name(table).map_err(Error::config)?;
-        let Access { settings, resolver, .. } = &self.access;
-        sink::open(settings, resolver, name, table.clone(), schema, spec).await
+        sink::open(&self.connections, name, table.clone(), &schema, spec)
     }
 
     async fn clean(&self, spec: &CleanSpec) -> Result<Vec<Orphan>> {

@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// How the way to the server is secured. Default: encrypted, and only to a server that proves its name.
     #[serde(default)]
     tls: Option<Spanned<TlsOptions>>,
-    /// At most so many connections to the server are open at the same time. Default: 8.
+    /// At most so many connections to the server read at the same time, and at most so many write. Default: 8.
     #[serde(default)]
     #[schemars(range(min = 2, max = 1000))]
     connections: Option<Spanned<u64>>,

@@ -4,11 +4,13 @@
 //! if, that transaction was done.
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use transload_core::connector::TableState;
 use transload_core::{CommitKey, Error, Result};
 
 use crate::catalog::get;
 use crate::client::Client;
+use crate::error::sqlstate;
 use crate::names::quote;
 
 /// A commit that was made.
@@ -94,7 +96,34 @@ impl Records {
 
     /// Whether both are there.
     pub(crate) async fn are_there(&self, client: &Client) -> Result<bool> {
-        Ok(is_there(client, &self.commits).await? && is_there(client, &self.staged).await?)
+        let sql = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL";
+        let rows = client.query(sql, &[&self.commits, &self.staged]).await?;
+        rows.first().map_or(Ok(false), |row| get(row, 0))
+    }
+
+    /// Refuses a user who may not do with them what a load does, as far as they are there.
+    pub(crate) async fn check(&self, client: &Client) -> Result<()> {
+        let sql = "SELECT coalesce(bool_and(has_table_privilege(t.oid, p.name)), true) \
+                   FROM (VALUES (to_regclass($1)::oid), (to_regclass($2)::oid)) t(oid), \
+                   unnest('{SELECT,INSERT,DELETE}'::text[]) p(name) WHERE t.oid IS NOT NULL";
+        let rows = client.query(sql, &[&self.commits, &self.staged]).await?;
+        match rows.first().map_or(Ok(true), |row| get(row, 0))? {
+            true => Ok(()),
+            false => Err(self.for_owner(Error::config("the user may not read and write what is noted of loads here"))),
+        }
+    }
+
+    /// The rows of a statement about them.
+    async fn query(&self, client: &Client, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        client.query(sql, params).await.map_err(|error| {
+            let is_refused = sqlstate(&error) == Some("42501");
+            if is_refused { self.for_owner(error) } else { error }
+        })
+    }
+
+    fn for_owner(&self, error: Error) -> Error {
+        let (commits, staged) = (&self.commits, &self.staged);
+        error.hint(format!("whoever owns them says: GRANT SELECT, INSERT, DELETE ON {commits}, {staged} TO the user"))
     }
 
     /// The commit of this key to a table, if it was made.
@@ -103,7 +132,7 @@ impl Records {
             return Ok(None);
         }
         let sql = format!("SELECT {COMMIT} FROM {} WHERE table_name = $1 AND commit_key = $2", self.commits);
-        let rows = client.query(&sql, &[&table, &key.as_str()]).await?;
+        let rows = self.query(client, &sql, &[&table, &key.as_str()]).await?;
         rows.first().map(commit).transpose()
     }
 
@@ -116,7 +145,7 @@ impl Records {
             "SELECT {COMMIT} FROM {} WHERE table_name = $1 ORDER BY table_name DESC, version DESC LIMIT 1",
             self.commits
         );
-        let rows = client.query(&sql, &[&table]).await?;
+        let rows = self.query(client, &sql, &[&table]).await?;
         rows.first().map(commit).transpose()
     }
 
@@ -143,56 +172,57 @@ impl Records {
         let sql = format!(
             "INSERT INTO {} (table_name, commit_key, version, rows, bytes, parts, xids, state, relation, made, \
              only_adds) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, $9, $10, $11)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8::pg_catalog.text::pg_catalog.jsonb, $9, $10, $11)",
             self.commits
         );
         let [rows, bytes, parts] = [commit.rows, commit.bytes, commit.parts].map(signed);
         let Commit { version, xids, relation, made, only_adds, .. } = commit;
-        client
-            .query(
-                &sql,
-                &[&table, &key.as_str(), version, &rows, &bytes, &parts, xids, &state, relation, made, only_adds],
-            )
-            .await
-            .map(drop)
+        let key = key.as_str();
+        let params: [&(dyn ToSql + Sync); 11] =
+            [&table, &key, version, &rows, &bytes, &parts, xids, &state, relation, made, only_adds];
+        self.query(client, &sql, &params).await.map(drop)
     }
 
     /// Forgets a commit.
     pub(crate) async fn remove(&self, client: &Client, table: &str, key: &CommitKey) -> Result<()> {
         let sql = format!("DELETE FROM {} WHERE table_name = $1 AND commit_key = $2", self.commits);
-        client.query(&sql, &[&table, &key.as_str()]).await.map(drop)
+        self.query(client, &sql, &[&table, &key.as_str()]).await.map(drop)
     }
 
     /// The units that are staged under a key.
     pub(crate) async fn units(&self, client: &Client, key: &str) -> Result<Vec<Unit>> {
         let sql = format!("SELECT unit, xid, rows, deleted, bytes FROM {} WHERE commit_key = $1", self.staged);
-        client.query(&sql, &[&key]).await?.iter().map(unit).collect()
+        self.query(client, &sql, &[&key]).await?.iter().map(unit).collect()
     }
 
     /// One of them.
     pub(crate) async fn unit(&self, client: &Client, key: &CommitKey, name: &str) -> Result<Option<Unit>> {
         let sql =
             format!("SELECT unit, xid, rows, deleted, bytes FROM {} WHERE commit_key = $1 AND unit = $2", self.staged);
-        let rows = client.query(&sql, &[&key.as_str(), &name]).await?;
+        let rows = self.query(client, &sql, &[&key.as_str(), &name]).await?;
         rows.first().map(unit).transpose()
     }
 
-    /// Notes a unit, in the place of an earlier attempt at it.
+    /// Notes a unit.
     pub(crate) async fn add_unit(&self, client: &Client, key: &CommitKey, unit: &Unit) -> Result<()> {
         let sql = format!(
-            "INSERT INTO {} (commit_key, unit, xid, rows, deleted, bytes) VALUES ($1, $2, $3, $4, $5, $6) \
-             ON CONFLICT (commit_key, unit) DO UPDATE SET xid = excluded.xid, rows = excluded.rows, \
-             deleted = excluded.deleted, bytes = excluded.bytes, at = excluded.at",
+            "INSERT INTO {} (commit_key, unit, xid, rows, deleted, bytes) VALUES ($1, $2, $3, $4, $5, $6)",
             self.staged
         );
         let [rows, deleted, bytes] = [unit.rows, unit.deleted, unit.bytes].map(signed);
-        client.query(&sql, &[&key.as_str(), &unit.name, &unit.xid, &rows, &deleted, &bytes]).await.map(drop)
+        self.query(client, &sql, &[&key.as_str(), &unit.name, &unit.xid, &rows, &deleted, &bytes]).await.map(drop)
+    }
+
+    /// Forgets a unit.
+    pub(crate) async fn remove_unit(&self, client: &Client, key: &CommitKey, name: &str) -> Result<()> {
+        let sql = format!("DELETE FROM {} WHERE commit_key = $1 AND unit = $2", self.staged);
+        self.query(client, &sql, &[&key.as_str(), &name]).await.map(drop)
     }
 
     /// Forgets all units of a key.
     pub(crate) async fn remove_units(&self, client: &Client, key: &str) -> Result<()> {
         let sql = format!("DELETE FROM {} WHERE commit_key = $1", self.staged);
-        client.query(&sql, &[&key]).await.map(drop)
+        self.query(client, &sql, &[&key]).await.map(drop)
     }
 
     /// When the last unit of a key was staged, in microseconds since 1970.
@@ -204,7 +234,7 @@ impl Records {
             "SELECT (extract(epoch FROM max(at)) * 1000000)::bigint FROM {} WHERE commit_key = $1",
             self.staged
         );
-        let rows = client.query(&sql, &[&key]).await?;
+        let rows = self.query(client, &sql, &[&key]).await?;
         rows.first().map_or(Ok(None), |row| get(row, 0))
     }
 }
@@ -249,7 +279,7 @@ pub(crate) async fn newest_transaction(client: &Client) -> Result<u64> {
 
 /// The number of the transaction that is open: 64 bits, as text.
 pub(crate) async fn own_transaction(client: &Client) -> Result<String> {
-    let rows = client.query("SELECT txid_current()::text", &[]).await?;
+    let rows = client.query("SELECT pg_catalog.txid_current()::pg_catalog.text", &[]).await?;
     rows.first().map_or_else(|| Err(Error::internal("a transaction has no number")), |row| get(row, 0))
 }
 

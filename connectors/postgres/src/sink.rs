@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
 use transload_core::connector::{Sink, TableState, WriteMode, WriteSpec};
-use transload_core::{Committed, Error, Resolve, Result, Staged, TableName};
+use transload_core::{Committed, Error, Result, Staged, TableName};
 
 use crate::columns::Columns;
 use crate::connections::Connections;
 use crate::names::Name;
-use crate::options::Settings;
 use crate::records::{Records, is_there};
 use crate::stage::StagedUnit;
 use crate::staging::{Staging, check_schema};
@@ -31,25 +30,20 @@ pub(crate) struct PostgresSink {
     pub(crate) spec: WriteSpec,
     pub(crate) records: Records,
     pub(crate) staging: Staging,
-    pub(crate) connections: Connections,
+    pub(crate) connections: Arc<Connections>,
     /// Bytes that were sent, without those of attempts that failed.
     pub(crate) written: AtomicU64,
 }
 
-/// Prepares a table for writing.
-///
-/// # Behavior
-/// Nothing is changed. With columns the table is looked at: one that the rows cannot go into is refused here already.
+/// Prepares a table for writing. Nobody is connected to.
 ///
 /// # Errors
-/// [`Config`](transload_core::ErrorKind::Config) for columns that the server or the table cannot have, and as connecting
-/// fails.
-pub(crate) async fn open(
-    settings: &Arc<Settings>,
-    resolver: &Arc<dyn Resolve>,
+/// [`Config`](transload_core::ErrorKind::Config) for columns that no table of the server has.
+pub(crate) fn open(
+    connections: &Arc<Connections>,
     name: Name,
     shown: TableName,
-    schema: SchemaRef,
+    schema: &Schema,
     spec: &WriteSpec,
 ) -> Result<Arc<dyn Sink>> {
     let named = |error: Error| error.with("table", shown.as_str());
@@ -57,42 +51,32 @@ pub(crate) async fn open(
         let said = "tables of PostgreSQL are not replaced by partition";
         return Err(named(Error::config(said).hint("use `mode: full` or `merge`")));
     }
-    let sink = PostgresSink {
-        columns: Columns::of(&schema, spec).map_err(named)?,
+    Ok(Arc::new(PostgresSink {
+        columns: Columns::of(schema, spec).map_err(named)?,
         records: Records::of(&name.schema),
         staging: Staging::of(&name, &spec.commit),
-        connections: Connections::new(settings, resolver),
+        connections: Arc::clone(connections),
         spec: spec.clone(),
         written: AtomicU64::default(),
-        shown: shown.clone(),
+        shown,
         name,
-    };
-    if !sink.columns.is_empty() {
-        sink.check().await.map_err(named)?;
-    }
-    Ok(Arc::new(sink))
+    }))
 }
 
 impl PostgresSink {
     /// Refuses rows that cannot go into the table that is there, or into any in its schema.
     async fn check(&self) -> Result<()> {
+        if self.columns.is_empty() {
+            return Ok(());
+        }
         let client = self.connections.take().await?;
         check_schema(&client, &self.name.schema).await?;
-        if let Some(target) = Target::find(&client, &self.name).await?
-            && let Err(error) = target.check(&self.columns, self.spec.mode)
-        {
+        self.records.check(&client).await?;
+        if let Some(target) = Target::find(&client, &self.name).await? {
             let last = self.records.last(&client, &self.name.table).await?;
-            let is_ours = last.is_some_and(|last| last.relation == target.oid);
-            // One that was made here is replaced as a whole.
-            let may_go = is_ours && self.spec.mode == WriteMode::Replace;
-            // Who has begun, or is done, asks for something else: the commit says no, if there is still one to be made.
-            let is_begun = is_there(&client, &self.staging.quoted()).await?
-                || self.records.find(&client, &self.name.table, &self.spec.commit).await?.is_some();
-            if !may_go && !is_begun {
-                return Err(error);
-            }
+            self.way(&client, &target, last.as_ref()).await?;
         }
-        // The connection is closed: many tables may be looked at before the first of them is written.
+        client.give_back();
         Ok(())
     }
 
@@ -102,8 +86,10 @@ impl PostgresSink {
 
     async fn remembered(&self) -> Result<Option<(String, TableState)>> {
         let client = self.connections.take().await?;
-        let Some(target) = Target::find(&client, &self.name).await? else { return Ok(None) };
+        let target = Target::find(&client, &self.name).await?;
         let last = self.records.last(&client, &self.name.table).await?;
+        client.give_back();
+        let Some(target) = target else { return Ok(None) };
         let version = last.as_ref().map_or(UNKNOWN, |last| last.version);
         // A table that somebody made anew under the name need not hold what was loaded into the other one.
         let state = last.filter(|last| last.relation == target.oid).map(|last| last.state).unwrap_or_default();
@@ -124,7 +110,13 @@ impl PostgresSink {
 
     async fn has_committed(&self) -> Result<bool> {
         let client = self.connections.take().await?;
-        let found = self.records.find(&client, &self.name.table, &self.spec.commit).await?;
+        let mut found = self.records.find(&client, &self.name.table, &self.spec.commit).await?;
+        if found.is_none() {
+            // Whoever died while he committed may not have ended at the server yet.
+            self.take_key(&client).await?;
+            found = self.records.find(&client, &self.name.table, &self.spec.commit).await?;
+            client.run("ROLLBACK").await?;
+        }
         client.give_back();
         Ok(found.is_some())
     }
@@ -134,6 +126,10 @@ impl PostgresSink {
 impl Sink for PostgresSink {
     async fn state(&self) -> Result<Option<(String, TableState)>> {
         self.remembered().await.map_err(|e| self.named(e))
+    }
+
+    async fn fits(&self) -> Result<()> {
+        self.check().await.map_err(|e| self.named(e))
     }
 
     async fn stage(&self, unit: &str, rows: SendableRecordBatchStream, memory: &Arc<dyn MemoryPool>) -> Result<Staged> {

@@ -92,6 +92,7 @@ impl PostgresSink {
         client.run(&in_turn(&["transload unit", self.spec.commit.as_str(), unit])).await?;
         if let Some(earlier) = self.records.unit(&client, &self.spec.commit, unit).await? {
             self.remove_rows(&client, &[earlier]).await?;
+            self.records.remove_unit(&client, &self.spec.commit, unit).await?;
         }
         fault::point("postgres.stage.begun")?;
         let mut sent = Sent::new(&self.written);

@@ -7,6 +7,8 @@ use crate::catalog::get;
 use crate::client::Client;
 use crate::columns::{Column, Columns};
 use crate::names::{Name, quote};
+use crate::options::SpecialValues;
+use crate::types::{Types, ddl};
 
 /// The first server that has generated columns, and collations that call different texts equal.
 pub(crate) const GENERATES: u32 = 120_000;
@@ -16,6 +18,8 @@ pub(crate) const GENERATES: u32 = 120_000;
 pub(crate) struct Target {
     pub(crate) oid: u32,
     columns: Vec<TargetColumn>,
+    /// Whether its rows are still there after a crash of the server.
+    is_logged: bool,
 }
 
 #[derive(Debug)]
@@ -23,6 +27,8 @@ struct TargetColumn {
     name: String,
     /// As the server writes it.
     ty: String,
+    /// As the plan would have to have it, if it can.
+    cast: Option<String>,
     not_null: bool,
     is_generated: bool,
     /// The collation of texts, as SQL names it, if it is not that of the database.
@@ -46,13 +52,17 @@ impl Target {
     /// # Errors
     /// [`Config`](transload_core::ErrorKind::Config) if something else has the name, such as a view.
     pub(crate) async fn find(client: &Client, name: &Name) -> Result<Option<Self>> {
-        let sql = "SELECT c.oid, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-                   WHERE n.nspname = $1 AND c.relname = $2";
+        // A table is a type, too.
+        let sql = "SELECT c.oid, c.relkind::text, c.relpersistence <> 'u' \
+                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE n.nspname = $1 AND c.relname = $2 \
+                   UNION ALL SELECT t.oid, 'c', true FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
+                   WHERE n.nspname = $1 AND t.typname = $2 AND t.typrelid = 0 AND t.typcategory <> 'A'";
         let rows = client.query(sql, &[&name.schema, &name.table]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let (oid, kind): (u32, String) = (get(row, 0)?, get(row, 1)?);
+        let (oid, kind, is_logged): (u32, String, bool) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
         let what = match kind.as_str() {
-            "r" | "p" => return Ok(Some(Self { oid, columns: columns(client, oid).await? })),
+            "r" | "p" => return Ok(Some(Self { oid, columns: columns(client, oid).await?, is_logged })),
             "v" => "a view",
             "m" => "a materialized view",
             "f" => "a foreign table",
@@ -69,6 +79,11 @@ impl Target {
     /// # Errors
     /// [`Config`](transload_core::ErrorKind::Config), by the name of the column.
     pub(crate) fn check(&self, columns: &Columns, mode: WriteMode) -> Result<()> {
+        if mode.keeps_others() && !self.is_logged {
+            let said =
+                "the table is unlogged: after a crash of the server its rows are gone, and still noted as loaded";
+            return Err(Error::config(said).hint("ALTER TABLE … SET LOGGED, or use `mode: full`"));
+        }
         for column in columns.rows() {
             let there = self.column(&column.name).ok_or_else(|| {
                 Error::config("the table has no such column")
@@ -82,9 +97,11 @@ impl Target {
             }
             if there.holds(column) == Holds::No {
                 let said = format!("the column is {} in the table, and the rows would need {}", there.ty, column.sql);
-                return Err(Error::config(said)
-                    .with("column", &column.name)
-                    .hint("cast the column to what the table has, or change the table"));
+                let hint = match &there.cast {
+                    Some(cast) => format!("cast the column to {cast}, or change the table"),
+                    None => "change the table".to_string(),
+                };
+                return Err(Error::config(said).with("column", &column.name).hint(hint));
             }
             if mode == WriteMode::Merge && !there.is_exact && columns.key().contains(&column.name) {
                 return Err(Error::config(
@@ -128,8 +145,8 @@ impl Target {
         let same = |name: &String| {
             let quoted = quote(name);
             match self.column(name).and_then(|there| there.collation.as_deref()) {
-                Some(collation) => format!("t.{quoted} = s.{quoted} COLLATE {collation}"),
-                None => format!("t.{quoted} = s.{quoted}"),
+                Some(collation) => format!("t.{quoted} OPERATOR(pg_catalog.=) s.{quoted} COLLATE {collation}"),
+                None => format!("t.{quoted} OPERATOR(pg_catalog.=) s.{quoted}"),
             }
         };
         columns.key().iter().map(same).collect::<Vec<_>>().join(" AND ")
@@ -154,15 +171,17 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<TargetColumn>> {
     let sql = format!(
         "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, {generated}, \
          CASE WHEN a.attcollation <> t.typcollation THEN quote_ident(n.nspname) || '.' || quote_ident(l.collname) END, \
-         {exact} FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+         {exact}, a.atttypid, a.atttypmod FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
          LEFT JOIN pg_collation l ON l.oid = a.attcollation LEFT JOIN pg_namespace n ON n.oid = l.collnamespace \
          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
     );
     let rows = client.query(&sql, &[&oid]).await?;
     let column = |row: &tokio_postgres::Row| {
+        let ty: String = get(row, 1)?;
         Ok(TargetColumn {
             name: get(row, 0)?,
-            ty: get(row, 1)?,
+            cast: cast(&ty, get(row, 6)?, get(row, 7)?),
+            ty,
             not_null: get(row, 2)?,
             is_generated: get(row, 3)?,
             collation: get(row, 4)?,
@@ -170,6 +189,13 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<TargetColumn>> {
         })
     };
     rows.iter().map(column).collect()
+}
+
+/// The type of ours that a column of the server's type is made for, if there is one.
+fn cast(ty: &str, oid: u32, typmod: i32) -> Option<String> {
+    let (kind, _) = Types::default().kind(oid, typmod, SpecialValues::Error);
+    let logical = kind.logical();
+    ddl(&logical).is_ok_and(|made| canonical(&made) == canonical(ty)).then(|| logical.to_string())
 }
 
 /// The one name of a type that has several.
@@ -188,7 +214,6 @@ fn canonical(ty: &str) -> String {
         ("float4", "") => "real".to_string(),
         ("float8", "") => "double precision".to_string(),
         ("bool", "") => "boolean".to_string(),
-        ("interval", "(6)") => "interval".to_string(),
         ("varchar", rest) => format!("character varying{rest}"),
         ("decimal", rest) => format!("numeric{}", rest.replace(' ', "")),
         ("numeric", rest) => format!("numeric{}", rest.replace(' ', "")),
@@ -196,39 +221,17 @@ fn canonical(ty: &str) -> String {
     }
 }
 
-/// Whether a column takes every value of a type as it is. Both types have their one name.
+/// Whether a column takes every value of a type as it is, and reads back as of that type. Both types have their one name.
 fn holds(column: &str, values: &str) -> Holds {
-    if column == values {
-        return Holds::All;
-    }
-    // Digits before the point and behind it.
-    let digits = |ty: &str| match ty {
-        "smallint" => Some((5, 0)),
-        "integer" => Some((10, 0)),
-        "bigint" => Some((19, 0)),
-        _ => {
-            let (precision, scale) = ty.strip_prefix("numeric(")?.strip_suffix(')')?.split_once(',')?;
-            let (precision, scale): (i32, i32) = (precision.parse().ok()?, scale.parse().ok()?);
-            Some((precision - scale, scale))
-        }
-    };
-    let takes = match (column, values) {
-        ("integer", "smallint") | ("bigint", "smallint" | "integer") | ("double precision", "real") => true,
-        ("character varying", "text") => true,
-        ("numeric", values) => digits(values).is_some(),
+    match (column, values) {
+        _ if column == values => Holds::All,
+        ("character varying", "text") => Holds::All,
         (column, "text") => {
             let most = column.strip_prefix("character varying(").and_then(|rest| rest.strip_suffix(')'));
-            return most.and_then(|most| most.parse().ok()).map_or(Holds::No, Holds::UpTo);
+            most.and_then(|most| most.parse().ok()).map_or(Holds::No, Holds::UpTo)
         }
-        (column, values) if column.starts_with("numeric(") => match (digits(column), digits(values)) {
-            (Some((before, behind)), Some((need_before, need_behind))) => {
-                before >= need_before && behind >= need_behind
-            }
-            _ => false,
-        },
-        _ => false,
-    };
-    if takes { Holds::All } else { Holds::No }
+        _ => Holds::No,
+    }
 }
 
 #[cfg(test)]
@@ -262,26 +265,19 @@ mod tests {
     #[test]
     fn a_column_takes_what_it_holds_as_it_is() {
         let holds = |column: &str, values: &str| holds(&canonical(column), &canonical(values));
-        for (column, values) in [
-            ("bigint", "integer"),
-            ("double precision", "real"),
-            ("numeric", "numeric(38,10)"),
-            ("numeric", "bigint"),
-            ("numeric(12,2)", "numeric(10,2)"),
-            ("numeric(12,4)", "numeric(10,2)"),
-            ("numeric(19,0)", "bigint"),
-            ("varchar", "text"),
-        ] {
+        for (column, values) in [("int8", "bigint"), ("numeric(10, 2)", "numeric(10,2)"), ("varchar", "text")] {
             assert_eq!(holds(column, values), Holds::All, "{column} of {values}");
         }
         assert_eq!(holds("varchar(20)", "text"), Holds::UpTo(20));
         for (column, values) in [
+            // Their values would come back as of another type.
+            ("bigint", "integer"),
+            ("double precision", "real"),
+            ("numeric(12,2)", "numeric(10,2)"),
+            ("numeric(19,0)", "bigint"),
+            ("numeric", "numeric(10,2)"),
             ("integer", "bigint"),
-            ("real", "double precision"),
-            ("double precision", "bigint"),
             ("numeric(10,1)", "numeric(10,2)"),
-            ("numeric(12,4)", "numeric(12,2)"),
-            ("numeric(5,-2)", "smallint"),
             ("character(20)", "text"),
             ("citext", "text"),
             ("text", "json"),
@@ -292,6 +288,24 @@ mod tests {
             ("text[]", "text"),
         ] {
             assert_eq!(holds(column, values), Holds::No, "{column} of {values}");
+        }
+    }
+
+    #[test]
+    fn a_column_says_what_the_rows_would_have_to_be() {
+        const VARCHAR: u32 = 1043;
+        for (ty, oid, typmod, wanted) in [
+            ("bigint", 20, -1, Some("int64")),
+            ("double precision", 701, -1, Some("float64")),
+            ("timestamp with time zone", 1184, -1, Some("timestamp(us, UTC)")),
+            ("numeric(12,2)", 1700, ((12 << 16) | 2) + 4, Some("decimal(12,2)")),
+            ("numeric", 1700, -1, None),
+            ("jsonb", 3802, -1, None),
+            ("interval", 1186, -1, None),
+            ("timestamp(3) without time zone", 1114, 3, None),
+            ("character varying(5)", VARCHAR, 9, None),
+        ] {
+            assert_eq!(cast(ty, oid, typmod).as_deref(), wanted, "{ty}");
         }
     }
 }

@@ -307,47 +307,69 @@ impl Kind {
     }
 }
 
-/// The type of a column that is made for values of one of ours.
-///
-/// It reads back as the same type, or as the next one that PostgreSQL has and that holds every value: 8 bits become 16, an
-/// unsigned integer becomes a wider signed one (or `numeric(20,0)`), and seconds and milliseconds become microseconds.
+/// The type of a column that is made for values of one of ours. It reads back as the same type.
 ///
 /// # Errors
 /// A cast that makes a type of it which PostgreSQL has, as a hint; nothing is changed without being asked for.
 pub(crate) fn ddl(ty: &LogicalType) -> Result<String> {
     use LogicalType as T;
-    let refused = || Error::config(format!("PostgreSQL has no type that holds {ty}"));
-    let no = |cast: &str| Err(refused().hint(format!("cast the column to {cast}")));
     Ok(match ty {
         T::Bool => "boolean",
-        T::Int(8 | 16) | T::UInt(8) => "smallint",
-        T::Int(32) | T::UInt(16) => "integer",
-        T::Int(_) | T::UInt(32) => "bigint",
-        T::UInt(_) => "numeric(20,0)",
+        T::Int(16) => "smallint",
+        T::Int(32) => "integer",
+        T::Int(64) => "bigint",
         T::Float(32) => "real",
         T::Float(_) => "double precision",
         T::Decimal(precision, scale) => return Ok(format!("numeric({precision},{scale})")),
         T::Text => "text",
         T::Binary => "bytea",
         T::Date => "date",
-        T::Time(Unit::Ns) => return no("time(us)"),
-        T::Time(_) => "time",
-        T::Timestamp(Unit::Ns, None) => return no("timestamp(us)"),
-        T::Timestamp(_, None) => "timestamp",
-        T::Timestamp(Unit::S | Unit::Ms | Unit::Us, Some(zone)) if zone == UTC || zone == "+00:00" => "timestamptz",
-        T::Timestamp(_, Some(_)) => return no("timestamp(us, UTC)"),
-        T::Interval => "interval",
+        T::Time(Unit::Us) => "time",
+        T::Timestamp(Unit::Us, None) => "timestamp",
+        T::Timestamp(Unit::Us, Some(zone)) if is_utc(zone) => "timestamptz",
         T::Uuid => "uuid",
         // As it was written; jsonb would order the keys and forget all but the last of those that are the same.
         T::Json => "json",
-        T::List(item) if !matches!(**item, T::List(_) | T::Struct(_) | T::Map(..)) => {
-            return Ok(format!("{}[]", ddl(item)?));
-        }
-        T::List(_) | T::Struct(_) | T::Map(..) => {
-            return Err(refused().hint("leave the column out with `drop: true`"));
-        }
+        T::List(item) if !is_nested(item) && instead_of(item).is_none() => return Ok(format!("{}[]", ddl(item)?)),
+        other => return Err(refused(other)),
     }
     .to_string())
+}
+
+fn refused(ty: &LogicalType) -> Error {
+    let hint = match instead_of(ty) {
+        Some(cast) => format!("cast the column to {cast}"),
+        None => "leave the column out with `drop: true`".to_string(),
+    };
+    Error::config(format!("PostgreSQL has no type for {ty}")).hint(hint)
+}
+
+/// The type of ours to which a column is cast, since no column of PostgreSQL reads back as its own; `None` if one does, or
+/// nothing helps.
+pub(crate) fn instead_of(ty: &LogicalType) -> Option<LogicalType> {
+    use LogicalType as T;
+    Some(match ty {
+        T::Int(8) | T::UInt(8) => T::Int(16),
+        T::UInt(16) => T::Int(32),
+        T::UInt(32) => T::Int(64),
+        T::UInt(_) => T::Decimal(20, 0),
+        T::Time(Unit::S | Unit::Ms | Unit::Ns) => T::Time(Unit::Us),
+        T::Timestamp(Unit::S | Unit::Ms | Unit::Ns, None) => T::Timestamp(Unit::Us, None),
+        T::Timestamp(Unit::Us, Some(zone)) if is_utc(zone) => return None,
+        T::Timestamp(_, Some(_)) => T::Timestamp(Unit::Us, Some(UTC.to_string())),
+        // The server's own counts microseconds.
+        T::Interval => T::Text,
+        T::List(item) if !is_nested(item) => T::List(Box::new(instead_of(item)?)),
+        _ => return None,
+    })
+}
+
+fn is_utc(zone: &str) -> bool {
+    zone == UTC || zone == "+00:00"
+}
+
+fn is_nested(ty: &LogicalType) -> bool {
+    matches!(ty, LogicalType::List(_) | LogicalType::Struct(_) | LogicalType::Map(..))
 }
 
 #[cfg(test)]
@@ -627,7 +649,6 @@ mod tests {
             "time" => 1083,
             "timestamp" => 1114,
             "timestamptz" => 1184,
-            "interval" => 1186,
             "numeric" => NUMERIC,
             "uuid" => 2950,
             other => panic!("{other} is not a type of the table"),
@@ -653,7 +674,6 @@ mod tests {
             "time(us)",
             "timestamp(us)",
             "timestamp(us, UTC)",
-            "interval",
             "uuid",
             "json",
             "list<int32>",
@@ -662,7 +682,13 @@ mod tests {
         ] {
             assert_eq!(read_back(&ddl(&text.parse().unwrap()).unwrap()), text);
         }
-        for (text, wider) in [
+        // Two names of one zone.
+        assert_eq!(read_back(&ddl(&"timestamp(us, +00:00)".parse().unwrap()).unwrap()), "timestamp(us, UTC)");
+    }
+
+    #[test]
+    fn a_type_that_postgres_lacks_is_refused_with_a_hint_that_helps() {
+        for (text, cast) in [
             ("int8", "int16"),
             ("uint8", "int16"),
             ("uint16", "int32"),
@@ -670,33 +696,30 @@ mod tests {
             ("uint64", "decimal(20,0)"),
             ("time(s)", "time(us)"),
             ("time(ms)", "time(us)"),
+            ("time(ns)", "time(us)"),
             ("timestamp(s)", "timestamp(us)"),
             ("timestamp(ms)", "timestamp(us)"),
+            ("timestamp(ns)", "timestamp(us)"),
             ("timestamp(ms, UTC)", "timestamp(us, UTC)"),
-            ("timestamp(us, +00:00)", "timestamp(us, UTC)"),
+            ("timestamp(ns, UTC)", "timestamp(us, UTC)"),
+            ("timestamp(us, Europe/Berlin)", "timestamp(us, UTC)"),
+            ("interval", "text"),
             ("list<uint64>", "list<decimal(20,0)>"),
+            ("list<time(ns)>", "list<time(us)>"),
         ] {
-            assert_eq!(read_back(&ddl(&text.parse().unwrap()).unwrap()), wider, "{text}");
+            let ty: LogicalType = text.parse().unwrap();
+            let error = ddl(&ty).unwrap_err();
+            assert_eq!(error.hint_text(), Some(format!("cast the column to {cast}").as_str()), "{text}");
+            assert!(error.message().contains(text), "{text}: {error}");
+            let instead = instead_of(&ty).unwrap();
+            assert_eq!(instead.to_string(), cast);
+            assert_eq!((read_back(&ddl(&instead).unwrap()).as_str(), instead_of(&instead)), (cast, None));
         }
-    }
-
-    #[test]
-    fn a_type_that_postgres_lacks_is_refused_with_a_hint_that_helps() {
-        for (text, hint) in [
-            ("time(ns)", "cast the column to time(us)"),
-            ("timestamp(ns)", "cast the column to timestamp(us)"),
-            ("timestamp(ns, UTC)", "cast the column to timestamp(us, UTC)"),
-            ("timestamp(us, Europe/Berlin)", "cast the column to timestamp(us, UTC)"),
-            ("list<list<int32>>", "leave the column out with `drop: true`"),
-            ("list<struct<a: int32>>", "leave the column out with `drop: true`"),
-            ("struct<a: int32>", "leave the column out with `drop: true`"),
-            ("map<text, text>", "leave the column out with `drop: true`"),
-        ] {
-            let error = ddl(&text.parse().unwrap()).unwrap_err();
-            assert_eq!(error.hint_text(), Some(hint), "{text}");
+        for text in ["list<list<int32>>", "list<struct<a: int8>>", "struct<a: int8>", "map<text, text>"] {
+            let ty: LogicalType = text.parse().unwrap();
+            let error = ddl(&ty).unwrap_err();
+            assert_eq!((error.hint_text(), instead_of(&ty)), (Some("leave the column out with `drop: true`"), None));
             assert!(error.message().contains(text), "{text}: {error}");
         }
-        let inner = ddl(&"list<time(ns)>".parse().unwrap()).unwrap_err();
-        assert_eq!(inner.hint_text(), Some("cast the column to time(us)"));
     }
 }

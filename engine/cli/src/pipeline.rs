@@ -324,11 +324,11 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
         for (table, setting) in plan.tables.iter().zip(settings) {
             let named = |e: Error| e.with("table", table.to.as_str());
             let sink = sink(table, &checked.target).await.map_err(named)?;
-            if let Some(setting) = setting {
-                match sink.fits().await {
-                    Err(error) if error.kind() == ErrorKind::Config => problems.push(unfit(table, setting, &error)),
-                    fits => fits.map_err(named)?,
+            match (sink.fits().await, setting) {
+                (Err(error), Some(setting)) if error.kind() == ErrorKind::Config => {
+                    problems.push(unfit(table, setting, &error));
                 }
+                (fits, _) => fits.map_err(named)?,
             }
         }
     }

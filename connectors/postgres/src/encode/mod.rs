@@ -36,8 +36,6 @@ pub(crate) enum Unfit {
     Day,
     Moment,
     OfDay,
-    /// Less than a microsecond.
-    Fine,
 }
 
 /// Writes rows into chunks of bytes.
@@ -152,10 +150,6 @@ impl<'a> Encoder<'a> {
                 "repair the source, or cast the column to text",
             ),
             Unfit::OfDay => ("a time of day is outside of the day", "repair the source, or cast the column to text"),
-            Unfit::Fine => (
-                "PostgreSQL counts microseconds, and a value is finer than that",
-                "cast the column to text, or to a type of microseconds",
-            ),
         };
         let error = Error::config(what).hint(hint);
         match self.columns.all().get(at) {

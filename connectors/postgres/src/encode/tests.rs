@@ -3,14 +3,11 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Date64Array, Decimal32Array,
     Decimal64Array, Decimal128Array, Decimal256Array, DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray,
-    Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, IntervalDayTimeArray,
-    IntervalMonthDayNanoArray, IntervalYearMonthArray, LargeListArray, LargeStringArray, ListArray, NullArray,
-    RecordBatch, RunArray, StringArray, StringViewArray, Time32MillisecondArray, Time64MicrosecondArray,
-    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampSecondArray, UInt8Array, UInt64Array,
+    Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, LargeListArray, LargeStringArray,
+    ListArray, NullArray, RecordBatch, RunArray, StringArray, StringViewArray, Time64MicrosecondArray,
+    TimestampMicrosecondArray,
 };
-use arrow::datatypes::{
-    DataType, Field, Int8Type, Int32Type, IntervalDayTime, IntervalMonthDayNano, Schema, SchemaRef, i256,
-};
+use arrow::datatypes::{DataType, Field, Int8Type, Int32Type, Schema, SchemaRef, i256};
 use transload_core::connector::{DELETED_COLUMN, WriteMode, hidden};
 use transload_core::{ErrorKind, LogicalType};
 
@@ -59,10 +56,9 @@ fn sent(ty: &str, array: ArrayRef) -> Result<Vec<u8>> {
 fn kind(ty: &LogicalType) -> Kind {
     match ty {
         LogicalType::Bool => Kind::Bool,
-        LogicalType::Int(8 | 16) | LogicalType::UInt(8) => Kind::Int2,
-        LogicalType::Int(32) | LogicalType::UInt(16) => Kind::Int4,
-        LogicalType::Int(_) | LogicalType::UInt(32) => Kind::Int8,
-        LogicalType::UInt(_) => Kind::Numeric { precision: 20, scale: 0 },
+        LogicalType::Int(16) => Kind::Int2,
+        LogicalType::Int(32) => Kind::Int4,
+        LogicalType::Int(64) => Kind::Int8,
         LogicalType::Float(32) => Kind::Float4,
         LogicalType::Float(_) => Kind::Float8,
         LogicalType::Decimal(precision, scale) => Kind::Numeric { precision: *precision, scale: *scale },
@@ -73,10 +69,9 @@ fn kind(ty: &LogicalType) -> Kind {
         LogicalType::Time(_) => Kind::Time,
         LogicalType::Timestamp(_, None) => Kind::Timestamp,
         LogicalType::Timestamp(_, Some(_)) => Kind::TimestampTz,
-        LogicalType::Interval => Kind::Interval,
         LogicalType::Uuid => Kind::Uuid,
         LogicalType::List(item) => Kind::Array(Box::new(kind(item))),
-        LogicalType::Struct(_) | LogicalType::Map(..) => panic!("no column has {ty}"),
+        _ => panic!("no column has {ty}"),
     }
 }
 
@@ -128,17 +123,12 @@ fn each_type_has_its_own_bytes() {
         assert_eq!(sent(ty, array).unwrap(), expected, "{ty}");
     };
     one(shared(BooleanArray::from(vec![true])), "bool", &[1]);
-    one(shared(Int8Array::from(vec![-2])), "int8", &[0xff, 0xfe]);
     one(shared(Int16Array::from(vec![258])), "int16", &[1, 2]);
-    one(shared(UInt8Array::from(vec![255])), "uint8", &[0, 255]);
-    one(shared(UInt64Array::from(vec![12_345])), "uint64", &[0, 2, 0, 1, 0, 0, 0, 0, 0, 1, 9, 0x29]);
     one(shared(Float32Array::from(vec![1.5])), "float32", &[0x3f, 0xc0, 0, 0]);
     one(shared(Date32Array::from(vec![10_958])), "date", &[0, 0, 0, 1]);
-    one(shared(TimestampSecondArray::from(vec![946_684_801])), "timestamp(s)", &[0, 0, 0, 0, 0, 0x0f, 0x42, 0x40]);
-    one(shared(Time32MillisecondArray::from(vec![1])), "time(ms)", &[0, 0, 0, 0, 0, 0, 3, 0xe8]);
-    // 1 month, 2 days and 3 microseconds.
-    let span = IntervalMonthDayNanoArray::from(vec![IntervalMonthDayNano::new(1, 2, 3_000)]);
-    one(shared(span), "interval", &[0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1]);
+    let moment = TimestampMicrosecondArray::from(vec![946_684_801_000_000]);
+    one(shared(moment), "timestamp(us)", &[0, 0, 0, 0, 0, 0x0f, 0x42, 0x40]);
+    one(shared(Time64MicrosecondArray::from(vec![1_000])), "time(us)", &[0, 0, 0, 0, 0, 0, 3, 0xe8]);
     let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(7), None])]);
     let items = [
         &[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 23, 0, 0, 0, 2, 0, 0, 0, 1][..],
@@ -161,8 +151,6 @@ fn what_is_sent_is_read_back() {
     let ids = [Some([7_u8; 16]), None, Some([0; 16])];
     let ids = FixedSizeBinaryArray::try_from_sparse_iter_with_size(ids.into_iter(), 16).unwrap();
     let moments = vec![Some(0), None, Some(-62_135_596_800_000_000), Some(253_402_300_799_999_999)];
-    let spans = [(0, 0, 0), (1, -2, 3_000), (-14, 40, -1_000), (i32::MAX, i32::MIN, 9_223_372_036_854_775_000)];
-    let spans = spans.map(|(months, days, nanos)| Some(IntervalMonthDayNano::new(months, days, nanos)));
     let lists = [Some(vec![Some(1), None, Some(i32::MIN)]), Some(Vec::new()), None, Some(vec![None])];
     for (ty, array) in [
         ("bool", shared(BooleanArray::from(vec![Some(true), None, Some(false)]))),
@@ -183,7 +171,6 @@ fn what_is_sent_is_read_back() {
         ("time(us)", shared(Time64MicrosecondArray::from(vec![Some(0), None, Some(86_399_999_999)]))),
         ("timestamp(us)", shared(TimestampMicrosecondArray::from(moments.clone()))),
         ("timestamp(us, UTC)", shared(TimestampMicrosecondArray::from(moments).with_timezone("UTC"))),
-        ("interval", shared(IntervalMonthDayNanoArray::from(spans.to_vec()))),
         ("list<int32>", shared(ListArray::from_iter_primitive::<Int32Type, _, _>(lists))),
     ] {
         let read = back(ty, Arc::clone(&array));
@@ -223,25 +210,11 @@ fn another_layout_of_the_same_values_is_sent_as_they_are() {
     let days = shared(Date64Array::from(vec![Some(86_400_000 * 3), None, Some(-1)]));
     assert_eq!(back("date", days).as_ref(), &Date32Array::from(vec![Some(3), None, Some(-1)]) as &dyn Array);
 
-    let millis = shared(TimestampMillisecondArray::from(vec![Some(-1), None]));
-    let micros = TimestampMicrosecondArray::from(vec![Some(-1_000), None]);
-    assert_eq!(back("timestamp(ms)", millis).as_ref(), &micros as &dyn Array);
-
     let cents = Decimal128Array::from(vec![Some(-1_234), None]).with_precision_and_scale(9, 2).unwrap();
     let small = Decimal32Array::from(vec![Some(-1_234), None]).with_precision_and_scale(9, 2).unwrap();
     let middle = Decimal64Array::from(vec![Some(-1_234), None]).with_precision_and_scale(9, 2).unwrap();
     for layout in [shared(small), shared(middle)] {
         assert_eq!(back("decimal(9,2)", layout).as_ref(), &cents as &dyn Array);
-    }
-
-    let spans = [
-        shared(IntervalYearMonthArray::from(vec![14])),
-        shared(IntervalDayTimeArray::from(vec![IntervalDayTime::new(-2, 5)])),
-    ];
-    let expected = [IntervalMonthDayNano::new(14, 0, 0), IntervalMonthDayNano::new(0, -2, 5_000_000)];
-    for (layout, expected) in spans.into_iter().zip(expected) {
-        let expected = IntervalMonthDayNanoArray::from(vec![expected]);
-        assert_eq!(back("interval", layout).as_ref(), &expected as &dyn Array);
     }
 
     let lists = [Some(vec![Some(1), None]), None, Some(vec![Some(3), Some(4)])];
@@ -257,7 +230,6 @@ fn another_layout_of_the_same_values_is_sent_as_they_are() {
 
 #[test]
 fn a_value_that_the_server_lacks_names_its_column() {
-    let spans = vec![IntervalMonthDayNano::new(0, 0, 1)];
     for (ty, array, said) in [
         ("text", shared(StringArray::from(vec!["a", "b\0c"])), "zero character"),
         ("text", shared(StringViewArray::from(vec!["a", "b\0c"])), "zero character"),
@@ -273,9 +245,8 @@ fn a_value_that_the_server_lacks_names_its_column() {
             "zero character",
         ),
         ("date", shared(Date32Array::from(vec![i32::MAX])), "date is outside"),
-        ("timestamp(s)", shared(TimestampSecondArray::from(vec![i64::MAX])), "timestamp is outside"),
+        ("timestamp(us)", shared(TimestampMicrosecondArray::from(vec![i64::MIN])), "timestamp is outside"),
         ("time(us)", shared(Time64MicrosecondArray::from(vec![86_400_000_000])), "outside of the day"),
-        ("interval", shared(IntervalMonthDayNanoArray::from(spans)), "finer"),
     ] {
         let error = sent(ty, array).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{ty}");

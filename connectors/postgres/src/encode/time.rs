@@ -1,4 +1,4 @@
-//! Days, times and spans of time as the server counts them: from the first day of 2000, and in microseconds.
+//! Days and times as the server counts them: from the first day of 2000, and in microseconds.
 //!
 //! The bounds are those of the server's `timestamp.h`. The codes for infinity lie outside of them, so no value becomes one.
 
@@ -18,45 +18,17 @@ const AFTER_LAST_MICRO: i64 = 9_223_371_331_200_000_000;
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// How ticks become microseconds.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Ticks {
-    /// One tick is so many of them.
-    Times(i64),
-    /// A thousand ticks are one.
-    Nanos,
+/// A moment, in microseconds from 1970.
+pub(super) fn moment(micros: i64) -> Result<i64, Unfit> {
+    let micros = micros.checked_sub(MICROS).filter(|micros| (FIRST_MICRO..AFTER_LAST_MICRO).contains(micros));
+    micros.ok_or(Unfit::Moment)
 }
 
-impl Ticks {
-    fn micros(self, ticks: i64) -> Result<i64, Unfit> {
-        match self {
-            Self::Times(micros) => ticks.checked_mul(micros).ok_or(Unfit::Moment),
-            Self::Nanos if ticks % 1_000 == 0 => Ok(ticks / 1_000),
-            Self::Nanos => Err(Unfit::Fine),
-        }
-    }
-
-    /// A moment, counted from 1970.
-    pub(super) fn moment(self, ticks: i64) -> Result<i64, Unfit> {
-        let micros = self.micros(ticks)?.checked_sub(MICROS).ok_or(Unfit::Moment)?;
-        match (FIRST_MICRO..AFTER_LAST_MICRO).contains(&micros) {
-            true => Ok(micros),
-            false => Err(Unfit::Moment),
-        }
-    }
-
-    /// A time of day.
-    pub(super) fn of_day(self, ticks: i64) -> Result<i64, Unfit> {
-        let micros = self.micros(ticks).map_err(|unfit| if unfit == Unfit::Moment { Unfit::OfDay } else { unfit })?;
-        match (0..DAY_MICROS).contains(&micros) {
-            true => Ok(micros),
-            false => Err(Unfit::OfDay),
-        }
-    }
-
-    /// A span of time.
-    pub(super) fn span(self, ticks: i64) -> Result<i64, Unfit> {
-        self.micros(ticks)
+/// A time of day, in microseconds.
+pub(super) fn of_day(micros: i64) -> Result<i64, Unfit> {
+    match (0..DAY_MICROS).contains(&micros) {
+        true => Ok(micros),
+        false => Err(Unfit::OfDay),
     }
 }
 
@@ -86,30 +58,22 @@ mod tests {
 
     #[test]
     fn moments_are_counted_from_2000_and_never_infinite() {
-        let seconds = Ticks::Times(1_000_000);
-        assert_eq!(seconds.moment(946_684_800), Ok(0));
-        assert_eq!(Ticks::Times(1_000).moment(946_684_800_125), Ok(125_000));
-        assert_eq!(Ticks::Times(1).moment(-1), Ok(-946_684_800_000_001));
-        assert_eq!(Ticks::Nanos.moment(946_684_800_000_007_000), Ok(7));
-        assert_eq!(Ticks::Nanos.moment(1), Err(Unfit::Fine));
-        for far in [i64::MIN, i64::MAX, i64::MIN + 1, i64::MAX - 1] {
-            assert_eq!(seconds.moment(far), Err(Unfit::Moment));
+        assert_eq!(moment(946_684_800_000_125), Ok(125));
+        assert_eq!(moment(-1), Ok(-946_684_800_000_001));
+        assert_eq!(moment(-210_866_803_200_000_000), Ok(FIRST_MICRO));
+        assert_eq!(moment(-210_866_803_200_000_001), Err(Unfit::Moment));
+        for far in [i64::MIN, i64::MIN + 1] {
+            assert_eq!(moment(far), Err(Unfit::Moment));
         }
-        assert_eq!(seconds.moment(-210_866_803_200), Ok(FIRST_MICRO));
-        assert_eq!(seconds.moment(-210_866_803_201), Err(Unfit::Moment));
-        // In microseconds the last moment of 64 bits is in the year 294247, which the server has.
-        assert_eq!(Ticks::Times(1).moment(i64::MAX), Ok(i64::MAX - MICROS));
-        assert_eq!(Ticks::Times(1).moment(i64::MIN), Err(Unfit::Moment));
+        // The last moment of 64 bits is in the year 294247, which the server has.
+        assert_eq!(moment(i64::MAX), Ok(i64::MAX - MICROS));
     }
 
     #[test]
     fn a_time_of_day_is_within_the_day() {
-        assert_eq!(Ticks::Times(1_000_000).of_day(86_399), Ok(86_399_000_000));
-        assert_eq!(Ticks::Times(1).of_day(0), Ok(0));
-        for (ticks, far) in
-            [(Ticks::Times(1), 86_400_000_000), (Ticks::Times(1_000), -1), (Ticks::Times(1_000), i64::MAX)]
-        {
-            assert_eq!(ticks.of_day(far), Err(Unfit::OfDay));
+        assert_eq!((of_day(0), of_day(86_399_999_999)), (Ok(0), Ok(86_399_999_999)));
+        for far in [86_400_000_000, -1, i64::MAX, i64::MIN] {
+            assert_eq!(of_day(far), Err(Unfit::OfDay));
         }
     }
 }

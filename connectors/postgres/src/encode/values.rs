@@ -4,14 +4,10 @@ use arrow::array::{Array, AsArray, BinaryViewArray, BooleanArray, FixedSizeBinar
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTime,
-    IntervalDayTimeType, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType,
-    RunEndIndexType, Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type, i256,
+    Float16Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, RunEndIndexType, Time64MicrosecondType,
+    TimeUnit, TimestampMicrosecondType, i256,
 };
 
-use super::time::Ticks;
 use super::wire::{Scalar, Wire};
 use super::{Unfit, number, time};
 
@@ -32,14 +28,9 @@ enum Kind<'a> {
     /// All of them are NULL.
     Null,
     Bool(&'a BooleanArray),
-    Int8(&'a [i8]),
     Int16(&'a [i16]),
     Int32(&'a [i32]),
     Int64(&'a [i64]),
-    UInt8(&'a [u8]),
-    UInt16(&'a [u16]),
-    UInt32(&'a [u32]),
-    UInt64(&'a [u64]),
     Float16(&'a [<Float16Type as ArrowPrimitiveType>::Native]),
     Float32(&'a [f32]),
     Float64(&'a [f64]),
@@ -54,12 +45,8 @@ enum Kind<'a> {
     FixedBytes(&'a FixedSizeBinaryArray),
     Days(&'a [i32]),
     Milliseconds(&'a [i64]),
-    SmallTimes(&'a [i32], Ticks),
-    Times(&'a [i64], Ticks),
-    Moments(&'a [i64], Ticks),
-    Months(&'a [i32]),
-    DaysAndTimes(&'a [IntervalDayTime]),
-    Spans(&'a [IntervalMonthDayNano]),
+    Times(&'a [i64]),
+    Moments(&'a [i64]),
     List {
         ends: Ends<'a>,
         items: Box<Values<'a>>,
@@ -183,14 +170,9 @@ impl<'a> Values<'a> {
         match &self.kind {
             Kind::Null => null(out),
             Kind::Bool(values) => out.extend_from_slice(&[0, 0, 0, 1, u8::from(values.value(row))]),
-            Kind::Int8(values) => two(out, i16::from(values[row])),
             Kind::Int16(values) => two(out, values[row]),
             Kind::Int32(values) => four(out, values[row].to_be_bytes()),
             Kind::Int64(values) => eight(out, values[row].to_be_bytes()),
-            Kind::UInt8(values) => two(out, i16::from(values[row])),
-            Kind::UInt16(values) => four(out, i32::from(values[row]).to_be_bytes()),
-            Kind::UInt32(values) => eight(out, i64::from(values[row]).to_be_bytes()),
-            Kind::UInt64(values) => number::small(out, false, values[row], 0),
             Kind::Float16(values) => four(out, values[row].to_f32().to_be_bytes()),
             Kind::Float32(values) => four(out, values[row].to_be_bytes()),
             Kind::Float64(values) => eight(out, values[row].to_be_bytes()),
@@ -215,18 +197,8 @@ impl<'a> Values<'a> {
             Kind::FixedBytes(values) => bytes(out, values.value(row))?,
             Kind::Days(values) => four(out, time::day(i64::from(values[row]))?.to_be_bytes()),
             Kind::Milliseconds(values) => four(out, time::day(values[row].div_euclid(86_400_000))?.to_be_bytes()),
-            Kind::SmallTimes(values, ticks) => eight(out, ticks.of_day(i64::from(values[row]))?.to_be_bytes()),
-            Kind::Times(values, ticks) => eight(out, ticks.of_day(values[row])?.to_be_bytes()),
-            Kind::Moments(values, ticks) => eight(out, ticks.moment(values[row])?.to_be_bytes()),
-            Kind::Months(values) => span(out, values[row], 0, 0),
-            Kind::DaysAndTimes(values) => {
-                let IntervalDayTime { days, milliseconds } = values[row];
-                span(out, 0, days, Ticks::Times(1_000).span(i64::from(milliseconds))?);
-            }
-            Kind::Spans(values) => {
-                let IntervalMonthDayNano { months, days, nanoseconds } = values[row];
-                span(out, months, days, Ticks::Nanos.span(nanoseconds)?);
-            }
+            Kind::Times(values) => eight(out, time::of_day(values[row])?.to_be_bytes()),
+            Kind::Moments(values) => eight(out, time::moment(values[row])?.to_be_bytes()),
             Kind::List { ends, items, oid } => return list(out, ends.of(row), items, *oid),
             Kind::Picked { at, values } => return values.write(out, at[row]),
         }
@@ -249,14 +221,9 @@ fn scalars(array: &dyn Array, scalar: Scalar) -> Option<Kind<'_>> {
     let is_text = matches!(scalar, Scalar::Text | Scalar::Json);
     Some(match (array.data_type(), scalar) {
         (DataType::Boolean, Scalar::Bool) => Kind::Bool(array.as_boolean()),
-        (DataType::Int8, Scalar::Int2) => Kind::Int8(array.as_primitive::<Int8Type>().values()),
         (DataType::Int16, Scalar::Int2) => Kind::Int16(array.as_primitive::<Int16Type>().values()),
         (DataType::Int32, Scalar::Int4) => Kind::Int32(array.as_primitive::<Int32Type>().values()),
         (DataType::Int64, Scalar::Int8) => Kind::Int64(array.as_primitive::<Int64Type>().values()),
-        (DataType::UInt8, Scalar::Int2) => Kind::UInt8(array.as_primitive::<UInt8Type>().values()),
-        (DataType::UInt16, Scalar::Int4) => Kind::UInt16(array.as_primitive::<UInt16Type>().values()),
-        (DataType::UInt32, Scalar::Int8) => Kind::UInt32(array.as_primitive::<UInt32Type>().values()),
-        (DataType::UInt64, Scalar::Numeric) => Kind::UInt64(array.as_primitive::<UInt64Type>().values()),
         (DataType::Float16, Scalar::Float4) => Kind::Float16(array.as_primitive::<Float16Type>().values()),
         (DataType::Float32, Scalar::Float4) => Kind::Float32(array.as_primitive::<Float32Type>().values()),
         (DataType::Float64, Scalar::Float8) => Kind::Float64(array.as_primitive::<Float64Type>().values()),
@@ -295,52 +262,14 @@ fn scalars(array: &dyn Array, scalar: Scalar) -> Option<Kind<'_>> {
         }
         (DataType::Date32, Scalar::Date) => Kind::Days(array.as_primitive::<Date32Type>().values()),
         (DataType::Date64, Scalar::Date) => Kind::Milliseconds(array.as_primitive::<Date64Type>().values()),
-        (DataType::Time32(_) | DataType::Time64(_), Scalar::Time) => times(array)?,
-        (DataType::Timestamp(unit, _), Scalar::Timestamp | Scalar::TimestampTz) => moments(array, *unit),
-        (DataType::Interval(unit), Scalar::Interval) => spans(array, *unit),
-        _ => return None,
-    })
-}
-
-fn times(array: &dyn Array) -> Option<Kind<'_>> {
-    Some(match array.data_type() {
-        DataType::Time32(TimeUnit::Second) => {
-            Kind::SmallTimes(array.as_primitive::<Time32SecondType>().values(), Ticks::Times(1_000_000))
+        (DataType::Time64(TimeUnit::Microsecond), Scalar::Time) => {
+            Kind::Times(array.as_primitive::<Time64MicrosecondType>().values())
         }
-        DataType::Time32(TimeUnit::Millisecond) => {
-            Kind::SmallTimes(array.as_primitive::<Time32MillisecondType>().values(), Ticks::Times(1_000))
-        }
-        DataType::Time64(TimeUnit::Microsecond) => {
-            Kind::Times(array.as_primitive::<Time64MicrosecondType>().values(), Ticks::Times(1))
-        }
-        DataType::Time64(TimeUnit::Nanosecond) => {
-            Kind::Times(array.as_primitive::<Time64NanosecondType>().values(), Ticks::Nanos)
+        (DataType::Timestamp(TimeUnit::Microsecond, _), Scalar::Timestamp | Scalar::TimestampTz) => {
+            Kind::Moments(array.as_primitive::<TimestampMicrosecondType>().values())
         }
         _ => return None,
     })
-}
-
-fn moments(array: &dyn Array, unit: TimeUnit) -> Kind<'_> {
-    match unit {
-        TimeUnit::Second => {
-            Kind::Moments(array.as_primitive::<TimestampSecondType>().values(), Ticks::Times(1_000_000))
-        }
-        TimeUnit::Millisecond => {
-            Kind::Moments(array.as_primitive::<TimestampMillisecondType>().values(), Ticks::Times(1_000))
-        }
-        TimeUnit::Microsecond => {
-            Kind::Moments(array.as_primitive::<TimestampMicrosecondType>().values(), Ticks::Times(1))
-        }
-        TimeUnit::Nanosecond => Kind::Moments(array.as_primitive::<TimestampNanosecondType>().values(), Ticks::Nanos),
-    }
-}
-
-fn spans(array: &dyn Array, unit: IntervalUnit) -> Kind<'_> {
-    match unit {
-        IntervalUnit::YearMonth => Kind::Months(array.as_primitive::<IntervalYearMonthType>().values()),
-        IntervalUnit::DayTime => Kind::DaysAndTimes(array.as_primitive::<IntervalDayTimeType>().values()),
-        IntervalUnit::MonthDayNano => Kind::Spans(array.as_primitive::<IntervalMonthDayNanoType>().values()),
-    }
 }
 
 pub(super) fn null(out: &mut Vec<u8>) {
@@ -379,15 +308,6 @@ fn bytes(out: &mut Vec<u8>, value: &[u8]) -> Result<(), Unfit> {
     out.extend_from_slice(&(value.len() as u32).to_be_bytes());
     out.extend_from_slice(value);
     Ok(())
-}
-
-fn span(out: &mut Vec<u8>, months: i32, days: i32, micros: i64) {
-    let mut sized = [0; 20];
-    sized[..4].copy_from_slice(&16_u32.to_be_bytes());
-    sized[4..12].copy_from_slice(&micros.to_be_bytes());
-    sized[12..16].copy_from_slice(&days.to_be_bytes());
-    sized[16..].copy_from_slice(&months.to_be_bytes());
-    out.extend_from_slice(&sized);
 }
 
 /// An array of one dimension that is counted from 1, or one without any.

@@ -233,12 +233,27 @@ fn push_list(ty: &LogicalType, items: &ArrayRef, out: &mut Vec<u8>) -> Result<()
     Ok(())
 }
 
+/// Whether the last decimal digit is zero: by halves, as 2^64 leaves 6 behind.
+fn ends_in_zero(value: i128) -> bool {
+    let magnitude = value.unsigned_abs();
+    let (high, low) = ((magnitude >> 64) as u64, magnitude as u64);
+    (high % 10 * 6 + low % 10).is_multiple_of(10)
+}
+
 /// Scale, then the integer, with trailing zeros after the point removed.
 fn push_decimal(mut value: i256, mut scale: u8, out: &mut Vec<u8>) {
     let ten = i256::from_i128(10);
-    while scale > 0 && value.wrapping_rem(ten) == i256::ZERO {
+    // Most values are small, and a division of 256 bits is slow.
+    while scale > 0 && value.to_i128().is_none() && value.wrapping_rem(ten) == i256::ZERO {
         value = value.wrapping_div(ten);
         scale -= 1;
+    }
+    if let Some(mut small) = value.to_i128() {
+        while scale > 0 && ends_in_zero(small) {
+            small /= 10;
+            scale -= 1;
+        }
+        value = i256::from_i128(small);
     }
     match value.to_i128().and_then(|v| i64::try_from(v).ok()) {
         Some(small) => {
@@ -248,6 +263,39 @@ fn push_decimal(mut value: i256, mut scale: u8, out: &mut Vec<u8>) {
         None => {
             out.extend_from_slice(&[BIG_DECIMAL, scale]);
             out.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same, a digit after the other by the widest numbers.
+    fn plainly(mut value: i256, mut scale: u8) -> Vec<u8> {
+        let ten = i256::from_i128(10);
+        while scale > 0 && value.wrapping_rem(ten) == i256::ZERO {
+            value = value.wrapping_div(ten);
+            scale -= 1;
+        }
+        match value.to_i128().and_then(|v| i64::try_from(v).ok()) {
+            Some(small) => [&[DECIMAL, scale][..], &small.to_le_bytes()].concat(),
+            None => [&[BIG_DECIMAL, scale][..], &value.to_le_bytes()].concat(),
+        }
+    }
+
+    #[test]
+    fn zeros_behind_the_point_go_whatever_the_width() {
+        let mut values = vec![0, 1, -1, 10, i128::from(i64::MAX), i128::MAX, i128::MIN, 1 << 64, 10 << 64, -(5 << 65)];
+        values.extend((0..38).flat_map(|n| [10i128.pow(n), -3 * 10i128.pow(n), 10i128.pow(n) + 1]));
+        let widest = i256::MAX.wrapping_div(i256::from_i128(10)).wrapping_mul(i256::from_i128(10));
+        let wide = [i256::MAX, i256::MIN, widest, i256::from_i128(i128::MAX).wrapping_mul(i256::from_i128(1_000_000))];
+        for value in values.into_iter().map(i256::from_i128).chain(wide) {
+            for scale in [0, 1, 2, 10, 38, 76] {
+                let mut out = Vec::new();
+                push_decimal(value, scale, &mut out);
+                assert_eq!(out, plainly(value, scale), "{value} by {scale}");
+            }
         }
     }
 }
