@@ -248,6 +248,53 @@ pub(crate) fn delta_reader() -> &'static Path {
     PYTHON.get_or_init(|| installed("delta-reader", "tests/requirements-delta.txt"))
 }
 
+/// A Python with what generated code runs in: dbt with DuckDB, and Spark, for which there has to be a Java.
+pub(crate) fn generated_code() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        java();
+        installed("generate", "tests/requirements-generate.txt")
+    })
+}
+
+/// The program of a Java: one that is there, or Debian's, which is installed on first use where that is allowed.
+fn java() -> String {
+    let lock = std::fs::File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("java.lock")).unwrap();
+    lock.lock().unwrap();
+    if let Some(path) = found_program("java") {
+        return path;
+    }
+    let said = [
+        apt_get(&["update", "--quiet"]),
+        apt_get(&["install", "--yes", "--quiet", "--no-install-recommends", "openjdk-17-jre-headless"]),
+    ];
+    found_program("java").unwrap_or_else(|| {
+        panic!(
+            "jobs for Spark are run in a real one, which needs Java, and there is none; install it (apt-get install \
+             openjdk-17-jre-headless), or run the tests as root on Debian, where they do it: {}",
+            said.concat()
+        )
+    })
+}
+
+/// The driver by which programs of Java reach PostgreSQL, installed as Java is.
+pub(crate) fn postgres_driver() -> &'static Path {
+    let driver = Path::new("/usr/share/java/postgresql.jar");
+    if !driver.exists() {
+        let said = [
+            apt_get(&["update", "--quiet"]),
+            apt_get(&["install", "--yes", "--quiet", "--no-install-recommends", "libpostgresql-jdbc-java"]),
+        ];
+        assert!(
+            driver.exists(),
+            "jobs for Spark reach PostgreSQL by its driver, and there is none; install it (apt-get install \
+             libpostgresql-jdbc-java), or run the tests as root on Debian, where they do it: {}",
+            said.concat()
+        );
+    }
+    driver
+}
+
 /// A Python with packages, in a folder of this name.
 fn installed(folder: &str, requirements: &str) -> PathBuf {
     let requirements = root().join(requirements);
@@ -310,14 +357,19 @@ pub(crate) fn browser() -> &'static str {
 }
 
 fn installed_browser() -> Option<String> {
-    ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"].into_iter().find_map(|name| {
-        let found = Command::new("sh").args(["-c", "command -v \"$0\"", name]).output().ok()?;
-        found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_string())
-    })
+    ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"].into_iter().find_map(found_program)
 }
 
-/// Runs `apt-get` and returns what it complains about.
+/// Where a program is that can be called by its name.
+fn found_program(name: &str) -> Option<String> {
+    let found = Command::new("sh").args(["-c", "command -v \"$0\"", name]).output().ok()?;
+    found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_string())
+}
+
+/// Runs `apt-get` and returns what it complains about. One at a time does so, as it does not wait for others.
 fn apt_get(args: &[&str]) -> String {
+    let lock = std::fs::File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt.lock")).unwrap();
+    lock.lock().unwrap();
     match Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").output() {
         Ok(output) if output.status.success() => String::new(),
         Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),

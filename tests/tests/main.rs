@@ -29,6 +29,7 @@ mod exit_codes;
 mod faults;
 mod faulty_io;
 mod formats;
+mod generate;
 mod harness;
 mod house;
 mod init_postgres;

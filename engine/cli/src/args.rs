@@ -1,10 +1,14 @@
 //! What can be typed.
 
+mod generate;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use generate::{Generate, GenerateCommand, GenerateDbt, GenerateSpark};
 
 /// Moves tables between systems and proves that what arrived is what left.
 #[derive(Debug, Parser)]
@@ -108,6 +112,8 @@ pub(crate) enum Command {
     Report(Report),
     /// Exchange checks with data contracts of the Open Data Contract Standard
     Contract(Contract),
+    /// Write code that goes on where a pipeline ends: a dbt project, or a job for Spark
+    Generate(Generate),
     /// Check the audit chain
     Audit(Audit),
     /// Remove what loads have left that died and do not come back

@@ -97,6 +97,7 @@ fn run(args: Args, output: &Output) -> Result<u8, Failure> {
                     Command::Runs(args) => commands::runs::runs(&args, &global, output).await,
                     Command::Show(args) => commands::show::show(&args, &global, output).await,
                     Command::Report(args) => commands::report::report(&args, &global, output).await,
+                    Command::Generate(args) => commands::generate::generate(&args, output).await,
                     Command::Audit(args) => commands::audit::audit(&args, &global, output).await,
                     Command::Clean(args) => commands::clean::clean(&args, &global, output).await,
                     Command::Check(_) | Command::Contract(_) | Command::Schema(_) | Command::Completions(_) => Ok(0),

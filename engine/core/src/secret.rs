@@ -39,10 +39,14 @@ pub struct Template {
     parts: Vec<Part>,
 }
 
+/// A part of such a text.
 #[derive(Clone, PartialEq, Eq)]
-enum Part {
+pub enum Part {
+    /// Text that stands there as it is.
     Literal(String),
+    /// The value of an environment variable of this name.
     Env(String),
+    /// The text of the file at this path.
     File(String),
 }
 
@@ -100,6 +104,11 @@ impl Template {
             [Part::Literal(text)] => Some(text),
             _ => None,
         }
+    }
+
+    /// What it is made of, in order; at least one part.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// The text before the first reference: all of it, if there is none.

@@ -20,7 +20,7 @@ use crate::plan::Incremental;
 use crate::sql::{check_expression, context};
 
 /// Reads expressions over one schema.
-pub(crate) struct Expressions {
+pub struct Expressions {
     context: SessionContext,
     schema: DFSchema,
 }
@@ -31,13 +31,25 @@ fn sentence(error: &DataFusionError) -> String {
 }
 
 impl Expressions {
-    pub(crate) fn new(schema: &SchemaRef) -> Result<Self, String> {
+    /// Reads expressions over these columns.
+    ///
+    /// # Errors
+    /// A sentence, if two of them have one name.
+    pub fn new(schema: &SchemaRef) -> Result<Self, String> {
         let schema = DFSchema::try_from(Arc::clone(schema)).map_err(|e| e.strip_backtrace())?;
         Ok(Self { context: context(), schema })
     }
 
+    /// The columns.
+    pub fn schema(&self) -> &DFSchema {
+        &self.schema
+    }
+
     /// Reads an expression and gives its operands the types they need.
-    pub(crate) fn logical(&self, sql: &str) -> Result<Expr, String> {
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be read.
+    pub fn logical(&self, sql: &str) -> Result<Expr, String> {
         if let Some(problem) = check_expression(sql, Span::default()).into_iter().next() {
             return Err(problem.message);
         }

@@ -22,6 +22,7 @@ mod transform;
 
 pub use backfill::{AskedRange, Backfill};
 pub use build::{Build, TableInput, build, idle_misfit};
+pub use expr::Expressions;
 pub use others::{Comparable, OtherInput};
 pub use plan::{
     CastPlan, ColumnPlan, Connection, Incremental, Limit, OnMisfit, Origin, Plan, ReconcilePlan, Reference, Replay,

@@ -284,6 +284,27 @@ impl Plan {
         Ok(transload_digest::hex(&Sha256::digest(text)))
     }
 
+    /// Identifies what is done with the rows of which tables, whatever they are: as the fingerprint does, but pins, versions
+    /// and what is remembered of earlier loads have no part in it. So it stays the same from load to load.
+    ///
+    /// # Errors
+    /// [`Internal`](transload_core::ErrorKind::Internal) if it cannot be written as JSON.
+    pub fn design(&self) -> Result<String> {
+        let mut lasting = self.clone();
+        for table in lasting.tables.iter_mut().chain(lasting.references.iter_mut().map(|r| &mut r.read)) {
+            table.pin = Pin::Formula(String::new());
+            table.splits.clear();
+            table.expected = Expected::Anything;
+            table.estimated_rows = None;
+            if let Some(incremental) = &mut table.incremental {
+                incremental.above = None;
+                incremental.backfill = None;
+            }
+            table.checks.iter_mut().for_each(|check| check.before = None);
+        }
+        lasting.computed_fingerprint()
+    }
+
     /// Gives every check that compares itself with an earlier run what `find` knows of that run, by the target table.
     ///
     /// # Errors

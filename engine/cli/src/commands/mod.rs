@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod clean;
 pub(crate) mod contract;
 pub(crate) mod discover;
+pub(crate) mod generate;
 pub(crate) mod init;
 pub(crate) mod plan;
 pub(crate) mod profile;

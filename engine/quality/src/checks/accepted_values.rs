@@ -39,6 +39,18 @@ settings! {
     }
 }
 
+impl AcceptedValues {
+    /// The values that a column of whole numbers, decimals or dates can have, in its own digits or ticks. What it cannot hold
+    /// is equal to none of its values.
+    ///
+    /// # Errors
+    /// A sentence, if one is no value of the column's type.
+    pub fn exact(&self, field: &Field) -> Result<Vec<i128>, String> {
+        let read: Vec<Exact> = self.values.iter().map(|v| Exact::read(v, field)).collect::<Result<_, _>>()?;
+        Ok(read.iter().filter(|e| e.whole).map(|e| e.floor).collect())
+    }
+}
+
 impl Definition for AcceptedValues {
     fn code(&self) -> &'static str {
         "Q004"
@@ -82,7 +94,7 @@ impl Definition for AcceptedValues {
             ty if is_text(ty) => Arc::new(Words::new(&self.values)).finder(),
             LogicalType::Bool => truths(&self.values)?,
             LogicalType::Int(_) | LogicalType::UInt(_) | LogicalType::Decimal(..) | LogicalType::Date => {
-                numbers(&self.values, field)?
+                numbers(&self.exact(field)?, field)?
             }
             ty => return Err(wrong_type(self.kind(), &self.column, ty, "text, numbers, dates or true and false")),
         };
@@ -106,10 +118,7 @@ fn truths(values: &[Scalar]) -> Result<Finder, String> {
     }))
 }
 
-fn numbers(values: &[Scalar], field: &Field) -> Result<Finder, String> {
-    let read: Vec<Exact> = values.iter().map(|v| Exact::read(v, field)).collect::<Result<_, _>>()?;
-    // What the column cannot hold is equal to none of its values.
-    let all: Vec<i128> = read.iter().filter(|e| e.whole).map(|e| e.floor).collect();
+fn numbers(all: &[i128], field: &Field) -> Result<Finder, String> {
     for_exact_type!(field.data_type(), T => {
         #[allow(clippy::useless_conversion, reason = "one of the types is i128 itself")]
         let list: Vec<<T as ArrowPrimitiveType>::Native> = all.iter().filter_map(|v| (*v).try_into().ok()).collect();

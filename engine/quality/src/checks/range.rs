@@ -9,6 +9,7 @@
 //!
 //! **Cost.** Two comparisons per value, several at a time.
 
+use arrow::datatypes::Field;
 use transload_core::tree::Spanned;
 use transload_core::{Problem, Span};
 
@@ -38,6 +39,15 @@ settings! {
 }
 
 impl Range {
+    /// The smallest and the largest value allowed in a column of whole numbers, decimals, dates, times or timestamps, in its
+    /// own digits or ticks.
+    ///
+    /// # Errors
+    /// A sentence, if a limit is no value of the column's type, or that has no such limits.
+    pub fn exact(&self, field: &Field) -> Result<(Option<i128>, Option<i128>), String> {
+        self.limits().exact(field)
+    }
+
     fn limits(&self) -> Limits<'_> {
         let Self { min, above, max, below, .. } = self;
         Limits { min: min.as_ref(), above: above.as_ref(), max: max.as_ref(), below: below.as_ref() }
