@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -61,7 +62,9 @@ impl Way {
 
     /// What is seen after a load that nothing disturbs, and its digest.
     fn undisturbed(self) -> (Value, String) {
-        let target = self.target(&format!("undisturbed {self:?}"));
+        // Each test has a table of its own.
+        static TIMES: AtomicUsize = AtomicUsize::new(0);
+        let target = self.target(&format!("undisturbed {}", TIMES.fetch_add(1, Ordering::Relaxed)));
         let digest = digest(&target.arrives());
         (target.seen(), digest)
     }
