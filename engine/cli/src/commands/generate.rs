@@ -76,7 +76,7 @@ async fn planned(pipeline: &Path, selection: &Selection) -> Result<(Checked, Pin
 async fn known(checked: &Checked, plan: &Plan) -> Result<BTreeMap<TableName, CatalogInfo>> {
     let mut known = BTreeMap::new();
     for table in plan.tables.iter().filter(|table| matches!(table.pin, Pin::Snapshot(_))) {
-        if let Some(catalog) = checked.source.describe(&table.from).await?.catalog {
+        if let Some(catalog) = checked.held.source.describe(&table.from).await?.catalog {
             known.insert(table.from.clone(), catalog);
         }
     }

@@ -15,7 +15,6 @@ use transload_spec::file::MetadataColumn;
 
 use super::python::{list, type_text};
 use super::{cast, source};
-use crate::dialect::Dialect;
 use crate::dialect::Dialect::Spark;
 use crate::quote::python;
 use crate::rows;
@@ -279,7 +278,7 @@ fn misfits(table: &TablePlan, expr: &Expr) -> Vec<String> {
     };
     let mut names: Vec<&str> = reads.iter().map(|c| c.name.as_str()).filter(|name| may_not_fit(name)).collect();
     names.sort_unstable();
-    names.into_iter().map(|name| Dialect::Spark.name(&format!("_transload_misfit {name}"))).collect()
+    names.into_iter().map(|name| Spark.name(&format!("_transload_misfit {name}"))).collect()
 }
 
 /// The value in the name of a folder, if it is not the column's own.
