@@ -262,6 +262,11 @@ fn shortage(said: &Said<'_>) -> Error {
     match said.code {
         "53100" => Error::transient("the server has no room left on its disk")
             .hint("make room there, then `transload resume` goes on with this run"),
+        // Each table, partition and index takes one in every transaction that reads it.
+        "53200" if said.has("out of shared memory") || said.routine == Some("LockAcquireExtended") => {
+            Error::transient("the server has no room for more locks")
+                .hint("raise its `max_locks_per_transaction`, lower `connections`, or read fewer tables in one run")
+        }
         "53200" => Error::transient("the server has no memory left").hint("lower `connections`, or try again later"),
         "53300" => Error::transient("the server takes no more connections")
             .hint("lower `connections`, or raise the server's `max_connections` or the limit of this user"),
@@ -351,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_passes_is_told_from_what_somebody_must_change() {
-        let cases: [(&str, &str, ErrorKind, &str); 34] = [
+        let cases: [(&str, &str, ErrorKind, &str); 36] = [
             ("28P01", "password authentication failed for user \"u\"", Config, "does not take the user's name"),
             (
                 "28000",
@@ -383,6 +388,8 @@ mod tests {
             ("57P02", "terminating connection because of crash of another server process", Transient, "crashed"),
             ("57P03", "the database system is starting up", Transient, "starts"),
             ("53100", "could not extend file \"base/5/16\": No space left on device", Transient, "no room left"),
+            ("53200", "out of memory", Transient, "no memory left"),
+            ("53200", "out of shared memory", Transient, "max_locks_per_transaction"),
             ("53300", "sorry, too many clients already", Transient, "lower `connections`"),
             ("55P03", "canceling statement due to lock timeout", Transient, "lock_timeout_secs"),
             ("40001", "canceling statement due to conflict with recovery", Transient, "hot_standby_feedback"),
