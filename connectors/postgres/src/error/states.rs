@@ -13,6 +13,8 @@ use super::{AGAIN, LOST_SNAPSHOT, lost_snapshot};
 pub(super) struct Said<'a> {
     pub(super) code: &'a str,
     pub(super) message: &'a str,
+    /// Whether it comes from a function of the database that the statement calls.
+    pub(super) is_inside: bool,
     /// Where in the server's program it comes from.
     pub(super) file: Option<&'a str>,
     pub(super) routine: Option<&'a str>,
@@ -242,6 +244,12 @@ fn object(said: &Said<'_>) -> Error {
                 .hint("let the user see all (`ALTER ROLE … BYPASSRLS`), or name the owner of the table as `user`")
         }
         "42501" => Error::config("the user may not do this in the database").hint("grant the user what is missing"),
+        "42P01" | "42704" | "42883" | "3F000" if said.is_inside => {
+            Error::config("a function of the database does not find what it needs").hint(
+                "names are looked up in `pg_catalog` alone here: give it a path of its own, with \
+                 `ALTER FUNCTION … SET search_path = …`",
+            )
+        }
         "42P01" | "42703" | "42704" | "3F000" => {
             Error::config("a table, a column or a type is not there, or no longer")
                 .hint("check the name; if it was dropped or changed after the plan was made, make a new plan")
@@ -409,6 +417,15 @@ mod tests {
             assert_eq!(explain(&said).kind(), kind, "{code} {message}");
             let shown = shown(&said);
             assert!(shown.contains(wanted) && shown.contains(&format!("sqlstate {code}")), "{code} {message}: {shown}");
+        }
+    }
+
+    #[test]
+    fn what_a_function_lacks_is_told_from_what_the_load_does() {
+        for (code, message) in [("42P01", "relation \"t\" does not exist"), ("42883", "function f() does not exist")] {
+            let inside = Said { is_inside: true, ..said(code, message) };
+            assert!(shown(&inside).contains("SET search_path") && shown(&inside).contains(message), "{code}");
+            assert!(!shown(&said(code, message)).contains("search_path"), "{code}");
         }
     }
 
