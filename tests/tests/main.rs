@@ -42,6 +42,7 @@ mod place;
 mod postgres;
 mod postgres_faults;
 mod postgres_incremental;
+mod postgres_moved;
 mod postgres_oracle;
 mod postgres_references;
 mod postgres_refused;

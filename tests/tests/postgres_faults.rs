@@ -125,7 +125,7 @@ pub(crate) fn text(connection: &Connection) -> String {
 const SLOWLY: &str = "stage.batch=sleep(300)";
 
 /// The session that holds the snapshot.
-const EXPORTER: &str = "state = 'idle in transaction' and query not ilike 'copy%'";
+const EXPORTER: &str = "state = 'idle in transaction' and query ilike 'release savepoint%'";
 
 #[test]
 fn a_server_that_restarts_while_it_is_read_is_read_anew() {

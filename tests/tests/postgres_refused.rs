@@ -110,3 +110,18 @@ fn a_plan_is_good_for_other_rows_and_not_for_other_columns() {
     }
     load.arrived(load.run());
 }
+
+#[test]
+fn a_function_that_looks_for_tables_by_search_path_is_told_of() {
+    let database = Database::new("search_path");
+    database.sql(
+        "create table u as select generate_series(1, 5) n;
+         create function f() returns bigint language plpgsql stable as 'begin return (select count(*) from u); end';
+         create view t as select 1 as id, f() as n;",
+    );
+    let bench = database.bench();
+    bench.write("p.yaml", text(&database.connection()));
+    bench.run(&["run", "p.yaml"]).expect(3).says("a function of the database").says("SET search_path");
+    database.sql("alter function f() set search_path = public;");
+    bench.run(&["run", "p.yaml"]).expect(0);
+}

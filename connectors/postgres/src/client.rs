@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, Connection, CopyInSink, CopyOutStream, NoTls, Row, Socket};
+use tokio_postgres::{Config, Connection, CopyInSink, CopyOutStream, NoTls, Row, SimpleQueryMessage, Socket};
 use transload_core::{Error, Resolve, Result};
 
 use self::session::Session;
@@ -135,6 +135,18 @@ impl Client {
     /// As [`explain`] says.
     pub(crate) async fn run(&self, sql: &str) -> Result<()> {
         self.inner.batch_execute(sql).await.map_err(|e| self.explain(e))
+    }
+
+    /// The first value that statements give, which are run one after the other, as the server's text.
+    ///
+    /// # Errors
+    /// As [`explain`] says.
+    pub(crate) async fn value(&self, sql: &str) -> Result<Option<String>> {
+        let messages = self.inner.simple_query(sql).await.map_err(|e| self.explain(e))?;
+        Ok(messages.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten().map(str::to_string),
+            _ => None,
+        }))
     }
 
     /// Begins a transaction, after which come its characteristics, such as `READ ONLY` or nothing. Nothing is looked at

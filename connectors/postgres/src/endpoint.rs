@@ -140,6 +140,10 @@ impl Endpoint for PostgresEndpoint {
     }
 
     async fn source(&self, table: &TableName, spec: &ReadSpec) -> Result<Arc<dyn Source>> {
+        // Whoever looks at tables would be one connection too many beside those that read.
+        if let Ok(mut looking) = self.looking.try_lock() {
+            *looking = None;
+        }
         let together = match &spec.pin {
             None => self.exporter().await?,
             Some(_) => self.together.as_ref().and_then(OnceCell::get).cloned(),

@@ -132,6 +132,9 @@ impl<'a> Said<'a> {
         Self {
             code: error.code().code(),
             message: error.message(),
+            // What rows are sent with is told there, too, and what another server was asked.
+            is_inside: error.where_().is_some_and(|place| !place.starts_with("COPY"))
+                && error.routine() != Some("pgfdw_report_error"),
             file: error.file(),
             routine: error.routine(),
             schema: error.schema(),

@@ -1,15 +1,18 @@
 //! Points in time: a transaction that exports a snapshot, and others that see the same.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::OwnedSemaphorePermit;
 use transload_core::{Error, PinnedPart, PinnedSnapshot, Resolve, Result, TableName};
 
-use crate::catalog::{self, Relation, RelationKind};
+use crate::catalog::{self, Relation};
 use crate::client::{Client, Role, ServerInfo};
 use crate::error::{is_lost, lost_snapshot};
+use crate::held::{hold, is_unmoved};
 use crate::names::{Name, literal};
 use crate::options::Settings;
+use crate::readers::{Idle, Readers, Snapshot};
 use crate::records::{Records, Since};
 
 /// How a transaction begins that sees one state of the database, whatever others do.
@@ -23,31 +26,72 @@ const SEES: &str = "pg_catalog.txid_current_snapshot()::text";
 pub(crate) struct Access {
     pub(crate) settings: Arc<Settings>,
     pub(crate) resolver: Arc<dyn Resolve>,
-    /// Connections that may read at the same time.
-    pub(crate) permits: Arc<Semaphore>,
+    /// The connections that read.
+    readers: Arc<Readers>,
 }
 
 impl Access {
     pub(crate) fn new(settings: Arc<Settings>, resolver: Arc<dyn Resolve>) -> Self {
-        let permits = Arc::new(Semaphore::new(settings.connections.saturating_sub(1).max(1)));
-        Self { settings, resolver, permits }
+        // One more keeps the snapshot.
+        let readers = Arc::new(Readers::new(settings.connections.saturating_sub(1)));
+        Self { settings, resolver, readers }
     }
 
     pub(crate) async fn connect(&self, role: Role) -> Result<Client> {
         Client::connect(&self.settings, self.resolver.as_ref(), role).await
     }
+
+    /// A connection whose transaction sees a snapshot, and holds no other table than this, for whoever has a permit.
+    async fn reader(&self, snapshot: &Snapshot, table: u32) -> Result<Client> {
+        while let Some(Idle { client, table: held, .. }) = self.readers.take(snapshot, table) {
+            // A server has no room for locks of all tables by all who read.
+            if !client.is_closed() && (held == table || client.run(LET_GO).await.is_ok()) {
+                return Ok(client);
+            }
+        }
+        self.new_reader(snapshot).await?.ok_or_else(|| {
+            Error::config("the snapshot was taken on another server, or in another database")
+                .hint("make a new plan; if `host` leads to several servers, write the name of one")
+        })
+    }
+
+    /// The same, made now; `None` if this is not the server that the snapshot was taken on.
+    async fn new_reader(&self, snapshot: &Snapshot) -> Result<Option<Client>> {
+        self.readers.make_room();
+        let client = self.connect(Role::Reader).await?;
+        if client.server().id != snapshot.server {
+            return Ok(None);
+        }
+        import(&client, snapshot).await?;
+        Ok(Some(client))
+    }
 }
 
 /// A transaction that keeps a snapshot readable for others, until it is dropped.
 pub(crate) struct Exporter {
-    /// One table is looked up at a time: what fails is taken back to a savepoint.
-    client: tokio::sync::Mutex<Client>,
+    looking: tokio::sync::Mutex<Looking>,
     server: ServerInfo,
-    snapshot: String,
-    sees: String,
+    snapshot: Snapshot,
     position: String,
     taken: String,
+    /// The tables that it has pinned. They stay as they are until it is dropped.
+    pinned: Mutex<BTreeMap<Name, Relation>>,
+    readers: Arc<Readers>,
 }
+
+/// The exporting transaction, in which one table is looked up at a time, behind a savepoint.
+struct Looking {
+    client: Client,
+    /// Whether somebody looks, or was stopped in the middle.
+    is_begun: bool,
+}
+
+/// Gives up the locks of a transaction that was [imported](import).
+const LET_GO: &str = "ROLLBACK TO SAVEPOINT unread";
+
+const SAVEPOINT: &str = "SAVEPOINT looked_up";
+const KEEP: &str = "RELEASE SAVEPOINT looked_up; SAVEPOINT looked_up";
+const TAKE_BACK: &str = "ROLLBACK TO SAVEPOINT looked_up";
 
 impl Exporter {
     /// Takes a snapshot.
@@ -64,24 +108,43 @@ impl Exporter {
         );
         let rows = client.query(&sql, &[]).await?;
         let row = rows.first().ok_or_else(|| Error::internal("the server exports no snapshot"))?;
-        let text = |at: usize| row.try_get::<_, String>(at).map_err(crate::error::explain);
-        let (snapshot, sees, position, taken) = (text(0)?, text(1)?, text(2)?, text(3)?);
-        let server = client.server().clone();
-        Ok(Self { client: tokio::sync::Mutex::new(client), server, snapshot, sees, position, taken })
+        let text = |at: usize| catalog::get::<String>(row, at);
+        let snapshot = Snapshot { server: client.server().id.clone(), name: text(0)?, sees: text(1)? };
+        let (position, taken) = (text(2)?, text(3)?);
+        client.run(SAVEPOINT).await?;
+        Ok(Self {
+            server: client.server().clone(),
+            looking: tokio::sync::Mutex::new(Looking { client, is_begun: false }),
+            snapshot,
+            position,
+            taken,
+            pinned: Mutex::default(),
+            readers: Arc::clone(&access.readers),
+        })
     }
 
     /// Looks a table up, and keeps others from changing more than its rows until the transaction ends.
     pub(crate) async fn pin(&self, settings: &Settings, name: &Name) -> Result<(Relation, PinnedSnapshot)> {
         let relation = self.look(async |client| locked(client, settings, name).await).await?;
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), relation.clone());
         let pin = PinnedSnapshot {
-            server: self.server.id.clone(),
-            snapshot: self.snapshot.clone(),
-            sees: self.sees.clone(),
+            server: self.snapshot.server.clone(),
+            snapshot: self.snapshot.name.clone(),
+            sees: self.snapshot.sees.clone(),
             position: self.position.clone(),
             taken: self.taken.clone(),
             parts: relation.parts.clone(),
         };
         Ok((relation, pin))
+    }
+
+    /// A table that it has pinned.
+    async fn relation(&self, settings: &Settings, name: &Name) -> Result<Relation> {
+        let pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        match pinned {
+            Some(relation) => Ok(relation),
+            None => self.look(async |client| found(client, settings, name).await).await,
+        }
     }
 
     /// What was done to a table after a version of it, as far as it was done then.
@@ -90,13 +153,22 @@ impl Exporter {
     }
 
     /// Looks at the catalogue as it was then.
+    ///
+    /// # Errors
+    /// As `look` fails. What it has done is taken back then.
+    ///
+    /// # Cancellation
+    /// What it has done is taken back by whoever looks next.
     pub(crate) async fn look<T>(&self, look: impl AsyncFnOnce(&Client) -> Result<T>) -> Result<T> {
-        let client = self.client.lock().await;
-        client.run("SAVEPOINT looked_up").await?;
-        let found = look(&client).await;
-        let end = if found.is_err() { "ROLLBACK TO SAVEPOINT looked_up" } else { "RELEASE SAVEPOINT looked_up" };
-        client.run(end).await?;
-        found
+        let mut looking = self.looking.lock().await;
+        if std::mem::replace(&mut looking.is_begun, true) {
+            looking.client.run(TAKE_BACK).await?;
+        }
+        let found = look(&looking.client).await;
+        let ended = looking.client.run(if found.is_ok() { KEEP } else { TAKE_BACK }).await;
+        looking.is_begun = ended.is_err();
+        // Why nothing was found says more than why it cannot be taken back.
+        found.and_then(|found| ended.map(|()| found))
     }
 
     pub(crate) fn server(&self) -> &ServerInfo {
@@ -105,39 +177,26 @@ impl Exporter {
 
     /// Whether it has taken the snapshot of a pin.
     pub(crate) fn has_taken(&self, pin: &PinnedSnapshot) -> bool {
-        (&self.server.id, &self.snapshot, &self.sees) == (&pin.server, &pin.snapshot, &pin.sees)
+        self.snapshot == Snapshot::of(pin)
     }
 
     /// Whether its connection has ended, and the snapshot with it. One that is asked something right now has not.
     pub(crate) fn is_gone(&self) -> bool {
-        self.client.try_lock().is_ok_and(|client| client.is_closed())
+        self.looking.try_lock().is_ok_and(|looking| looking.client.is_closed())
     }
 }
 
-/// A table with its parts, each locked against everything but changes of rows.
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.readers.close(&self.snapshot);
+    }
+}
+
+/// A table that nobody can change any more but in its rows.
 async fn locked(client: &Client, settings: &Settings, name: &Name) -> Result<Relation> {
     let relation = found(client, settings, name).await?;
-    if matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned) {
-        // With all that inherit from it.
-        let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", name.quoted());
-        client.run(&lock).await.map_err(|e| match e.is_transient() {
-            true => e.hint("somebody changes the table right now: try again, or raise `lock_timeout_secs`"),
-            false => e,
-        })?;
-        unmoved(client, &relation).await?;
-    }
+    hold(client, &relation).await?;
     Ok(relation)
-}
-
-/// Refuses tables that were written anew after the snapshot was taken: it would see no row of them.
-async fn unmoved(client: &Client, relation: &Relation) -> Result<()> {
-    let ids: Vec<u32> = relation.parts.iter().map(|part| part.id).collect();
-    let sql = "SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = ANY($1) \
-               AND c.relfilenode <> 0 AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode";
-    match client.query(sql, &[&ids]).await?.is_empty() {
-        true => Ok(()),
-        false => Err(Error::transient("the table was written anew while its snapshot was taken").hint("try again")),
-    }
 }
 
 /// The table, which must be there.
@@ -148,72 +207,91 @@ pub(crate) async fn found(client: &Client, settings: &Settings, name: &Name) -> 
     })
 }
 
-/// A snapshot, and the connections that read it.
+/// A table that can be read in a snapshot.
 pub(crate) struct Reading {
     access: Access,
-    snapshot: String,
-    sees: String,
+    snapshot: Snapshot,
     /// Who keeps the snapshot, if it is kept here.
     exporter: Option<Arc<Exporter>>,
-    /// Connections whose transaction sees the snapshot and that nobody uses.
-    idle: Mutex<Vec<Client>>,
+    /// The number of the table that is read.
+    table: u32,
+    is_utf8: bool,
 }
 
 impl Reading {
-    /// Reads a snapshot that was taken before, here or elsewhere.
-    fn at(access: Access, pin: &PinnedSnapshot, exporter: Option<Arc<Exporter>>) -> Self {
-        let (snapshot, sees) = (pin.snapshot.clone(), pin.sees.clone());
-        Self { access, snapshot, sees, exporter, idle: Mutex::default() }
+    /// Reads a table in the snapshot of a transaction, and keeps it.
+    pub(crate) fn of(access: Access, exporter: Arc<Exporter>, table: u32) -> Self {
+        let (snapshot, is_utf8) = (exporter.snapshot.clone(), exporter.server.is_utf8);
+        Self { access, snapshot, exporter: Some(exporter), table, is_utf8 }
     }
 
-    /// Reads the snapshot of a transaction, and keeps it.
-    pub(crate) fn of(access: Access, exporter: Arc<Exporter>) -> Self {
-        let (snapshot, sees) = (exporter.snapshot.clone(), exporter.sees.clone());
-        Self { access, snapshot, sees, exporter: Some(exporter), idle: Mutex::default() }
+    /// Waits until one more connection may read.
+    pub(crate) async fn permit(&self) -> Result<OwnedSemaphorePermit> {
+        self.access.readers.permit().await
     }
 
-    /// A connection whose transaction sees the snapshot.
+    /// A connection whose transaction sees the snapshot, for whoever has a permit.
     ///
     /// # Errors
     /// [`Transient`](transload_core::ErrorKind::Transient) if whoever took the snapshot is not connected any more.
     pub(crate) async fn client(&self) -> Result<Client> {
         self.is_kept()?;
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match idle.filter(|client| !client.is_closed()) {
-            Some(client) => Ok(client),
-            None => {
-                let client = self.access.connect(Role::Reader).await?;
-                import(&client, &self.snapshot, &self.sees).await?;
-                Ok(client)
+        self.access.reader(&self.snapshot, self.table).await
+    }
+
+    /// Takes a connection back whose transaction is as good as before, from whoever has its permit still.
+    pub(crate) fn give_back(&self, client: Client) {
+        self.access.readers.give_back(Idle { client, snapshot: self.snapshot.clone(), table: self.table });
+    }
+
+    /// Refuses what was read of a part by a connection, if it need not be what the snapshot sees: since another part has its
+    /// name by now, or whoever kept the snapshot and the part as they were is gone. A connection that has the snapshot sees it
+    /// to its end, but nobody could read the table like this again.
+    ///
+    /// # Errors
+    /// [`Config`](transload_core::ErrorKind::Config) if the part is another one;
+    /// [`Transient`](transload_core::ErrorKind::Transient) if nobody keeps the snapshot.
+    pub(crate) async fn confirm(&self, client: &Client, part: &PinnedPart) -> Result<()> {
+        self.is_kept()?;
+        match is_unmoved(client, std::slice::from_ref(part), &[part.id]).await? {
+            true => Ok(()),
+            false => {
+                Err(Error::config("the table was replaced or made anew after it was pinned").hint("make a new plan"))
             }
         }
     }
 
-    /// Takes a connection back whose transaction is as good as before.
-    pub(crate) fn give_back(&self, client: Client) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(client);
-    }
-
-    /// Refuses to go on once whoever keeps the snapshot is gone: a connection that has it sees it to its end, but nobody could
-    /// read the table like this again.
-    pub(crate) fn is_kept(&self) -> Result<()> {
+    fn is_kept(&self) -> Result<()> {
         match &self.exporter {
             Some(exporter) if exporter.is_gone() => Err(lost_snapshot()),
             _ => Ok(()),
         }
     }
 
-    pub(crate) fn permits(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.access.permits)
+    /// Whether the server has every text that a filter may ask for.
+    pub(crate) fn is_utf8(&self) -> bool {
+        self.is_utf8
     }
 }
 
-/// Begins a transaction that sees a snapshot.
-async fn import(client: &Client, snapshot: &str, sees: &str) -> Result<()> {
+impl Drop for Reading {
+    fn drop(&mut self) {
+        // With the exporter it would go later.
+        if self.exporter.is_none() {
+            self.access.readers.close(&self.snapshot);
+        }
+    }
+}
+
+/// The number that no table has.
+const NO_TABLE: u32 = 0;
+
+/// Begins a transaction that sees a snapshot, and can let go of what it has locked.
+async fn import(client: &Client, snapshot: &Snapshot) -> Result<()> {
     client.begin(ONE_STATE).await?;
-    client.run(&format!("SET TRANSACTION SNAPSHOT {}", literal(snapshot))).await?;
+    client.run(&format!("SET TRANSACTION SNAPSHOT {}; SAVEPOINT unread", literal(&snapshot.name))).await?;
     let rows = client.query(&format!("SELECT {SEES}"), &[]).await?;
-    match rows.first().is_some_and(|row| row.try_get(0).is_ok_and(|seen: &str| seen == sees)) {
+    match rows.first().is_some_and(|row| row.try_get(0).is_ok_and(|sees: &str| sees == snapshot.sees)) {
         true => Ok(()),
         // The server was started anew, and somebody else has taken a snapshot of that name.
         false => Err(lost_snapshot()),
@@ -222,12 +300,10 @@ async fn import(client: &Client, snapshot: &str, sees: &str) -> Result<()> {
 
 /// Whether a snapshot can still be read.
 pub(crate) async fn is_held(access: &Access, pin: &PinnedSnapshot) -> Result<bool> {
-    let client = access.connect(Role::Reader).await?;
-    if client.server().id != pin.server {
-        return Ok(false);
-    }
-    match import(&client, &pin.snapshot, &pin.sees).await {
-        Ok(()) => Ok(true),
+    let _permit = access.readers.permit().await?;
+    // One that has it already proves nothing: it has it to its own end.
+    match access.new_reader(&Snapshot::of(pin)).await {
+        Ok(client) => Ok(client.is_some()),
         Err(e) if is_lost(&e) => Ok(false),
         Err(e) => Err(e),
     }
@@ -244,17 +320,30 @@ pub(crate) async fn reopen(
     pin: &PinnedSnapshot,
     exporter: Option<Arc<Exporter>>,
 ) -> Result<(Relation, Reading)> {
-    let reading = Reading::at(access.clone(), pin, exporter);
-    let client = reading.client().await?;
-    let other = |why: &str| Error::config(why).with("table", shown.as_str()).hint("make a new plan");
-    if client.server().id != pin.server {
-        return Err(other("the plan was made for another server or database"));
-    }
-    let relation = found(&client, &access.settings, name).await?;
+    let (relation, reading) = match exporter {
+        Some(exporter) => {
+            if exporter.is_gone() {
+                return Err(lost_snapshot());
+            }
+            let relation = exporter.relation(&access.settings, name).await?;
+            let table = relation.oid;
+            (relation, Reading::of(access.clone(), exporter, table))
+        }
+        None => {
+            let (_permit, snapshot) = (access.readers.permit().await?, Snapshot::of(pin));
+            let client = access.reader(&snapshot, NO_TABLE).await?;
+            let relation = found(&client, &access.settings, name).await?;
+            let (table, is_utf8) = (relation.oid, client.server().is_utf8);
+            let reading = Reading { access: access.clone(), snapshot, exporter: None, table, is_utf8 };
+            reading.give_back(client);
+            (relation, reading)
+        }
+    };
     let ids = |parts: &[PinnedPart]| parts.iter().map(|part| part.id).collect::<Vec<_>>();
-    if ids(&relation.parts) != ids(&pin.parts) {
-        return Err(other("the table is not the one that was pinned"));
+    match ids(&relation.parts) == ids(&pin.parts) {
+        true => Ok((relation, reading)),
+        false => Err(Error::config("the table is not the one that was pinned")
+            .with("table", shown.as_str())
+            .hint("make a new plan")),
     }
-    reading.give_back(client);
-    Ok((relation, reading))
 }

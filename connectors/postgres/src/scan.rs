@@ -21,14 +21,15 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_postgres::CopyOutStream;
-use transload_core::{Error, Result};
+use transload_core::{Error, PinnedPart, Result};
 
 use crate::client::{CancelGuard, Client};
 use crate::decode::Decoder;
+use crate::error::sqlstate;
 use crate::filter;
 use crate::names::quote;
 use crate::pin::Reading;
-use crate::splits::Pages;
+use crate::splits::{Pages, from_item};
 use crate::types::Column;
 
 /// About how many bytes a batch may have: rows can be wide.
@@ -55,8 +56,7 @@ pub(crate) enum Rows {
 /// What one split reads.
 #[derive(Debug, Clone)]
 pub(crate) struct Range {
-    /// The part as it stands behind `FROM`.
-    pub(crate) from: String,
+    pub(crate) part: PinnedPart,
     pub(crate) pages: Pages,
 }
 
@@ -77,6 +77,13 @@ impl fmt::Debug for PinnedTable {
     }
 }
 
+impl PinnedTable {
+    /// What of a filter the server applies. A database that does not have every character refuses some texts.
+    fn said(&self, filter: &Expr) -> Option<String> {
+        filter::sql(filter, &self.columns).filter(|sql| self.reading.is_utf8() || sql.is_ascii())
+    }
+}
+
 #[async_trait]
 impl TableProvider for PinnedTable {
     fn schema(&self) -> SchemaRef {
@@ -88,7 +95,7 @@ impl TableProvider for PinnedTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
-        let judged = |filter: &&Expr| match filter::sql(filter, &self.columns) {
+        let judged = |filter: &&Expr| match self.said(filter) {
             Some(_) => TableProviderFilterPushDown::Inexact,
             None => TableProviderFilterPushDown::Unsupported,
         };
@@ -103,7 +110,7 @@ impl TableProvider for PinnedTable {
         _: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let projection = projection.cloned().unwrap_or_else(|| (0..self.columns.len()).collect());
-        let conditions = filters.iter().filter_map(|filter| filter::sql(filter, &self.columns)).collect();
+        let conditions = filters.iter().filter_map(|filter| self.said(filter)).collect();
         Ok(Arc::new(CopyScan::new(self.clone(), &projection, conditions)?))
     }
 }
@@ -150,7 +157,8 @@ impl CopyScan {
             true => String::new(),
             false => format!(" WHERE {}", conditions.join(" AND ")),
         };
-        format!("COPY (SELECT {} FROM {}{sample}{filter}) TO STDOUT (FORMAT binary)", values.join(", "), range.from)
+        let (values, from) = (values.join(", "), from_item(&range.part));
+        format!("COPY (SELECT {values} FROM {from}{sample}{filter}) TO STDOUT (FORMAT binary)")
     }
 }
 
@@ -199,6 +207,7 @@ impl ExecutionPlan for CopyScan {
         let range = range.ok_or_else(|| DataFusionError::Internal("there is no such split".to_string()))?;
         let copy = Copy {
             sql: self.sql(range),
+            part: range.part.clone(),
             columns: Arc::clone(&self.columns),
             schema: self.schema(),
             batch_rows: context.session_config().batch_size(),
@@ -212,6 +221,7 @@ impl ExecutionPlan for CopyScan {
 /// What one split asks for.
 struct Copy {
     sql: String,
+    part: PinnedPart,
     columns: Arc<[Column]>,
     schema: SchemaRef,
     batch_rows: usize,
@@ -225,12 +235,14 @@ enum State {
     End,
 }
 
-/// A split that is being read. What is dropped before its end is called off at the server.
+/// A split that is being read. What is dropped before its end is called off at the server; what the server has ended itself
+/// is not.
 struct Open {
     guard: CancelGuard,
     rows: std::pin::Pin<Box<CopyOutStream>>,
     decoder: Decoder,
     batch_rows: usize,
+    part: PinnedPart,
     client: Client,
     reading: Arc<Reading>,
     _permit: OwnedSemaphorePermit,
@@ -238,17 +250,24 @@ struct Open {
 
 impl Copy {
     async fn open(self) -> Result<Open> {
-        let permit = self.reading.permits().acquire_owned().await;
-        let permit = permit.map_err(|_| Error::internal("the connections are closed"))?;
+        let permit = self.reading.permit().await?;
         let client = self.reading.client().await?;
         let guard = client.cancel_guard();
         if self.columns.len() >= MANY_COLUMNS {
             client.query(KEEP_MEMORY, &[]).await?;
         }
-        let rows = Box::pin(client.copy_out(&self.sql).await?);
+        let rows = match client.copy_out(&self.sql).await {
+            Ok(rows) => Box::pin(rows),
+            Err(error) => {
+                if sqlstate(&error).is_some() {
+                    guard.disarm();
+                }
+                return Err(error);
+            }
+        };
         let decoder = Decoder::new(&self.columns, Arc::clone(&self.schema));
-        let (batch_rows, reading) = (self.batch_rows.max(1), self.reading);
-        Ok(Open { guard, rows, decoder, batch_rows, client, reading, _permit: permit })
+        let (batch_rows, part, reading) = (self.batch_rows.max(1), self.part, self.reading);
+        Ok(Open { guard, rows, decoder, batch_rows, part, client, reading, _permit: permit })
     }
 }
 
@@ -268,13 +287,18 @@ impl State {
         while !open.is_full() {
             match open.rows.next().await {
                 Some(Ok(bytes)) => open.decoder.feed(&bytes)?,
-                Some(Err(error)) => return Err(open.client.explain(error)),
+                Some(Err(error)) => {
+                    if error.as_db_error().is_some() {
+                        open.guard.disarm();
+                    }
+                    return Err(open.client.explain(error));
+                }
                 None if open.decoder.is_complete() => {
-                    open.reading.is_kept()?;
+                    open.guard.disarm();
                     let batch = (open.decoder.rows() > 0).then(|| open.decoder.finish()).transpose()?;
-                    let Open { guard, client, reading, rows, .. } = *open;
+                    let Open { client, reading, rows, part, _permit, .. } = *open;
                     drop(rows);
-                    guard.disarm();
+                    reading.confirm(&client, &part).await?;
                     reading.give_back(client);
                     return Ok(batch.map(|batch| (batch, Self::End)));
                 }

@@ -63,7 +63,7 @@ pub(crate) async fn open(
                 None => Arc::new(Exporter::begin(access).await?),
             };
             let (relation, pin) = exporter.pin(&access.settings, &name).await?;
-            let reading = Reading::of(access.clone(), exporter);
+            let reading = Reading::of(access.clone(), exporter, relation.oid);
             // Who has to read all of a view takes no sample of it.
             let has_pages = pin.parts.iter().all(|part| part.pages.is_some());
             let percent = spec.sample_percent.filter(|percent| *percent < 100 && has_pages);
@@ -79,7 +79,7 @@ pub(crate) async fn open(
             let exporter = Arc::new(Exporter::begin(access).await?);
             let (relation, now) = exporter.pin(&access.settings, &name).await?;
             let rows = written(&exporter, &relation, version).await.map_err(|e| e.with("table", shown.as_str()))?;
-            let reading = Reading::of(access.clone(), exporter);
+            let reading = Reading::of(access.clone(), exporter, relation.oid);
             Ok(source(access, &name, relation, &now, reading, Pin::Version(version.clone()), rows))
         }
         Some(Pin::Formula(_) | Pin::Files(_)) => {
@@ -108,7 +108,7 @@ fn source(
     let range = |split: &Split| {
         let pages = Pages::of(split)?;
         let part = snapshot.parts.get(pages.part)?;
-        Some(Range { from: splits::from_item(part), pages })
+        Some(Range { part: part.clone(), pages })
     };
     let ranges: Vec<Range> = splits.iter().filter_map(range).collect();
     let columns: Arc<[_]> = relation.columns.into();
@@ -122,7 +122,9 @@ fn source(
         },
         pin,
         splits,
-        estimated_rows: relation.rows.map(|all| sampled.map_or(all, |percent| all * u64::from(percent) / 100)),
+        estimated_rows: relation
+            .rows
+            .map(|all| sampled.map_or(all, |percent| all.saturating_mul(percent.into()) / 100)),
         sampled,
     }
 }

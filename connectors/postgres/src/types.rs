@@ -282,6 +282,7 @@ impl Kind {
     /// What a query selects to get values of this kind from `column`, which is SQL.
     pub(crate) fn select(&self, column: &str) -> String {
         match self.cast() {
+            _ if *self == Self::Declared(LogicalType::Date) => date_text(column),
             Some(cast) => format!("{column}::{cast}"),
             None => column.to_string(),
         }
@@ -305,6 +306,19 @@ impl Kind {
             _ => false,
         }
     }
+}
+
+/// The text of a date with its year as ISO 8601 has it: `-0043-03-15` and `+10000-01-01`. The server writes
+/// `0044-03-15 BC` and `10000-01-01`, which are not read as dates again.
+fn date_text(column: &str) -> String {
+    let part = |at: u8| format!("split_part({column}::text, '-', {at})");
+    let (year, month, day) = (part(1), part(2), part(3));
+    format!(
+        "CASE WHEN {column} < '0001-01-01'::date AND {column} > '-infinity'::date \
+         THEN '-' || lpad(({year}::int4 - 1)::text, 4, '0') || '-' || {month} || '-' || left({day}, 2) \
+         WHEN {column} > '9999-12-31'::date AND {column} < 'infinity'::date THEN '+' || {column}::text \
+         ELSE {column}::text END"
+    )
 }
 
 /// The type of a column that is made for values of one of ours. It reads back as the same type.
@@ -597,7 +611,8 @@ mod tests {
             let field = kind.field("c", true);
             assert_eq!(LogicalType::of(&field), Some(LogicalType::Text), "{oid}");
             assert_eq!(field.metadata().get(DECLARED_TYPE).map(String::as_str), Some(declared), "{oid}");
-            assert_eq!((kind.select("c").as_str(), reason), ("c::text", Some(SPECIAL)), "{oid}");
+            let text = if declared == "date" { date_text("c") } else { "c::text".to_string() };
+            assert_eq!((kind.select("c"), reason), (text, Some(SPECIAL)), "{oid}");
         }
         for oid in [1186, 1007, 70001] {
             let (kind, reason) = types.kind(oid, -1, SpecialValues::Cast);

@@ -26,8 +26,10 @@ pub(crate) struct Relation {
     pub(crate) kind: RelationKind,
     /// Its columns, in their order.
     pub(crate) columns: Vec<Column>,
-    /// What holds its rows, or itself.
+    /// What its rows are read from: what holds them, or itself.
     pub(crate) parts: Vec<PinnedPart>,
+    /// The numbers of the tables that hold its rows.
+    pub(crate) holders: Vec<u32>,
     /// About how many rows it has, as the server's planner estimates it; `None` if it was never analysed.
     pub(crate) rows: Option<u64>,
     /// Its size without its indexes, if it is stored here.
@@ -76,7 +78,8 @@ impl RelationKind {
 /// has no rows in it. A partition can be looked up like any table.
 ///
 /// # Errors
-/// As the server fails. A table that is dropped meanwhile is no error.
+/// As the server fails, and [`Transient`](transload_core::ErrorKind::Transient) if something that holds rows of the table was
+/// dropped after the snapshot was taken. Of a table that was dropped itself nothing is found.
 pub(crate) async fn relation(client: &Client, name: &Name, settings: &Settings) -> Result<Option<Relation>> {
     let Some(found) = columns::find(client, name).await? else { return Ok(None) };
     let types = types::load(client, found.oid).await?;
@@ -100,6 +103,7 @@ pub(crate) async fn relation(client: &Client, name: &Name, settings: &Settings) 
         kind: found.kind,
         columns: columns.collect(),
         parts: parts.parts,
+        holders: parts.holders,
         rows: parts.rows,
         bytes: parts.bytes,
     }))

@@ -1,6 +1,6 @@
 //! The tables that hold the rows of a table: itself, its partitions, or tables that inherit from it.
 
-use transload_core::{PinnedPart, Result};
+use transload_core::{Error, PinnedPart, Result};
 
 use super::{RelationKind, get};
 use crate::client::Client;
@@ -13,6 +13,7 @@ const RANGES_OF_PAGES: u32 = 140_000;
 #[derive(Debug, PartialEq)]
 pub(super) struct Parts {
     pub(super) parts: Vec<PinnedPart>,
+    pub(super) holders: Vec<u32>,
     pub(super) rows: Option<u64>,
     pub(super) bytes: Option<u64>,
 }
@@ -41,15 +42,28 @@ struct Member {
 }
 
 /// What holds the rows of a table; `None` if it was dropped.
+///
+/// # Errors
+/// [`Transient`](transload_core::ErrorKind::Transient) if a table with rows of it was dropped after the snapshot was taken:
+/// nobody can read them any more, and they belong to what the snapshot sees.
 pub(super) async fn find(client: &Client, table: u32) -> Result<Option<Parts>> {
     let version = client.server().version;
     let mut members = Vec::new();
     for row in client.query(&sql(version), &[&table]).await? {
-        members.extend(member(&row)?);
+        match member(&row)? {
+            Some(member) => members.push(member),
+            None if get::<u32>(&row, 0)? == table => return Ok(None),
+            None => {
+                return Err(
+                    Error::transient("a part of the table was dropped after its snapshot was taken").hint("try again")
+                );
+            }
+        }
     }
     Ok(Parts::of(table, &members, version))
 }
 
+/// Temporary tables that inherit are those of other sessions: the server leaves them out, too.
 fn sql(version: u32) -> String {
     // A partition that is being detached is none any more.
     let attached = if version >= 140_000 { "AND NOT i.inhdetachpending" } else { "" };
@@ -68,6 +82,7 @@ fn sql(version: u32) -> String {
         pg_catalog.pg_table_size(c.oid), c.reltuples::pg_catalog.float8, c.relpages
     FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
+    WHERE c.relpersistence <> 't'
     ORDER BY n.nspname, c.relname"
     )
 }
@@ -102,7 +117,11 @@ impl Parts {
         let holders: Vec<&Member> = members.iter().filter(|m| m.kind != RelationKind::Partitioned).collect();
         Some(Self {
             parts: pinned(root, &holders, version),
-            rows: holders.iter().map(|member| member.rows()).sum(),
+            holders: holders.iter().map(|member| member.oid).collect(),
+            rows: holders
+                .iter()
+                .map(|member| member.rows())
+                .try_fold(0, |sum: u64, rows| Some(sum.saturating_add(rows?))),
             bytes: holders.iter().map(|member| member.is_stored().then_some(member.bytes)).sum(),
         })
     }

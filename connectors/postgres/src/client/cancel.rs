@@ -1,5 +1,6 @@
 //! Statements that are stopped at the server when nobody needs them any more.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -46,15 +47,15 @@ impl Drop for CancelGuard {
         }
         let (token, encryption) = (self.token.clone(), self.encryption.clone());
         // The runtime of whoever drops this may be about to end.
-        let asking = std::thread::spawn(move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => return tracing::debug!("the server cannot be asked to stop a statement: {error}"),
-            };
+        let asking = std::thread::Builder::new().spawn(move || -> io::Result<()> {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(ask(token, encryption));
+            Ok(())
         });
-        if asking.join().is_err() {
-            tracing::debug!("whoever asked the server to stop a statement died");
+        // A machine that has no room for a thread must not take this one down, too.
+        let asked = asking.and_then(|asking| asking.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())));
+        if let Err(error) = asked {
+            tracing::debug!("the server cannot be asked to stop a statement: {error}");
         }
     }
 }

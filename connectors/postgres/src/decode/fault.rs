@@ -9,6 +9,8 @@ pub(crate) enum Fault {
     Special(&'static str),
     /// The bytes are not those of such a value.
     Broken,
+    /// It has other parts than its type had when the table was pinned: no lock of a table keeps a type as it is.
+    OtherParts,
     /// A text is not UTF-8.
     NotUtf8,
     /// There is more in one batch than its offsets reach.
@@ -25,6 +27,9 @@ impl Fault {
                  what becomes of such values",
             ),
             Self::Broken => Error::internal(format!("the server sent bytes that are no value of {ty}")),
+            Self::OtherParts => {
+                Error::config(format!("the parts of the type are not those of {ty} any more")).hint("make a new plan")
+            }
             Self::NotUtf8 => Error::config("a text is not valid UTF-8").hint(
                 "a database with the encoding SQL_ASCII takes any bytes for text: correct them there, or leave the \
                  column out with `drop: true`",
@@ -51,6 +56,8 @@ mod tests {
         let error = Fault::NotUtf8.explain("note", &LogicalType::Text);
         assert_eq!((error.kind(), error.message()), (ErrorKind::Config, "a text is not valid UTF-8"));
         assert!(error.hint_text().unwrap().contains("SQL_ASCII"));
+        let error = Fault::OtherParts.explain("pair", &"struct<x: int32>".parse().unwrap());
+        assert_eq!((error.kind(), error.hint_text()), (ErrorKind::Config, Some("make a new plan")));
         assert_eq!(Fault::Broken.explain("a", &LogicalType::Date).kind(), ErrorKind::Internal);
     }
 }

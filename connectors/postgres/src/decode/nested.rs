@@ -129,11 +129,11 @@ impl Records {
     pub(crate) fn push(&mut self, value: &[u8]) -> Result<(), Fault> {
         let mut value = Reader::new(value);
         if value.count()? != self.parts.len() {
-            return Err(Fault::Broken);
+            return Err(Fault::OtherParts);
         }
         for (oid, part) in &mut self.parts {
             if value.int()? != *oid {
-                return Err(Fault::Broken);
+                return Err(Fault::OtherParts);
             }
             part.push_value(value.value()?)?;
         }

@@ -169,8 +169,9 @@ fn the_parts_of_a_record_arrive() {
     let mut other = full.clone();
     other[7] += 1;
     let fewer = wire::record(&[(16804, None)]);
-    for broken in [other, fewer, [full.as_slice(), &[0]].concat()] {
-        assert_eq!(decode_one(&kind, broken).unwrap_err().kind(), ErrorKind::Internal);
+    let longer = [full.as_slice(), &[0]].concat();
+    for (sent, wanted) in [(other, ErrorKind::Config), (fewer, ErrorKind::Config), (longer, ErrorKind::Internal)] {
+        assert_eq!(decode_one(&kind, sent).unwrap_err().kind(), wanted);
     }
 }
 

@@ -13,6 +13,8 @@ use super::{AGAIN, LOST_SNAPSHOT, lost_snapshot};
 pub(super) struct Said<'a> {
     pub(super) code: &'a str,
     pub(super) message: &'a str,
+    /// Whether it comes from a function of the database that the statement calls.
+    pub(super) is_inside: bool,
     /// Where in the server's program it comes from.
     pub(super) file: Option<&'a str>,
     pub(super) routine: Option<&'a str>,
@@ -242,6 +244,12 @@ fn object(said: &Said<'_>) -> Error {
                 .hint("let the user see all (`ALTER ROLE … BYPASSRLS`), or name the owner of the table as `user`")
         }
         "42501" => Error::config("the user may not do this in the database").hint("grant the user what is missing"),
+        "42P01" | "42704" | "42883" | "3F000" if said.is_inside => {
+            Error::config("a function of the database does not find what it needs").hint(
+                "names are looked up in `pg_catalog` alone here: give it a path of its own, with \
+                 `ALTER FUNCTION … SET search_path = …`",
+            )
+        }
         "42P01" | "42703" | "42704" | "3F000" => {
             Error::config("a table, a column or a type is not there, or no longer")
                 .hint("check the name; if it was dropped or changed after the plan was made, make a new plan")
@@ -262,6 +270,11 @@ fn shortage(said: &Said<'_>) -> Error {
     match said.code {
         "53100" => Error::transient("the server has no room left on its disk")
             .hint("make room there, then `transload resume` goes on with this run"),
+        // Each table, partition and index takes one in every transaction that reads it.
+        "53200" if said.has("out of shared memory") || said.routine == Some("LockAcquireExtended") => {
+            Error::transient("the server has no room for more locks")
+                .hint("raise its `max_locks_per_transaction`, lower `connections`, or read fewer tables in one run")
+        }
         "53200" => Error::transient("the server has no memory left").hint("lower `connections`, or try again later"),
         "53300" => Error::transient("the server takes no more connections")
             .hint("lower `connections`, or raise the server's `max_connections` or the limit of this user"),
@@ -351,7 +364,7 @@ mod tests {
 
     #[test]
     fn what_passes_is_told_from_what_somebody_must_change() {
-        let cases: [(&str, &str, ErrorKind, &str); 34] = [
+        let cases: [(&str, &str, ErrorKind, &str); 36] = [
             ("28P01", "password authentication failed for user \"u\"", Config, "does not take the user's name"),
             (
                 "28000",
@@ -383,6 +396,8 @@ mod tests {
             ("57P02", "terminating connection because of crash of another server process", Transient, "crashed"),
             ("57P03", "the database system is starting up", Transient, "starts"),
             ("53100", "could not extend file \"base/5/16\": No space left on device", Transient, "no room left"),
+            ("53200", "out of memory", Transient, "no memory left"),
+            ("53200", "out of shared memory", Transient, "max_locks_per_transaction"),
             ("53300", "sorry, too many clients already", Transient, "lower `connections`"),
             ("55P03", "canceling statement due to lock timeout", Transient, "lock_timeout_secs"),
             ("40001", "canceling statement due to conflict with recovery", Transient, "hot_standby_feedback"),
@@ -402,6 +417,15 @@ mod tests {
             assert_eq!(explain(&said).kind(), kind, "{code} {message}");
             let shown = shown(&said);
             assert!(shown.contains(wanted) && shown.contains(&format!("sqlstate {code}")), "{code} {message}: {shown}");
+        }
+    }
+
+    #[test]
+    fn what_a_function_lacks_is_told_from_what_the_load_does() {
+        for (code, message) in [("42P01", "relation \"t\" does not exist"), ("42883", "function f() does not exist")] {
+            let inside = Said { is_inside: true, ..said(code, message) };
+            assert!(shown(&inside).contains("SET search_path") && shown(&inside).contains(message), "{code}");
+            assert!(!shown(&said(code, message)).contains("search_path"), "{code}");
         }
     }
 
