@@ -355,7 +355,7 @@ mod tests {
             ("a & 1", "the operator `&`"),
             ("round(f)", "`round`"),
             ("reverse(t)", "`reverse`"),
-            ("id = other", "`id` is uuid"),
+            ("id = other", "is uuid"),
             ("clock > '10:00:00'", "`clock` is time(us)"),
             ("cast(t as int)", "text"),
             ("ts + interval '1 day' > timestamp '2024-01-01 00:00:00'", "Interval"),
