@@ -374,7 +374,7 @@ tables:
     assert_eq!(said["events"]["put_aside"], 2);
     assert_eq!(said["events"]["misfits"], serde_json::json!({ "amount": 2 }));
     let aside = python(&bench, "print(sorted(pq.read_table('aside/events')['id'].to_pylist()))");
-    assert_eq!(aside.trim(), "['3', '7']");
+    assert_eq!(aside.trim(), "[3, 7]");
 }
 
 #[test]

@@ -218,7 +218,7 @@ fn names_and_comments_stay_what_they_are() {
     bench.write("odd.yaml", format!("{}\n", database.connection()));
     let init = ["init", "lake", "--from-connection", "odd.yaml", "--format", "json"];
     let drafted = bench.run(&init).expect(3).says("the `*` in its name would stand for any text").last_line();
-    assert_eq!(drafted["unreadable"][0]["table"], "public.all*");
+    assert_eq!(drafted["unreadable"][0]["table"], "public.\"all*\"");
     let plan: Value =
         serde_json::from_str(&bench.run(&["plan", "lake.yaml", "--format", "json"]).expect(0).stdout).unwrap();
     let tables = plan["tables"].as_array().unwrap();

@@ -1,7 +1,9 @@
 //! `transload reconcile`, and the comparison that ends every run
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use transload_coerce::Rulebook;
@@ -21,6 +23,9 @@ use crate::pinned::{Held, Pinned};
 use crate::pipeline::{self, Purpose, planned_rulebook, resolver};
 use crate::progress;
 use crate::signals::Signals;
+
+/// Tries of a comparison that fails for a passing reason.
+const TRIES: usize = 3;
 
 /// Which state of the target is compared.
 pub(crate) enum Side {
@@ -63,24 +68,31 @@ impl Comparison {
             return Err(of_table(gone()));
         }
         self.progress.event(Event::Comparing { table: table.to.clone() });
-        let input = transload_reconcile::Audit {
-            plan: table,
-            rulebook: &self.rulebook,
-            source: Arc::clone(&self.source),
-            target: Arc::clone(&self.held.target),
-            target_pin: match target {
-                Side::At(pin) => Some(pin),
-                Side::Now => None,
-            },
-            evidence: beside(self.ledger.url(), "evidence", &resolver())?,
-            run: self.names_evidence.clone(),
-            started_micros: self.started_micros,
-            session: self.session.clone(),
+        let evidence = beside(self.ledger.url(), "evidence", &resolver())?;
+        let compared = || {
+            audit(transload_reconcile::Audit {
+                plan: table,
+                rulebook: &self.rulebook,
+                source: Arc::clone(&self.source),
+                target: Arc::clone(&self.held.target),
+                target_pin: match &target {
+                    Side::At(pin) => Some(pin.clone()),
+                    Side::Now => None,
+                },
+                evidence: Arc::clone(&evidence),
+                run: self.names_evidence.clone(),
+                started_micros: self.started_micros,
+                session: self.session.clone(),
+            })
         };
+        // A snapshot ends with this process: who comes later has nothing to compare with.
+        let compared = compared.retry(backoff()).when(Error::is_transient).notify(|error, _| {
+            self.progress.event(Event::Retrying { table: table.to.clone(), error: error.message().to_string() });
+        });
         let found = tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(stopped()),
-            found = audit(input) => found,
+            found = compared => found,
         };
         let mut verdict = found.map_err(of_table)?;
         if let Some(evidence) = &mut verdict.evidence {
@@ -95,6 +107,10 @@ impl Comparison {
         self.progress.event(Event::Compared { table: table.to.clone(), outcome: verdict.outcome });
         Ok(verdict)
     }
+}
+
+fn backoff() -> ExponentialBuilder {
+    ExponentialBuilder::default().with_min_delay(Duration::from_millis(100)).with_max_times(TRIES - 1)
 }
 
 fn gone() -> Error {
