@@ -54,6 +54,8 @@ impl Bench {
             .env_remove("TRANSLOAD_LOG")
             .env_remove("FAILPOINTS")
             .env_remove("TRANSLOAD_FAULTY_IO")
+            .env_remove("PGPASSWORD")
+            .env_remove("PGPASSFILE")
             .envs(self.variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null());
         command
