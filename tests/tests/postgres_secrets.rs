@@ -258,3 +258,21 @@ fn a_password_in_the_pipeline_is_refused_and_not_shown() {
         }
     }
 }
+
+/// The server is asked for rows above the newest one, and told how far a table has come: by values of rows.
+#[test]
+fn values_of_rows_are_in_no_log() {
+    const NEWEST: &str = "918273645";
+    let watched = Watched::new("secrets_values");
+    watched.database.sql(&format!("create table n (id int primary key); insert into n values (1), ({NEWEST});"));
+    let bench = watched.bench(&given(CANARY), &watched.connection());
+    let table = "  - { from: n, to: grown, key: [id], mode: { incremental: { cursor: id } } }\n";
+    bench.write("n.yaml", pipeline(&watched.connection(), &watched.connection(), table));
+    let said = [bench.run(&["run", "n.yaml"]), bench.run(&["run", "n.yaml"])];
+    assert_eq!(said.each_ref().map(|outcome| outcome.code), [0, 99]);
+    for outcome in &said {
+        assert!(outcome.stderr.contains("\"level\":\"TRACE\""), "everything is logged");
+        let line = outcome.stderr.lines().find(|line| line.contains(NEWEST));
+        assert_eq!(line, None);
+    }
+}

@@ -93,7 +93,8 @@ pub(crate) struct Column {
 }
 
 const NUMERIC: u32 = 1700;
-const MONEY: u32 = 790;
+/// The number of `money`.
+pub(crate) const MONEY: u32 = 790;
 
 /// Types that every database has, by oid (`pg_type.dat`). Those that are neither here nor made by the database are rendered.
 static BUILT_IN: [(u32, Kind, Option<&str>); 28] = [

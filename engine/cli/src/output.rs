@@ -142,7 +142,11 @@ impl Output {
 /// Starts logging, if it was asked for, and keeps panics out of the talk.
 pub(crate) fn start_logging(global: &Global) {
     if let Some(level) = &global.log {
-        let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+        let mut filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+        // It logs every statement with its parameters: how far a table has come is a value of a row.
+        if let Ok(quiet) = "tokio_postgres=warn".parse() {
+            filter = filter.add_directive(quiet);
+        }
         let _ = tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_env_filter(filter).try_init();
     }
     // A panic in a reader is caught at the file boundary and reported there.

@@ -452,21 +452,25 @@ mod tests {
         assert!(ledger.runs().await.unwrap().is_empty());
     }
 
+    fn begun(run: &RunId) -> RunStart {
+        RunStart {
+            run: run.clone(),
+            pipeline: "p".into(),
+            command: "run".into(),
+            at: "t".into(),
+            at_micros: 0,
+            plan: "0".repeat(64),
+            program: "0".into(),
+            show_values: false,
+        }
+    }
+
     #[tokio::test]
     async fn the_newest_plan_of_a_run_is_the_one_it_goes_on_by() {
         let (_dir, ledgers) = ledgers();
         for ledger in &ledgers {
             let run = RunId::new(&Clock::system());
-            let start = RunStart {
-                run: run.clone(),
-                pipeline: "p".into(),
-                command: "run".into(),
-                at: "t".into(),
-                at_micros: 0,
-                plan: "0".repeat(64),
-                program: "0".into(),
-                show_values: false,
-            };
+            let start = begun(&run);
             ledger.begin(&start).await.unwrap();
             let names = |names: &[&str]| names.iter().map(|name| TableName::new(*name)).collect::<Vec<_>>();
             for (sha, tables, looked_at, said) in [
@@ -489,16 +493,7 @@ mod tests {
         let (_dir, ledgers) = ledgers();
         for ledger in &ledgers {
             let run = RunId::new(&Clock::system());
-            let start = RunStart {
-                run: run.clone(),
-                pipeline: "p".into(),
-                command: "run".into(),
-                at: "t".into(),
-                at_micros: 0,
-                plan: "0".repeat(64),
-                program: "0".into(),
-                show_values: false,
-            };
+            let start = begun(&run);
             ledger.begin(&start).await.unwrap();
             assert_eq!(ledger.open_load(&run).await.unwrap(), Some(start.clone()));
             for (status, resumable) in [("interrupted", true), ("succeeded", false)] {

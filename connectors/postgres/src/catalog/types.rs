@@ -4,10 +4,7 @@ use transload_core::Result;
 
 use super::get;
 use crate::client::Client;
-use crate::types::{ServerType, Types};
-
-/// The number of `money`.
-const MONEY: u32 = 790;
+use crate::types::{MONEY, ServerType, Types};
 
 /// Types that only look like arrays, such as `int2vector`, are written in another way than those.
 const TYPES: &str = "
