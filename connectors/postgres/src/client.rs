@@ -1,7 +1,9 @@
 //! Connections to a server.
 
+mod bypass;
 mod cancel;
 mod session;
+mod socket;
 
 use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
@@ -12,22 +14,20 @@ use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, Connection, CopyInSink, CopyOutStream, NoTls, Row, SimpleQueryMessage, Socket};
+use tokio_postgres::{Config, Connection, CopyInSink, NoTls, Row, SimpleQueryMessage};
 use transload_core::{Error, Resolve, Result};
 
+use self::bypass::{Bypass, Bypassing, Lane};
 use self::session::Session;
+use self::socket::Address;
 use crate::error::{explain, meaning};
 use crate::options::{Settings, unfit_host};
 use crate::pgpass::{self, Login};
-use crate::tls::{Encryption, encryption};
+use crate::tls::{Encryption, connector, encryption};
 
+pub(crate) use self::bypass::Copied;
 pub(crate) use self::cancel::CancelGuard;
-
-/// A server that does not answer is found out after a minute: half of it passes before it is asked, the rest in asking
-/// again.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_RETRIES: u32 = 3;
+pub(crate) use self::socket::Socket;
 
 /// The oldest server that is spoken with.
 const OLDEST: u32 = 10;
@@ -80,9 +80,17 @@ type End = OnceLock<Option<tokio_postgres::Error>>;
 /// all it was asked.
 pub(crate) struct Client {
     inner: tokio_postgres::Client,
-    encryption: Encryption,
+    way: Way,
+    lane: Lane,
     end: Arc<End>,
     session: Session,
+}
+
+/// Where the server is, and how the way to it is secured.
+#[derive(Clone)]
+struct Way {
+    address: Address,
+    encryption: Encryption,
 }
 
 impl Client {
@@ -94,8 +102,8 @@ impl Client {
     /// is too old, or stands behind a pooler that gives each transaction another session.
     pub(crate) async fn connect(settings: &Settings, resolver: &dyn Resolve, role: Role) -> Result<Self> {
         let connected = match prepared(settings, resolver, role) {
-            Ok((config, encryption)) => {
-                let opening = Self::open(&config, encryption, settings, role);
+            Ok((config, way)) => {
+                let opening = Self::open(&config, way, settings, role);
                 tokio::time::timeout(settings.connect_timeout, opening).await.unwrap_or_else(|_| {
                     Err(Error::transient("the server did not let the connection in in time")
                         .hint("check `host`, `port` and the network; if it is only slow, raise `connect_timeout_secs`"))
@@ -111,17 +119,24 @@ impl Client {
         })
     }
 
-    async fn open(config: &Config, encryption: Encryption, settings: &Settings, role: Role) -> Result<Self> {
-        let end = Arc::new(End::new());
-        let opened = match &encryption {
-            Encryption::Plain => config.connect(NoTls).await.map(|opened| driven(opened, &end)),
-            Encryption::Tls(tls) => config.connect(tls.clone()).await.map(|opened| driven(opened, &end)),
+    async fn open(config: &Config, way: Way, settings: &Settings, role: Role) -> Result<Self> {
+        let (end, lane) = (Arc::new(End::new()), Lane::default());
+        let socket = way.address.connect().await?;
+        let opened = match &way.encryption {
+            Encryption::Plain => {
+                let socket = Bypass::new(socket, lane.clone());
+                config.connect_raw(socket, NoTls).await.map(|opened| driven(opened, &end))
+            }
+            Encryption::Tls(tls) => {
+                let tls = Bypassing { tls: connector(tls, &way.address.host)?, lane: lane.clone() };
+                config.connect_raw(socket, tls).await.map(|opened| driven(opened, &end))
+            }
         };
         let (inner, version) = opened.map_err(explain)?;
         refuse_old(version.as_deref())?;
         let session = Session::set_up(&inner, settings, role).await;
         let session = session.map_err(|e| e.explained(|error| explained(&end, error)))?;
-        Ok(Self { inner, encryption, end, session })
+        Ok(Self { inner, way, lane, end, session })
     }
 
     /// What the server says of itself.
@@ -180,8 +195,10 @@ impl Client {
     ///
     /// # Cancellation
     /// A stream that is dropped is still sent to its end, and thrown away.
-    pub(crate) async fn copy_out(&self, sql: &str) -> Result<CopyOutStream> {
-        self.inner.copy_out(sql).await.map_err(|e| self.explain(e))
+    pub(crate) async fn copy_out(&self, sql: &str) -> Result<Copied> {
+        let rows = self.lane.open();
+        let end = self.inner.copy_out(sql).await.map_err(|e| self.explain(e))?;
+        Ok(Copied::new(rows, end))
     }
 
     /// Begins `COPY … FROM STDIN`. Errors of the sink are for [`explain`](Self::explain); the server's are told by its
@@ -200,7 +217,7 @@ impl Client {
 
     /// Stops the statement that runs, if it is dropped.
     pub(crate) fn cancel_guard(&self) -> CancelGuard {
-        CancelGuard::new(self.inner.cancel_token(), self.encryption.clone(), Arc::clone(&self.end))
+        CancelGuard::new(self.inner.cancel_token(), self.way.clone(), Arc::clone(&self.end))
     }
 
     /// Whether the connection is gone: nothing can be asked any more.
@@ -218,7 +235,7 @@ fn explained(end: &End, error: tokio_postgres::Error) -> Error {
 }
 
 /// Resolves what the settings refer to. Nobody is asked anything yet.
-fn prepared(settings: &Settings, resolver: &dyn Resolve, role: Role) -> Result<(Config, Encryption)> {
+fn prepared(settings: &Settings, resolver: &dyn Resolve, role: Role) -> Result<(Config, Way)> {
     let host = settings.host.resolve(resolver)?;
     let (database, user) = (settings.database.resolve(resolver)?, settings.user.resolve(resolver)?);
     let login = Login {
@@ -241,32 +258,26 @@ fn prepared(settings: &Settings, resolver: &dyn Resolve, role: Role) -> Result<(
     };
     let encryption = encryption(&settings.tls, login.host, resolver)?;
     let mut config = Config::new();
-    config
-        .host(login.host)
-        .port(login.port)
-        .dbname(login.database)
-        .user(login.user)
-        .application_name(settings.application_name.as_str())
-        .ssl_mode(match encryption {
+    config.dbname(login.database).user(login.user).application_name(settings.application_name.as_str()).ssl_mode(
+        match encryption {
             Encryption::Plain => SslMode::Disable,
             Encryption::Tls(_) => SslMode::Require,
-        })
-        .tcp_user_timeout(role.longest_silence())
-        .keepalives_idle(KEEPALIVE_IDLE)
-        .keepalives_interval(KEEPALIVE_INTERVAL)
-        .keepalives_retries(KEEPALIVE_RETRIES);
+        },
+    );
     if let Some(password) = password.filter(|password| !password.expose_secret().is_empty()) {
         config.password(password.expose_secret());
     }
-    Ok((config, encryption))
+    let address = Address { host: login.host.to_string(), port: login.port, longest_silence: role.longest_silence() };
+    Ok((config, Way { address, encryption }))
 }
 
 /// Drives a connection in the background until it ends, and keeps how it ended. The text is the server's version.
-fn driven<T>(
-    (client, mut connection): (tokio_postgres::Client, Connection<Socket, T>),
+fn driven<S, T>(
+    (client, mut connection): (tokio_postgres::Client, Connection<S, T>),
     end: &Arc<End>,
 ) -> (tokio_postgres::Client, Option<String>)
 where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let version = connection.parameter("server_version").map(str::to_string);

@@ -18,7 +18,6 @@ const AGAIN: &str = "the same command can be tried again";
 const LOST_SNAPSHOT: &str = "the snapshot that the table is read under is gone: the connection that held it has ended";
 
 /// What tokio-postgres calls the kinds of its errors, which it shows in no other way.
-const CONNECTING: &str = "error connecting to server";
 const HANDSHAKE: &str = "error performing TLS handshake";
 const AUTHENTICATION: &str = "authentication error";
 const CONFIGURATION: &str = "invalid configuration";
@@ -65,10 +64,8 @@ fn on_the_way(error: &tokio_postgres::Error) -> Error {
     match (error.to_string().as_str(), io) {
         (AUTHENTICATION, _) => not_let_in(&text),
         (CONFIGURATION, _) if text == "password missing" => no_password(),
-        (CONNECTING, Some(io)) => unreachable_server(io),
         (HANDSHAKE | TALKING, Some(io)) => broken(io),
         (HANDSHAKE, None) if text == "server does not support TLS" => no_tls(),
-        (HANDSHAKE, None) => Error::config("`host` is not a name that a certificate can be for").because(text),
         (PARSING, _) => Error::config("what answers does not speak as PostgreSQL does")
             .hint("check that `host` and `port` are those of a PostgreSQL server")
             .because(text),
@@ -98,7 +95,8 @@ fn not_let_in(text: &str) -> Error {
     }
 }
 
-fn unreachable_server(error: &io::Error) -> Error {
+/// Why a server cannot be reached.
+pub(crate) fn unreachable_server(error: &io::Error) -> Error {
     use io::ErrorKind as K;
     let (message, hint) = match error.kind() {
         K::PermissionDenied => {

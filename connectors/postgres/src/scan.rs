@@ -20,10 +20,9 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_postgres::CopyOutStream;
 use transload_core::{Error, PinnedPart, Result};
 
-use crate::client::{CancelGuard, Client};
+use crate::client::{CancelGuard, Client, Copied};
 use crate::decode::Decoder;
 use crate::error::sqlstate;
 use crate::filter;
@@ -239,7 +238,7 @@ enum State {
 /// is not.
 struct Open {
     guard: CancelGuard,
-    rows: std::pin::Pin<Box<CopyOutStream>>,
+    rows: Copied,
     decoder: Decoder,
     batch_rows: usize,
     part: PinnedPart,
@@ -257,7 +256,7 @@ impl Copy {
             client.query(KEEP_MEMORY, &[]).await?;
         }
         let rows = match client.copy_out(&self.sql).await {
-            Ok(rows) => Box::pin(rows),
+            Ok(rows) => rows,
             Err(error) => {
                 if sqlstate(&error).is_some() {
                     guard.disarm();

@@ -12,9 +12,11 @@ use rustls::{ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStor
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use transload_core::{Error, Resolve, Result, Template};
 
+use crate::client::Socket;
 use crate::options::{Tls, TlsMode, is_socket};
 
 pub(crate) use self::refusal::explain;
@@ -54,6 +56,18 @@ pub(crate) fn encryption(tls: &Tls, host: &str, resolver: &dyn Resolve) -> Resul
         _ => builder.with_no_client_auth(),
     };
     Ok(Encryption::Tls(MakeRustlsConnect::new(config)))
+}
+
+/// What secures one connection with a host.
+///
+/// # Errors
+/// [`Config`](transload_core::ErrorKind::Config) if no certificate can be for it.
+pub(crate) fn connector(
+    tls: &MakeRustlsConnect,
+    host: &str,
+) -> Result<<MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect> {
+    let made = MakeTlsConnect::<Socket>::make_tls_connect(&mut tls.clone(), host);
+    made.map_err(|e| Error::config("`host` is not a name that a certificate can be for").because(e.to_string()))
 }
 
 /// Those who may vouch for a server: those of the given file alone, or those of the system.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio_postgres::{CancelToken, NoTls};
 
-use super::End;
+use super::{End, Way};
 use crate::error::explain;
-use crate::tls::Encryption;
+use crate::tls::{Encryption, connector};
 
 /// The longest that the server may take to hear of it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,14 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[must_use = "it stops the statement when it is dropped"]
 pub(crate) struct CancelGuard {
     token: CancelToken,
-    encryption: Encryption,
+    way: Way,
     end: Arc<End>,
     is_armed: AtomicBool,
 }
 
 impl CancelGuard {
-    pub(super) fn new(token: CancelToken, encryption: Encryption, end: Arc<End>) -> Self {
-        Self { token, encryption, end, is_armed: AtomicBool::new(true) }
+    pub(super) fn new(token: CancelToken, way: Way, end: Arc<End>) -> Self {
+        Self { token, way, end, is_armed: AtomicBool::new(true) }
     }
 
     /// The statement has ended: there is nothing to stop.
@@ -45,11 +45,11 @@ impl Drop for CancelGuard {
         if !self.is_armed.load(Ordering::Relaxed) || self.end.get().is_some() {
             return;
         }
-        let (token, encryption) = (self.token.clone(), self.encryption.clone());
+        let (token, way) = (self.token.clone(), self.way.clone());
         // The runtime of whoever drops this may be about to end.
         let asking = std::thread::Builder::new().spawn(move || -> io::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(ask(token, encryption));
+            runtime.block_on(ask(token, way));
             Ok(())
         });
         // A machine that has no room for a thread must not take this one down, too.
@@ -60,16 +60,18 @@ impl Drop for CancelGuard {
     }
 }
 
-async fn ask(token: CancelToken, encryption: Encryption) {
+async fn ask(token: CancelToken, way: Way) {
     let asked = async {
-        match encryption {
-            Encryption::Plain => token.cancel_query(NoTls).await,
-            Encryption::Tls(tls) => token.cancel_query(tls).await,
-        }
+        let socket = way.address.connect().await?;
+        let asked = match way.encryption {
+            Encryption::Plain => token.cancel_query_raw(socket, NoTls).await,
+            Encryption::Tls(tls) => token.cancel_query_raw(socket, connector(&tls, &way.address.host)?).await,
+        };
+        asked.map_err(explain)
     };
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!("the server could not be asked to stop a statement: {}", explain(error)),
+        Ok(Err(error)) => tracing::debug!("the server could not be asked to stop a statement: {error}"),
         Err(_) => tracing::debug!("the server could not be asked to stop a statement in time"),
     }
 }
