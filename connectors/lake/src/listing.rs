@@ -63,6 +63,15 @@ pub(crate) fn check_name(name: &TableName) -> Result<Path, String> {
     if fixed.is_empty() { Ok(Path::default()) } else { relative(&fixed.join("/")) }
 }
 
+/// The folder of a table that is written. Its name is no pattern, whatever is there: whoever reads lakes would take it for one.
+pub(crate) fn written(name: &TableName) -> Result<Path> {
+    if name.is_pattern() {
+        return Err(Error::config(format!("`{name}` is a pattern, and a table that is written needs a name"))
+            .hint("write it under a name without `*`, `?`, `[` and `{`"));
+    }
+    relative(name.as_str()).map_err(Error::config)
+}
+
 /// Finds a table: a folder, a file (with or without its ending), or the files that fit a pattern. What is there under a
 /// name is meant by it, whatever characters the name has.
 pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Result<Found> {
@@ -595,6 +604,16 @@ mod tests {
             assert_eq!(found(&store, name.as_str()).await.unwrap().len(), 1, "{name}");
         }
         assert_eq!(names.len(), files.len());
+    }
+
+    #[test]
+    fn a_table_is_not_written_under_a_pattern() {
+        for name in ["t*", "a/t?", "t[1]", "{t}"] {
+            let error = written(&TableName::new(name)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{name}");
+            assert!(error.hint_text().is_some() && error.message().contains(name), "{error}");
+        }
+        assert_eq!(written(&TableName::new("a/t]1}")).unwrap().as_ref(), "a/t]1}");
     }
 
     #[tokio::test]

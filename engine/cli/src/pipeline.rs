@@ -23,9 +23,9 @@ use transload_spec::{
 use crate::args;
 use crate::connectors::endpoint;
 use crate::environment::Environment;
-use crate::others;
 use crate::output::Failure;
 use crate::pinned::{Held, Pinned};
+use crate::{others, targets};
 
 /// A pipeline that is right as far as can be told offline.
 pub(crate) struct Checked {
@@ -263,19 +263,11 @@ fn check_to(table: &TableSpec, target: &dyn Endpoint, spec: &Spec) -> Vec<Proble
         problems.push(Problem::new(mode.map_or(spec.target.kind.span, |mode| mode.span), reason));
     }
     if !table.is_wildcard()
-        && let Err(reason) = target_name(target, &table.to.value)
+        && let Err(reason) = targets::check_name(target, &TableName::new(table.to.value.as_str()))
     {
         problems.push(Problem::new(table.to.span, reason));
     }
     problems
-}
-
-/// A target's table has one name: patterns are for reading.
-pub(crate) fn target_name(target: &dyn Endpoint, name: &str) -> Result<(), String> {
-    if name.contains(['*', '?', '[', '{']) {
-        return Err(format!("`{name}` is a pattern, and a target needs a name"));
-    }
-    target.check_name(&TableName::new(name))
 }
 
 /// What a plan is made for.
@@ -307,6 +299,10 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
         return Err(Error::new(ErrorKind::NothingToDo, "no table fits")
             .hint("`transload discover` lists the tables")
             .into());
+    }
+    let misnamed = targets::check_found(&wanted, checked.target.as_ref());
+    if !misnamed.is_empty() {
+        return Err(Problems::new(checked.spec.files.clone(), misnamed).into());
     }
     let others = others::find(checked, &all, &wanted, purpose).await?;
     let settings: Vec<Option<Span>> =
