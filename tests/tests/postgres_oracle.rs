@@ -216,18 +216,25 @@ fn with_special_values_cast_the_pipeline_decides_what_becomes_of_them() {
 }
 
 #[test]
-fn dates_of_years_far_away_are_values_like_any_other() {
+fn days_and_times_of_years_far_away_are_values_like_any_other() {
     let database = Database::new("oracle_years");
     database.sql(
         "create table t0 (id int primary key, odd date);
-         insert into t0 values (0, '0044-03-15 BC'), (1, '10000-01-01'), (2, '5874897-12-31'), (3, '4713-01-01 BC'), (4, '0001-01-01');",
+         insert into t0 values (0, '0044-03-15 BC'), (1, '10000-01-01'), (2, '5874897-12-31'), (3, '4713-01-01 BC'), (4, '0001-01-01');
+         create table t1 (id int primary key, odd timestamp);
+         insert into t1 values (0, '0044-03-15 12:34:56.789 BC'), (1, '10000-01-01'), (2, '294247-01-10 04:00:54.775807'),
+             (3, '4714-11-24 BC'), (4, '0001-12-31 23:59:59.999999 BC');
+         create table t2 (id int primary key, odd timestamptz);
+         insert into t2 select id, odd at time zone 'UTC' from t1;",
     );
     let bench = database.bench();
-    let compared = || asked(&bench, &database, &COMPARED.replace("TABLE", "t0"));
-    run(&bench, &database, 0, "special_values: error", "").expect(0);
-    assert_eq!(compared(), json!({ "rows": 5, "others": {} }));
-    run(&bench, &database, 0, "special_values: cast", "").expect(0);
-    assert_eq!(compared(), json!({ "rows": 5, "others": {} }));
+    for at in 0..3 {
+        for values in ["error", "cast"] {
+            run(&bench, &database, at, &format!("special_values: {values}"), "").expect(0);
+            let found = asked(&bench, &database, &COMPARED.replace("TABLE", &format!("t{at}")));
+            assert_eq!(found, json!({ "rows": 5, "others": {} }), "t{at}, {values}");
+        }
+    }
 }
 
 #[test]
