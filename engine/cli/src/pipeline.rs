@@ -93,6 +93,9 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
             found.extend(check_misfits(table, source));
         }
     }
+    if let Some(target) = target.as_deref() {
+        found.extend(targets::check_twins(spec.tables.iter().filter(|table| !table.is_wildcard()), target));
+    }
     // What is said of a place that is wrong already only follows from it.
     let wrong: BTreeSet<Span> = problems.iter().map(|problem| problem.span).collect();
     problems.extend(found.into_iter().filter(|problem| !wrong.contains(&problem.span)));
@@ -262,6 +265,7 @@ fn check_to(table: &TableSpec, target: &dyn Endpoint, spec: &Spec) -> Vec<Proble
     if let Err(reason) = target.check_write(&write) {
         problems.push(Problem::new(mode.map_or(spec.target.kind.span, |mode| mode.span), reason));
     }
+    // What a `*` stands for is known later.
     if !table.is_wildcard()
         && let Err(reason) = targets::check_name(target, &TableName::new(table.to.value.as_str()))
     {
