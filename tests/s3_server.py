@@ -6,6 +6,7 @@ Prints one line of JSON once it answers, and serves for as long as standard inpu
 other end, so that it ends with the tests, however they end.
 """
 
+import glob
 import json
 import os
 import random
@@ -67,7 +68,14 @@ def start(weed, folder):
             [weed, "-logtostderr=true", "server", *(f"-{name}={value}" for name, value in options.items())],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env={**os.environ, "GOMEMLIMIT": "300MiB"},
         )
-    return server, f"http://127.0.0.1:{ports['s3.port']}"
+    return server, ports
+
+
+def remove_sockets(ports):
+    """What the services leave in the system's folder, wherever else they are told to put their files."""
+    for port in ports.values():
+        for left in glob.glob(f"/tmp/seaweedfs-*-{port}.sock"):
+            os.unlink(left)
 
 
 def answers(endpoint):
@@ -81,7 +89,8 @@ def answers(endpoint):
 def main():
     weed, folder = sys.argv[1:]
     shutil.rmtree(folder, ignore_errors=True)
-    server, endpoint = start(weed, folder)
+    server, ports = start(weed, folder)
+    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
     try:
         for _ in range(600):
             if server.poll() is not None or answers(endpoint):
@@ -96,6 +105,7 @@ def main():
         # It takes its time to end politely, and nothing is kept.
         server.kill()
         server.wait()
+        remove_sockets(ports)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Bench, tpch_pipeline};
 
@@ -57,6 +57,32 @@ fn names_that_a_wildcard_stands_for_do_not_overlap_either() {
     );
     bench.run(&["run", "p.yaml"]).expect(3).says("the table `x/y` would lie inside the table `x`");
     assert!(bench.all_files("lake").is_empty());
+}
+
+#[test]
+fn a_name_with_brackets_is_read_as_it_stands_and_never_written() {
+    let bench = Bench::new();
+    bench.write("in/a1.csv", "id\n1\n");
+    bench.write("in/a[1].csv", "id\n1\n2\n");
+    let write = |tables: &str| {
+        let ends = "source: { lake: { url: in, format: csv } }\ntarget: { lake: { url: lake } }";
+        bench.write("p.yaml", format!("version: 1\npipeline: p\n{ends}\ntables: [ {tables} ]\n"));
+    };
+    let profiled = bench.run(&["profile", "in", "--format", "json"]).expect(0).last_line();
+    let rows: Vec<(&Value, &Value)> =
+        profiled["tables"].as_array().unwrap().iter().map(|t| (&t["table"], &t["rows"])).collect();
+    assert_eq!(rows, [(&json!("a1.csv"), &json!(1)), (&json!("a[1].csv"), &json!(2))]);
+    write("{ from: '*' }");
+    for command in ["plan", "run", "reconcile"] {
+        let refused = bench.run(&[command, "p.yaml"]).expect(3);
+        refused.says("`a[1].csv` is a pattern, and a target needs a name").says("leave `a[1].csv` out with `except`");
+    }
+    assert!(bench.all_files("lake").is_empty());
+    write("{ from: '*', except: ['a[1].csv'] }, { from: 'a[1].csv', to: a_1 }");
+    let line = bench.run(&["run", "p.yaml"]).expect(0).last_line();
+    for (table, rows) in line["tables"].as_array().unwrap().iter().zip([1, 2]) {
+        assert_eq!((&table["read"], &table["verdict"]), (&json!(rows), &json!("match")), "{table}");
+    }
 }
 
 #[test]

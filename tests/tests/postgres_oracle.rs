@@ -216,18 +216,65 @@ fn with_special_values_cast_the_pipeline_decides_what_becomes_of_them() {
 }
 
 #[test]
-fn dates_of_years_far_away_are_values_like_any_other() {
+fn days_and_times_of_years_far_away_are_values_like_any_other() {
     let database = Database::new("oracle_years");
     database.sql(
         "create table t0 (id int primary key, odd date);
-         insert into t0 values (0, '0044-03-15 BC'), (1, '10000-01-01'), (2, '5874897-12-31'), (3, '4713-01-01 BC'), (4, '0001-01-01');",
+         insert into t0 values (0, '0044-03-15 BC'), (1, '10000-01-01'), (2, '5874897-12-31'), (3, '4713-01-01 BC'), (4, '0001-01-01');
+         create table t1 (id int primary key, odd timestamp);
+         insert into t1 values (0, '0044-03-15 12:34:56.789 BC'), (1, '10000-01-01'), (2, '294247-01-10 04:00:54.775807'),
+             (3, '4714-11-24 BC'), (4, '0001-12-31 23:59:59.999999 BC');
+         create table t2 (id int primary key, odd timestamptz);
+         insert into t2 select id, odd at time zone 'UTC' from t1;",
     );
     let bench = database.bench();
-    let compared = || asked(&bench, &database, &COMPARED.replace("TABLE", "t0"));
-    run(&bench, &database, 0, "special_values: error", "").expect(0);
-    assert_eq!(compared(), json!({ "rows": 5, "others": {} }));
-    run(&bench, &database, 0, "special_values: cast", "").expect(0);
-    assert_eq!(compared(), json!({ "rows": 5, "others": {} }));
+    for at in 0..3 {
+        for values in ["error", "cast"] {
+            run(&bench, &database, at, &format!("special_values: {values}"), "").expect(0);
+            let found = asked(&bench, &database, &COMPARED.replace("TABLE", &format!("t{at}")));
+            assert_eq!(found, json!({ "rows": 5, "others": {} }), "t{at}, {values}");
+        }
+    }
+}
+
+#[test]
+fn intervals_are_put_aside_as_they_are_made_and_replayed_as_they_were() {
+    let database = Database::new("oracle_aside");
+    database.sql(
+        "create table t0 (id int primary key, odd interval, spans interval[]);
+         insert into t0 values (1, '14 mons -3 days 04:05:06.789', '{1 mon}'), (3, null, null), (4, '-00:00:00.000001', '{}');
+         insert into t0 select 2, odd, spans || null::interval from t0 where id = 1;",
+    );
+    let bench = database.bench();
+    let settings = |most: u8| {
+        format!(
+            ", columns: {{ odd: {{ cast: text }}, spans: {{ cast: 'list<text>' }} }}, \
+             checks: [ {{ range: {{ column: id, max: {most}, action: quarantine }} }} ]"
+        )
+    };
+    let line = run(&bench, &database, 0, "special_values: error", &settings(1)).expect(0).last_line();
+    let table = &line["tables"][0];
+    assert_eq!((&table["written"], &table["quarantined"], &table["verdict"]), (&json!(1), &json!(3), &json!("match")));
+    let planned = bench.run(&["plan", "p.yaml"]).expect(0).stdout;
+    assert!(planned.contains("put aside  with months, days and nanoseconds of odd, spans"), "{planned}");
+
+    let loaded = line["run_id"].as_str().unwrap();
+    let script = "aside = arrived('.transload/quarantine/RUN/t0').sort_by('id')\n\
+                  found = {name: aside[name].to_pylist() for name in ['odd', 'spans']}\n\
+                  print(json.dumps({**found, 'type': str(aside.schema.field('odd').type)}))";
+    let found = asked(&bench, &database, &script.replace("RUN", loaded));
+    let parts = |months, days, nanoseconds: i64| json!({ "months": months, "days": days, "nanoseconds": nanoseconds });
+    assert_eq!(found["type"], "struct<months: int32, days: int32, nanoseconds: int64>");
+    assert_eq!(found["odd"], json!([parts(14, -3, 14_706_789_000_000), null, parts(0, 0, -1_000)]));
+    assert_eq!(found["spans"], json!([[parts(1, 0, 0), null], null, []]));
+
+    let table = format!("  - {{ from: t0, to: t0, key: [id]{} }}\n", settings(4));
+    bench.write("amended.yaml", pipeline(&database.connection().with("special_values: error"), &LAKE, &table));
+    let line = bench.run(&["replay", loaded, "--pipeline", "amended.yaml"]).expect(0).last_line();
+    let table = &line["tables"][0];
+    assert_eq!((&table["written"], &table["verdict"]), (&json!(3), &json!("match")));
+    let script = "print(json.dumps(oracle.disagreements(server, 't0', arrived('lake/t0')), default=str))";
+    assert_agreed(&asked(&bench, &database, script), 12, "replayed");
 }
 
 #[test]

@@ -3,9 +3,43 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Outcome, Started, wait_until};
+use crate::harness::{Bench, Outcome, Started, wait_until};
 use crate::postgres::{Session, pipeline};
 use crate::postgres_sink::{Target, first};
+
+#[test]
+fn two_names_of_one_table_are_not_two_tables() {
+    let bench = Bench::new();
+    bench.write("in/a.csv", "id\n1\n");
+    bench.write("in/b.csv", "id\n2\n");
+    let refused = |command: &str, schema: &str, tables: &str, sentence: &str, hint: &str| {
+        // Nobody is asked there.
+        let target = format!("postgres: {{ host: 127.0.0.1, port: 1, database: d, user: u{schema} }}");
+        bench.write("p.yaml", pipeline(&"lake: { url: in, format: csv }", &target, tables));
+        bench.run(&[command, "p.yaml"]).expect(3).says(sentence).says(hint);
+    };
+    for (schema, one, other, table) in [
+        ("", "t", "public.t", "public.t"),
+        ("", "public.t", "'\"t\"'", "public.t"),
+        (", schema: crm", "crm.t", "t", "crm.t"),
+    ] {
+        let tables = format!("  - {{ from: a.csv, to: {one} }}\n  - {{ from: b.csv, to: {other} }}\n");
+        let hint = format!("the other one is on line 6, as `{one}`; give one of them another `to`");
+        for command in ["check", "plan"] {
+            refused(command, schema, &tables, &format!("two tables go to `{table}`"), &hint);
+        }
+    }
+    // What a `*` stands for is known by the plan.
+    let tables = "  - { from: '*.csv', to: 'public.*' }\n  - { from: b.csv, to: b }\n";
+    refused("plan", "", tables, "two tables go to `public.b`", "on line 6, as `public.b`");
+    // They are two if their schemas are.
+    let tables = "  - { from: a.csv, to: t }\n  - { from: b.csv, to: crm.t }\n";
+    bench.write(
+        "p.yaml",
+        pipeline(&"lake: { url: in, format: csv }", &"postgres: { host: h, database: d, user: u }", tables),
+    );
+    bench.run(&["check", "p.yaml"]).expect(0);
+}
 
 #[test]
 fn triggers_find_what_they_name_as_for_others() {

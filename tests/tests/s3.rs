@@ -1,6 +1,6 @@
 //! A real S3 server, and buckets on it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::OnceLock;
 
@@ -12,19 +12,44 @@ pub(crate) struct Server {
     pub(crate) endpoint: String,
     pub(crate) key: String,
     pub(crate) secret: String,
-    _guardian: Child,
+    guardian: Child,
 }
 
 pub(crate) fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("s3-{}", std::process::id()));
+    SERVER.get_or_init(|| Server::own("s3"))
+}
+
+impl Server {
+    /// One in a folder whose name begins so.
+    fn own(name: &str) -> Self {
+        let folder = folder(name);
         let mut script = Command::new(python());
         script.arg("-B").arg(root().join("tests/s3_server.py")).arg(python().with_file_name("weed")).arg(folder);
         let (said, guardian) = guarded(&mut script);
         let text = |name: &str| said[name].as_str().unwrap().to_string();
-        Server { endpoint: text("endpoint"), key: text("key"), secret: text("secret"), _guardian: guardian }
-    })
+        Self { endpoint: text("endpoint"), key: text("key"), secret: text("secret"), guardian }
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()))
+}
+
+#[test]
+fn a_server_that_has_ended_leaves_nothing_behind() {
+    let Server { endpoint, mut guardian, .. } = Server::own("s3-ended");
+    // Its services listen on eight ports in a row, this one is the seventh.
+    let port: u16 = endpoint.rsplit(':').next().unwrap().parse().unwrap();
+    let is_own = |name: &str| (port - 6..port + 2).any(|port| name.ends_with(&format!("-{port}.sock")));
+    let sockets = || {
+        let names = std::fs::read_dir("/tmp").unwrap().map(|entry| entry.unwrap().file_name().into_string());
+        names.flatten().filter(|name| name.starts_with("seaweedfs-") && is_own(name)).count()
+    };
+    assert!(sockets() > 0, "there is nothing to remove any more");
+    drop(guardian.stdin.take());
+    assert!(guardian.wait().unwrap().success());
+    assert_eq!((sockets(), folder("s3-ended").exists()), (0, false));
 }
 
 /// What a test does to a bucket without transload.

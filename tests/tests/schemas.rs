@@ -54,3 +54,20 @@ fn init_writes_a_pipeline_that_its_schema_accepts() {
     bench.run(&["init", "demo"]).expect(3).says("exists already");
     bench.run(&["run", "demo.yaml"]).expect(0);
 }
+
+#[test]
+fn a_name_means_the_same_in_what_init_writes_or_is_refused() {
+    let bench = Bench::new();
+    for name in ["1e5", "null", "No"] {
+        bench.run(&["init", name]).expect(0);
+        bench.run(&["check", &format!("{name}.yaml")]).expect(0);
+    }
+    for name in ["a: b", "${env:HOME}", "a#b", "it's", "ż", "line\nbreak", ""] {
+        let refused = bench.run(&["init", name]).expect(2);
+        refused.says("a pipeline's name is 1 to 100 letters, digits, `_` or `-`").says("hint: give it another one");
+        assert!(!bench.path(&format!("{name}.yaml")).exists(), "{name}");
+    }
+    bench.write("in/t.csv", "a\n1\n");
+    bench.run(&["init", "a: b", "--from-connection", "in"]).expect(2).says("a pipeline's name");
+    assert!(!bench.path("a: b.yaml").exists());
+}

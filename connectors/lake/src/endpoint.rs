@@ -39,7 +39,7 @@ impl LakeEndpoint {
 
     fn lake_sink(&self, table: &TableName, schema: SchemaRef, spec: &WriteSpec) -> Result<LakeSink> {
         self.check_write(spec).map_err(Error::config)?;
-        let root = relative(table.as_str()).map_err(Error::config)?;
+        let root = listing::written(table)?;
         let address = self.address();
         address.check_writable()?;
         let writing = self.writing().map_err(Error::config)?;

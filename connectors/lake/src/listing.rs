@@ -46,17 +46,13 @@ impl Found {
     }
 }
 
-/// Whether `name` chooses files by a pattern.
-fn is_glob(name: &str) -> bool {
-    name.contains(['*', '?', '[', '{'])
-}
-
 /// Whether `name` can be the name of a table here.
 pub(crate) fn check_name(name: &TableName) -> Result<Path, String> {
-    if !is_glob(name.as_str()) {
+    if !name.is_pattern() {
         return relative(name.as_str());
     }
-    let fixed: Vec<&str> = name.as_str().split('/').take_while(|part| !is_glob(part)).collect();
+    let is_fixed = |part: &&str| !TableName::new(*part).is_pattern();
+    let fixed: Vec<&str> = name.as_str().split('/').take_while(is_fixed).collect();
     GlobBuilder::new(name.as_str())
         .literal_separator(true)
         .build()
@@ -67,46 +63,71 @@ pub(crate) fn check_name(name: &TableName) -> Result<Path, String> {
     if fixed.is_empty() { Ok(Path::default()) } else { relative(&fixed.join("/")) }
 }
 
-/// Finds a table: a folder, a file (with or without its ending), or the files that fit a pattern.
+/// The folder of a table that is written. Its name is no pattern, whatever is there: whoever reads lakes would take it for one.
+pub(crate) fn written(name: &TableName) -> Result<Path> {
+    if name.is_pattern() {
+        return Err(Error::config(format!("`{name}` is a pattern, and a table that is written needs a name"))
+            .hint("write it under a name without `*`, `?`, `[` and `{`"));
+    }
+    relative(name.as_str()).map_err(Error::config)
+}
+
+/// Finds a table: a folder, a file (with or without its ending), or the files that fit a pattern. What is there under a
+/// name is meant by it, whatever characters the name has.
 pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Result<Found> {
     let root = check_name(name).map_err(Error::config)?;
-    let missing = || {
+    let found = match relative(name.as_str()) {
+        Ok(path) => as_it_stands(store, name, path, format).await?,
+        // A pattern may begin as no name does.
+        Err(_) => None,
+    };
+    let found = match found {
+        None if name.is_pattern() => fitting(store, name, root).await?,
+        found => found,
+    };
+    found.ok_or_else(|| {
         let hint = match store.is_listed() {
             true => "`transload discover` lists what is there",
             false => "check the name of the file",
         };
         Error::config(format!("there is no table `{name}` under {}", store.url())).hint(hint)
-    };
-    if is_glob(name.as_str()) {
-        let matcher = GlobBuilder::new(name.as_str())
-            .literal_separator(true)
-            .build()
-            .map_err(|e| Error::config(e.to_string()))?
-            .compile_matcher();
-        let fits = |path: &Path| matcher.is_match(path.as_ref());
-        refuse_broken_links(store, &root, &fits).await?;
-        let there = There::look(store, &root, &fits).await?;
-        let (files, versions) = visible(store, &root, there, &fits).await?;
-        return if files.is_empty() { Err(missing()) } else { Ok(Found { root, files, manifest: None, versions }) };
-    }
+    })
+}
+
+/// The files at or below `root` that fit a pattern, if there are any.
+async fn fitting(store: &Store, pattern: &TableName, root: Path) -> Result<Option<Found>> {
+    let matcher = GlobBuilder::new(pattern.as_str())
+        .literal_separator(true)
+        .build()
+        .map_err(|e| Error::config(e.to_string()))?
+        .compile_matcher();
+    let fits = |path: &Path| matcher.is_match(path.as_ref());
+    refuse_broken_links(store, &root, &fits).await?;
+    let there = There::look(store, &root, &fits).await?;
+    let (files, versions) = visible(store, &root, there, &fits).await?;
+    Ok((!files.is_empty()).then_some(Found { root, files, manifest: None, versions }))
+}
+
+/// The table whose folder, file, or file without its ending is `root`, if there is one.
+async fn as_it_stands(store: &Store, name: &TableName, root: Path, format: Format) -> Result<Option<Found>> {
     if !store.is_listed() {
         match named(store, name, &root, format).await? {
-            Some(found) => return Ok(found),
+            Some(found) => return Ok(Some(found)),
             // It was asked for by its whole name.
-            None if format.fits(root.as_ref()) => return Err(missing()),
+            None if format.fits(root.as_ref()) => return Ok(None),
             None => {}
         }
     }
     if let Some((manifest, files)) = published(store, &root, &|_| true).await? {
         let versions = vec![(root.clone(), manifest.version)];
-        return Ok(Found { root, files, manifest: Some(manifest), versions });
+        return Ok(Some(Found { root, files, manifest: Some(manifest), versions }));
     }
     refuse_broken_links(store, &root, &|_| true).await?;
     let fits = |path: &Path| format.fits(path.as_ref());
     let there = There::look(store, &root, &fits).await?;
     let (files, versions) = visible(store, &root, there, &fits).await?;
     if !files.is_empty() {
-        return Ok(Found { root, files, manifest: None, versions });
+        return Ok(Some(Found { root, files, manifest: None, versions }));
     }
     let whole = std::iter::once(root.to_string());
     let mut found: Vec<Found> = Vec::new();
@@ -120,11 +141,11 @@ pub(crate) async fn find(store: &Store, name: &TableName, format: Format) -> Res
         }
         let found_here = Found { root: path.parent().unwrap_or_default(), files, manifest: None, versions };
         if path == root {
-            return Ok(found_here);
+            return Ok(Some(found_here));
         }
         found.push(found_here);
     }
-    only(name, found)?.ok_or_else(missing)
+    only(name, found)
 }
 
 /// The one file that a name without its ending stands for.
@@ -507,7 +528,7 @@ mod tests {
     }
 
     async fn put(store: &Store, path: &str) {
-        assert!(store.create(&Path::from(path), Bytes::from_static(b"x")).await.unwrap());
+        assert!(store.create(&Path::parse(path).unwrap(), Bytes::from_static(b"x")).await.unwrap());
     }
 
     /// Publishes a version of a table with these files of one byte.
@@ -523,7 +544,7 @@ mod tests {
             files: files.iter().map(file).collect(),
             state: TableState::default(),
         };
-        assert!(manifest.publish(store, &Path::from(table)).await.unwrap());
+        assert!(manifest.publish(store, &Path::parse(table).unwrap()).await.unwrap());
     }
 
     async fn found(store: &Store, name: &str) -> Result<Vec<String>> {
@@ -555,6 +576,44 @@ mod tests {
         }
         let names = tables(&store, Format::Parquet).await.unwrap();
         assert_eq!(names, [TableName::new("bronze/nation"), TableName::new("bronze/plain")]);
+    }
+
+    #[tokio::test]
+    async fn what_is_there_under_a_name_is_no_pattern() {
+        let store = memory();
+        let files =
+            ["a[1].parquet", "a1.parquet", "t?/x=1/f.parquet", "tt/g.parquet", "w[1]/own.parquet", "w1/h.parquet"];
+        for path in files {
+            put(&store, path).await;
+        }
+        publish(&store, "w[1]", 1, &["own.parquet"]).await;
+        for (name, file) in [
+            ("a[1].parquet", "a[1].parquet"),
+            ("a[1]", "a[1].parquet"),
+            ("t?", "t?/x=1/f.parquet"),
+            ("w[1]", "w[1]/own.parquet"),
+            // Nothing is called so.
+            ("a[12].parquet", "a1.parquet"),
+            ("?t/*.parquet", "tt/g.parquet"),
+            ("w[12]/{h,i}.parquet", "w1/h.parquet"),
+        ] {
+            assert_eq!(found(&store, name).await.unwrap(), [file], "{name}");
+        }
+        let names = tables(&store, Format::Parquet).await.unwrap();
+        for name in &names {
+            assert_eq!(found(&store, name.as_str()).await.unwrap().len(), 1, "{name}");
+        }
+        assert_eq!(names.len(), files.len());
+    }
+
+    #[test]
+    fn a_table_is_not_written_under_a_pattern() {
+        for name in ["t*", "a/t?", "t[1]", "{t}"] {
+            let error = written(&TableName::new(name)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{name}");
+            assert!(error.hint_text().is_some() && error.message().contains(name), "{error}");
+        }
+        assert_eq!(written(&TableName::new("a/t]1}")).unwrap().as_ref(), "a/t]1}");
     }
 
     #[tokio::test]

@@ -87,6 +87,10 @@ impl Endpoint for PostgresEndpoint {
         self.name(table).map(drop)
     }
 
+    fn common_name(&self, table: &TableName) -> TableName {
+        self.name(table).map_or_else(|_| table.clone(), |name| name.shown())
+    }
+
     fn check_write(&self, spec: &WriteSpec) -> Result<(), String> {
         if spec.mode == WriteMode::ReplacePartitions {
             return Err("a table of Postgres is written as a whole, not by its partitions".to_string());

@@ -282,8 +282,12 @@ impl Kind {
 
     /// What a query selects to get values of this kind from `column`, which is SQL.
     pub(crate) fn select(&self, column: &str) -> String {
+        if let Self::Declared(ty) = self
+            && let Some((server, end)) = with_years(ty)
+        {
+            return iso_text(column, server, end);
+        }
         match self.cast() {
-            _ if *self == Self::Declared(LogicalType::Date) => date_text(column),
             Some(cast) => format!("{column}::{cast}"),
             None => column.to_string(),
         }
@@ -309,15 +313,29 @@ impl Kind {
     }
 }
 
-/// The text of a date with its year as ISO 8601 has it: `-0043-03-15` and `+10000-01-01`. The server writes
-/// `0044-03-15 BC` and `10000-01-01`, which are not read as dates again.
-fn date_text(column: &str) -> String {
+/// The server's type for days, alone or with a time, and behind the last value that has a place here; `None` for others.
+fn with_years(ty: &LogicalType) -> Option<(&'static str, &'static str)> {
+    match ty {
+        LogicalType::Date => Some(("date", "infinity")),
+        LogicalType::Timestamp(_, None) => Some(("timestamp", BEYOND)),
+        LogicalType::Timestamp(_, Some(_)) => Some(("timestamptz", BEYOND)),
+        _ => None,
+    }
+}
+
+/// Where 64 bits of microseconds since 1970 end.
+const BEYOND: &str = "294247-01-10 04:00:54.775808";
+
+/// The text of a date or timestamp with its year as ISO 8601 has it: `-0043-03-15` and `+10000-01-01 12:00:00`. The server
+/// writes `0044-03-15 BC` and `10000-01-01 12:00:00`, which are not read again. What has no place stays as the server has it.
+fn iso_text(column: &str, server: &str, end: &str) -> String {
     let part = |at: u8| format!("split_part({column}::text, '-', {at})");
-    let (year, month, day) = (part(1), part(2), part(3));
+    // In UTC a zone adds no `-` to it.
+    let (year, month, rest) = (part(1), part(2), part(3));
     format!(
-        "CASE WHEN {column} < '0001-01-01'::date AND {column} > '-infinity'::date \
-         THEN '-' || lpad(({year}::int4 - 1)::text, 4, '0') || '-' || {month} || '-' || left({day}, 2) \
-         WHEN {column} > '9999-12-31'::date AND {column} < 'infinity'::date THEN '+' || {column}::text \
+        "CASE WHEN {column} < '0001-01-01'::{server} AND {column} > '-infinity'::{server} \
+         THEN '-' || lpad(({year}::int4 - 1)::text, 4, '0') || '-' || {month} || '-' || replace({rest}, ' BC', '') \
+         WHEN {column} >= '10000-01-01'::{server} AND {column} < '{end}'::{server} THEN '+' || {column}::text \
          ELSE {column}::text END"
     )
 }
@@ -612,7 +630,12 @@ mod tests {
             let field = kind.field("c", true);
             assert_eq!(LogicalType::of(&field), Some(LogicalType::Text), "{oid}");
             assert_eq!(field.metadata().get(DECLARED_TYPE).map(String::as_str), Some(declared), "{oid}");
-            let text = if declared == "date" { date_text("c") } else { "c::text".to_string() };
+            let text = match oid {
+                1082 | 70000 => iso_text("c", "date", "infinity"),
+                1114 => iso_text("c", "timestamp", BEYOND),
+                1184 => iso_text("c", "timestamptz", BEYOND),
+                _ => "c::text".to_string(),
+            };
             assert_eq!((kind.select("c"), reason), (text, Some(SPECIAL)), "{oid}");
         }
         for oid in [1186, 1007, 70001] {

@@ -24,6 +24,7 @@ mod progress;
 mod push;
 mod report;
 mod signals;
+mod targets;
 mod trend;
 
 use std::panic::AssertUnwindSafe;

@@ -27,6 +27,14 @@ pub(crate) fn flow(value: &Json) -> String {
     json.chars().map(escaped).collect()
 }
 
+/// A text without quotes, if it means the same without them.
+pub(crate) fn word(text: &str) -> String {
+    let is_word = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&text.to_lowercase().as_str());
+    if is_word { text.to_string() } else { flow(&Json::from(text)) }
+}
+
 /// Whether a character is seen, and does not change how others are.
 fn is_seen(c: char) -> bool {
     let is_hidden = matches!(
@@ -57,5 +65,14 @@ mod tests {
         assert_eq!(serde_json::from_str::<Json>(&line).unwrap(), value);
         let (node, _) = transload_spec::parse_document("p.yaml", &line).map_err(|p| p.render(false)).unwrap();
         assert_eq!(serde_json::to_value(&node).unwrap(), value);
+    }
+
+    #[test]
+    fn a_name_that_would_not_stay_a_text_has_quotes() {
+        for (text, expected) in
+            [("shop-1", "shop-1"), ("1e5", "\"1e5\""), ("No", "\"No\""), ("./own.yaml", "\"./own.yaml\"")]
+        {
+            assert_eq!(word(text), expected);
+        }
     }
 }

@@ -23,9 +23,9 @@ use transload_spec::{
 use crate::args;
 use crate::connectors::endpoint;
 use crate::environment::Environment;
-use crate::others;
 use crate::output::Failure;
 use crate::pinned::{Held, Pinned};
+use crate::{others, targets};
 
 /// A pipeline that is right as far as can be told offline.
 pub(crate) struct Checked {
@@ -92,6 +92,9 @@ pub(crate) fn check(path: &Path, overrides: &args::Overrides) -> Result<Checked,
         if let Some(source) = source.as_deref().filter(|_| is_whole) {
             found.extend(check_misfits(table, source));
         }
+    }
+    if let Some(target) = target.as_deref() {
+        found.extend(targets::check_twins(spec.tables.iter().filter(|table| !table.is_wildcard()), target));
     }
     // What is said of a place that is wrong already only follows from it.
     let wrong: BTreeSet<Span> = problems.iter().map(|problem| problem.span).collect();
@@ -262,20 +265,13 @@ fn check_to(table: &TableSpec, target: &dyn Endpoint, spec: &Spec) -> Vec<Proble
     if let Err(reason) = target.check_write(&write) {
         problems.push(Problem::new(mode.map_or(spec.target.kind.span, |mode| mode.span), reason));
     }
+    // What a `*` stands for is known later.
     if !table.is_wildcard()
-        && let Err(reason) = target_name(target, &table.to.value)
+        && let Err(reason) = targets::check_name(target, &TableName::new(table.to.value.as_str()))
     {
         problems.push(Problem::new(table.to.span, reason));
     }
     problems
-}
-
-/// A target's table has one name: patterns are for reading.
-pub(crate) fn target_name(target: &dyn Endpoint, name: &str) -> Result<(), String> {
-    if name.contains(['*', '?', '[', '{']) {
-        return Err(format!("`{name}` is a pattern, and a target needs a name"));
-    }
-    target.check_name(&TableName::new(name))
 }
 
 /// What a plan is made for.
@@ -307,6 +303,10 @@ pub(crate) async fn plan(checked: &Checked, tables: &[String], purpose: Purpose)
         return Err(Error::new(ErrorKind::NothingToDo, "no table fits")
             .hint("`transload discover` lists the tables")
             .into());
+    }
+    let misnamed = targets::check_found(&wanted, checked.target.as_ref());
+    if !misnamed.is_empty() {
+        return Err(Problems::new(checked.spec.files.clone(), misnamed).into());
     }
     let others = others::find(checked, &all, &wanted, purpose).await?;
     let settings: Vec<Option<Span>> =

@@ -4,6 +4,7 @@
 //! does not come back as it was is a misfit (checked casts) or a counted change (lossy ones). That is
 //! one mechanism for every pair of types, and it holds whatever the kernel library does in between.
 
+mod interval;
 mod nested;
 
 use std::sync::Arc;
@@ -146,6 +147,8 @@ impl Cast {
                 Some(values) => Coerced::new(Arc::clone(&values), lost(array, &values), None),
                 None => self.by_kernel(array),
             },
+            (T::Interval, T::Struct(_)) => interval::apart(array.as_primitive(), &self.to).map(Coerced::exact),
+            (T::Struct(_), T::Interval) => interval::together(array.as_struct()).map(Coerced::exact),
             (T::Uuid, T::Text) => Ok(Coerced::exact(text::from_uuid(array.as_fixed_size_binary()))),
             (T::Timestamp(unit, zone), T::Timestamp(new_unit, new_zone)) if zone.is_none() != new_zone.is_none() => {
                 // A change of zone cannot tell what was cut, so the unit is changed first. A finer one cuts nothing and

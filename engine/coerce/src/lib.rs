@@ -8,6 +8,7 @@ mod cast;
 mod mask;
 mod rulebook;
 mod text;
+mod years;
 
 pub use cast::{Cast, Coerced, relayout};
 pub use mask::MaskKind;

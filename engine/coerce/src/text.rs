@@ -14,6 +14,7 @@ use transload_core::types::Unit;
 use transload_core::{LogicalType, Result};
 
 use crate::cast::convert;
+use crate::years;
 
 /// Reads every text as a value of `to`; NULL where that cannot be done. `None` for types that text is not parsed as.
 pub(crate) fn parse(texts: &StringArray, to: &LogicalType) -> Result<Option<ArrayRef>> {
@@ -30,7 +31,8 @@ pub(crate) fn parse(texts: &StringArray, to: &LogicalType) -> Result<Option<Arra
     let array: ArrayRef = Arc::new(texts.clone());
     let values = convert(&array, &to.to_arrow())?;
     let lost: BooleanArray = (0..texts.len()).map(|i| Some(texts.is_valid(i) && loses(texts.value(i), to))).collect();
-    Ok(Some(if lost.true_count() == 0 { values } else { nullif(&values, &lost)? }))
+    let values = if lost.true_count() == 0 { values } else { nullif(&values, &lost)? };
+    years::timestamps(texts, values, to).map(Some)
 }
 
 /// Reads every text as a float of 32 or 64 `bits`; NULL where that cannot be done. Beside it, which of the floats are not

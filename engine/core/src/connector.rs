@@ -121,6 +121,11 @@ pub trait Endpoint: Send + Sync {
     /// A sentence that says why not.
     fn check_name(&self, table: &TableName) -> Result<(), String>;
 
+    /// The one name that stands for all by which `table` can be called here: two of them mean one table. Pure.
+    fn common_name(&self, table: &TableName) -> TableName {
+        table.clone()
+    }
+
     /// Whether tables can be written with `spec`. Pure.
     ///
     /// # Errors

@@ -21,6 +21,11 @@ impl TableName {
         &self.0
     }
 
+    /// Whether a reader of files may take the name as a pattern, as programs for lakes do.
+    pub fn is_pattern(&self) -> bool {
+        self.0.contains(['*', '?', '[', '{'])
+    }
+
     /// Whether a table of this name would lie in the folder of the other one, where names are paths.
     pub fn is_inside(&self, other: &Self) -> bool {
         self.0.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('/'))

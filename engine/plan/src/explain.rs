@@ -2,13 +2,13 @@
 
 use std::fmt::{self, Write};
 
-use transload_coerce::Loss;
+use transload_coerce::{Cast, Loss};
 use transload_core::connector::{Transform as PartitionTransform, WriteMode};
 use transload_core::tree::Value;
 use transload_quality::Check;
 use transload_spec::{Alert, ReconcileLevel};
 
-use crate::plan::{ColumnPlan, Origin, Plan, TablePlan};
+use crate::plan::{ColumnPlan, Origin, Plan, SourceColumn, TablePlan};
 use crate::quarantine::AsideNames;
 use crate::schema_change::{Change, ColumnChange, SchemaChange};
 
@@ -119,6 +119,11 @@ impl fmt::Display for TablePlan {
             .collect();
         if self.can_quarantine() && !others.is_empty() {
             writeln!(f, "│  ├─ put aside  with own columns named {}", others.join(", "))?;
+        }
+        let of_intervals = |c: &&SourceColumn| Cast::intervals_apart(&c.ty).is_some();
+        let intervals: Vec<&str> = self.source_columns.iter().filter(of_intervals).map(|c| c.name.as_str()).collect();
+        if self.can_quarantine() && !intervals.is_empty() {
+            writeln!(f, "│  ├─ put aside  with months, days and nanoseconds of {}", intervals.join(", "))?;
         }
         let layout: Vec<String> = self
             .partition_by

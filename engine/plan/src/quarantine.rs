@@ -6,6 +6,7 @@ use arrow::array::{ArrayRef, ListArray, StringArray, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use sha2::{Digest, Sha256};
+use transload_coerce::Cast;
 use transload_core::connector::{FAULT_COLUMN, ORIGIN_COLUMN, RAW_COLUMN};
 use transload_core::types::EXTENSION_NAME;
 use transload_core::{Error, LogicalType, Result};
@@ -69,6 +70,10 @@ pub(crate) fn schema(source: &Schema) -> Schema {
     let names = AsideNames::beside(&kept.iter().map(|f| f.name().as_str()).collect::<Vec<_>>());
     let mut fields: Vec<Field> = Vec::with_capacity(kept.len() + 4);
     for field in kept {
+        if let Some(apart) = intervals_apart(field) {
+            fields.push(apart.to().to_field(field.name(), true));
+            continue;
+        }
         let mut metadata = field.metadata().clone();
         metadata.retain(|key, _| key == EXTENSION_NAME);
         fields.push(Field::new(field.name(), field.data_type().clone(), true).with_metadata(metadata));
@@ -78,6 +83,25 @@ pub(crate) fn schema(source: &Schema) -> Schema {
     fields.push(LogicalType::UInt(64).to_field(&names.split, false));
     fields.push(LogicalType::UInt(64).to_field(&names.position, false));
     Schema::new(fields)
+}
+
+/// How a column is kept that has intervals in it: Parquet has none that keep months, days and nanoseconds apart. `None` for
+/// the others, which are kept as they are.
+pub(crate) fn intervals_apart(field: &Field) -> Option<Cast> {
+    Cast::intervals_apart(&LogicalType::of(field)?)
+}
+
+/// The values of a column as quarantine keeps them.
+///
+/// # Errors
+/// [`Config`](transload_core::ErrorKind::Config) if a date beside an interval holds a time of day, which would get lost.
+pub(crate) fn kept(values: ArrayRef, field: &Field) -> Result<ArrayRef> {
+    let Some(apart) = intervals_apart(field) else { return Ok(values) };
+    let done = apart.apply(&values)?;
+    match done.misfits {
+        None => Ok(done.array),
+        Some(_) => Err(Error::config("a date holds a time of day").with("column", field.name())),
+    }
 }
 
 /// The type of the column of broken rules.
@@ -115,7 +139,8 @@ pub(crate) fn fingerprint(code: &str, about: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, AsArray};
+    use arrow::array::{Array, AsArray, IntervalMonthDayNanoArray};
+    use arrow::datatypes::IntervalMonthDayNano;
 
     use super::*;
 
@@ -142,6 +167,18 @@ mod tests {
         assert_eq!(fingerprint("C001", &["a", "b"]).len(), 16);
         assert_ne!(fingerprint("C001", &["a", "b"]), fingerprint("C001", &["a", "c"]));
         assert_ne!(fingerprint("C001", &[]), fingerprint("L001", &[]));
+    }
+
+    #[test]
+    fn intervals_are_kept_as_what_they_are_made_of() {
+        let source = Schema::new(vec![LogicalType::Interval.to_field("took", false)]);
+        let found = schema(&source);
+        let parts = "struct<months: int32, days: int32, nanoseconds: int64>";
+        assert_eq!(LogicalType::of(found.field(0)), Some(parts.parse().unwrap()));
+        let value = IntervalMonthDayNano::new(14, -3, 1);
+        let values: ArrayRef = Arc::new(IntervalMonthDayNanoArray::from(vec![Some(value), None]));
+        let kept = kept(values, source.field(0)).unwrap();
+        assert_eq!((kept.data_type(), kept.null_count()), (found.field(0).data_type(), 1));
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod yaml;
 pub use alerts::Alert;
 pub use file::{CheckEntry, ColumnSettings, Mask, Mode, PartitionBy, ReconcileLevel, ReconcileSettings, Settings};
 pub use problems::{Files, Problems};
-pub use resolve::{Loaded, Outside, Overrides, Spec, TableSpec, fits, load};
+pub use resolve::{Loaded, Outside, Overrides, Spec, TableSpec, check_name, fits, load};
 
 /// Writes a value as a YAML document, which [`parse_document`] reads back as it was.
 ///

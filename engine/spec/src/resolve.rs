@@ -176,6 +176,18 @@ impl Loaded {
     }
 }
 
+/// Whether a pipeline can have this name.
+///
+/// # Errors
+/// The rule that it breaks, as a sentence.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    let ok = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() || name.len() > 100 || !name.chars().all(ok) {
+        return Err("a pipeline's name is 1 to 100 letters, digits, `_` or `-`");
+    }
+    Ok(())
+}
+
 /// Reads a pipeline.
 ///
 /// # Errors
@@ -297,10 +309,8 @@ impl Loader {
     }
 
     fn name(&mut self, name: &Spanned<String>) {
-        let ok = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if name.is_empty() || name.len() > 100 || !name.chars().all(ok) {
-            let message = "a pipeline's name is 1 to 100 letters, digits, `_` or `-`";
-            self.problems.push(Problem::new(name.span, message));
+        if let Err(rule) = check_name(name) {
+            self.problems.push(Problem::new(name.span, rule));
         }
     }
 

@@ -13,6 +13,7 @@ use crate::args::{Init, Overrides, SchemaKind};
 use crate::commands::schema;
 use crate::draft::{self, Draft, Ends};
 use crate::found::{self, Rows, Unread, Unreadable};
+use crate::lines::{one_line, word};
 use crate::output::{Failure, Output};
 use crate::{location, pipeline};
 
@@ -40,13 +41,14 @@ pub(crate) struct Written {
 pub(crate) async fn init(args: &Init, output: &Output) -> Result<u8, Failure> {
     let name = args.name.strip_suffix(".yaml").unwrap_or(&args.name);
     let file = format!("{name}.yaml");
+    let pipeline = Path::new(name).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    transload_spec::check_name(&pipeline).map_err(|rule| unusable(rule, &pipeline))?;
     if Path::new(&file).exists() {
         return Err(exists(&file).into());
     }
     if let Some(archetype) = &args.archetype {
         check_archetype(archetype)?;
     }
-    let pipeline = Path::new(name).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let Some(location) = &args.from_connection else {
         write(&file, &sample(&pipeline))?;
         return said(&Written { file, schema: SCHEMA.to_string(), draft: None, unreadable: Vec::new() }, output);
@@ -80,6 +82,12 @@ fn exists(file: &str) -> Error {
     Error::config(format!("{file} exists already")).hint("give another name: `transload init NAME`")
 }
 
+/// What is said of a name that no pipeline can have, before a file bears it.
+fn unusable(rule: &str, name: &str) -> Error {
+    let hint = "give it another one: `transload init NAME`";
+    Error::new(ErrorKind::Usage, rule).with("name", one_line(name)).hint(hint)
+}
+
 /// Says what was written.
 fn said(written: &Written, output: &Output) -> Result<u8, Failure> {
     if output.json() {
@@ -100,11 +108,12 @@ fn check_archetype(name: &str) -> Result<()> {
     Err(Error::new(ErrorKind::Usage, format!("there is no archetype `{name}`")).hint(hint))
 }
 
-/// The pipeline of who has no source yet.
+/// The pipeline of who has no source yet. Its name is one that a pipeline can have.
 fn sample(pipeline: &str) -> String {
+    let name = word(pipeline);
     format!(
         "version: 1\n\
-         pipeline: {pipeline}\n\
+         pipeline: {name}\n\
          archetype: table_copy\n\
          source: {{ tpch: {{ scale: 0.01 }} }}        # the tables of a benchmark, made on the fly; replace it by your source\n\
          target: {{ lake: {{ url: ./{pipeline}-lake }} }}\n\

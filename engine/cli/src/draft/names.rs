@@ -7,7 +7,7 @@ use transload_core::TableName;
 use transload_core::connector::TableInfo;
 
 use crate::draft::Ends;
-use crate::pipeline::target_name;
+use crate::targets::check_name;
 
 /// The names of tables in the target, in their order: readable ones, which it can have, and no two of them in one place.
 pub(super) fn targets(tables: &[&TableInfo], ends: &Ends<'_>) -> Vec<TableName> {
@@ -46,7 +46,7 @@ fn wanted(table: &TableInfo, ends: &Ends<'_>) -> String {
         (Some(_), false) => parts(name).iter().map(|part| harmless(part)).collect::<Vec<_>>().join("/"),
         (None, _) => stem(name),
     };
-    match target_name(ends.endpoint.as_ref(), &path) {
+    match check_name(ends.endpoint.as_ref(), &TableName::new(path.as_str())) {
         Ok(()) => path,
         Err(_) => path.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect(),
     }

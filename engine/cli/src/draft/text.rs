@@ -8,7 +8,7 @@ use transload_quality::profile::ENOUGH;
 use crate::draft::checks::CheckDraft;
 use crate::draft::columns::{CastDraft, ColumnDraft};
 use crate::draft::{Draft, TableDraft};
-use crate::lines::{flow, one_line};
+use crate::lines::{flow, one_line, word};
 use crate::listing::names;
 use crate::postgres_url;
 
@@ -163,14 +163,6 @@ impl Text {
     }
 }
 
-/// A text without quotes, if it means the same without them.
-fn word(text: &str) -> String {
-    let is_word = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&text.to_lowercase().as_str());
-    if is_word { text.to_string() } else { flow(&json!(text)) }
-}
-
 fn setting(cast: &CastDraft) -> Json {
     json!({ "cast": cast.to })
 }
@@ -274,15 +266,6 @@ mod tests {
         let expected = "version: 1\npipeline: p\narchetype: table_copy\nsource:\n  tpch: {}\ntarget:\n  lake:\n    \
                         url: \"./out\"\ntables:\n  # table, rows unknown\n  - from: \"in/t.csv\"\n    to: \"in/t\"\n    # key: []\n";
         assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn a_name_that_would_not_stay_a_text_has_quotes() {
-        for (text, expected) in
-            [("shop-1", "shop-1"), ("1e5", "\"1e5\""), ("No", "\"No\""), ("./own.yaml", "\"./own.yaml\"")]
-        {
-            assert_eq!(word(text), expected);
-        }
     }
 
     #[test]

@@ -157,6 +157,8 @@ struct Layout {
 #[derive(Debug)]
 enum Made {
     Column(usize),
+    /// With intervals that were taken apart.
+    Intervals(usize, Cast),
     Fault,
     Origin,
 }
@@ -185,14 +187,19 @@ impl Layout {
                 }
                 name => {
                     let at = place(name)?;
-                    let mut metadata = found.field(at).metadata().clone();
+                    let together = Cast::intervals_together(&column.ty);
+                    let kept = match &together {
+                        Some(_) => column.ty.to_field(name, true),
+                        None => found.field(at).clone(),
+                    };
+                    let mut metadata = kept.metadata().clone();
                     if let Some((_, ty)) = declared.iter().find(|(column, _)| column == name) {
                         metadata.insert(DECLARED_TYPE.to_string(), ty.to_string());
                     }
-                    let field = Field::new(name, found.field(at).data_type().clone(), column.nullable);
+                    let field = Field::new(name, kept.data_type().clone(), column.nullable);
                     let field = field.with_metadata(metadata);
                     fields.push(Arc::new(if is_value(name) { field } else { hidden(field) }));
-                    from.push(Made::Column(at));
+                    from.push(together.map_or(Made::Column(at), |cast| Made::Intervals(at, cast)));
                 }
             }
         }
@@ -224,6 +231,7 @@ impl Layout {
         for from in &self.columns {
             columns.push(match from {
                 Made::Column(at) => Arc::clone(batch.column(*at)),
+                Made::Intervals(at, cast) => cast.apply(batch.column(*at))?.array,
                 Made::Fault => faults(plain(self.rules, rules_type())?.as_list::<i32>(), &about)?,
                 Made::Origin => {
                     let DataType::Struct(fields) = origin_type().to_arrow() else {

@@ -40,7 +40,8 @@ impl Transform {
         let mut columns = Vec::with_capacity(self.quarantine.fields().len());
         for (i, array) in batch.columns().iter().enumerate() {
             if Some(i) != self.fault && Some(i) != self.origin {
-                columns.push(arrow::compute::filter(array, &mask)?);
+                let values = arrow::compute::filter(array, &mask)?;
+                columns.push(quarantine::kept(values, self.source.field(i))?);
             }
         }
         let why: Vec<Vec<Reason<'_>>> = rows.iter().map(|row| self.reasons(*row, reasons)).collect();
