@@ -32,6 +32,7 @@ use datafusion::physical_plan::{
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use parquet::arrow::arrow_reader::RowSelection;
+use parquet::file::metadata::ParquetMetaData;
 use transload_core::Error;
 
 use crate::closed::{ClosedFile, Known, all_of};
@@ -40,6 +41,7 @@ use crate::json::JsonFile;
 use crate::legacy::Reading;
 use crate::parquet::{ParquetFile, PinnedObject, PinnedReaders};
 use crate::prune;
+use crate::rows::BATCH_BYTES;
 use crate::typed::TypedPart;
 
 /// Files of a split that are opened at the same time, each with few columns of one row group in memory at most.
@@ -249,6 +251,7 @@ impl LakeScan {
                 let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
                     .with_file_groups(vec![FileGroup::new(vec![part])])
                     .with_projection_indices(Some(projection.clone()))?
+                    .with_batch_size(Some(batch_rows(&file.metadata, row_groups, batch_size)))
                     .with_preserve_order(true)
                     .build();
                 let stream = DataSourceExec::from_data_source(config).execute(0, Arc::clone(context))?;
@@ -439,11 +442,33 @@ fn is_misfit(error: &DataFusionError) -> bool {
     }
 }
 
+/// How many rows a batch of these row groups may have, `most` at most: rows can be wide.
+fn batch_rows(metadata: &ParquetMetaData, row_groups: &Range<usize>, most: usize) -> usize {
+    let widths = metadata.row_groups().get(row_groups.clone()).unwrap_or_default().iter().map(|group| {
+        let (bytes, rows) = (group.total_byte_size().unsigned_abs(), group.num_rows().unsigned_abs());
+        usize::try_from(bytes / rows.max(1)).unwrap_or(usize::MAX)
+    });
+    (BATCH_BYTES / widths.max().unwrap_or_default().max(1)).clamp(1, most.max(1))
+}
+
 #[cfg(test)]
 mod tests {
+    use arrow::array::StringArray;
+    use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_reader::RowSelector;
 
     use super::*;
+
+    #[test]
+    fn a_batch_of_wide_rows_has_few_of_them() {
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..6).map(|i| i.to_string().repeat(3 << 20))));
+        let batch = RecordBatch::try_from_iter([("text", texts)]).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        let metadata = writer.finish().unwrap();
+        assert_eq!([8192, 2].map(|most| batch_rows(&metadata, &(0..1), most)), [5, 2]);
+        assert_eq!(batch_rows(&metadata, &(0..0), 8192), 8192);
+    }
 
     #[test]
     fn rows_that_are_deleted_are_left_out() {

@@ -24,6 +24,9 @@ use crate::settings::{ParquetWriting, WriteFormat};
 /// 20,000 that are usual.
 const PAGE_ROWS: usize = 1 << 16;
 
+/// Bytes of a row group, more or less: whoever reads it has to hold all of it, also where rows are wide.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
 /// Memory that a compressor takes, more or less.
 const COMPRESSOR: usize = 1 << 20;
 
@@ -180,6 +183,7 @@ fn properties(parquet: &ParquetWriting, without_dictionary: Vec<ColumnPath>) -> 
     let builder = WriterProperties::builder()
         .set_compression(parquet.compression)
         .set_max_row_group_row_count(Some(parquet.row_group_rows))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_created_by(concat!("transload ", env!("CARGO_PKG_VERSION")).to_string());
     let set = |builder: WriterPropertiesBuilder, column| builder.set_column_dictionary_enabled(column, false);
@@ -201,9 +205,11 @@ pub(crate) fn unwritable(error: ParquetError) -> Error {
 mod tests {
     use std::io::Read;
 
-    use arrow::array::{ArrayRef, Int64Array};
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
     use flate2::read::GzDecoder;
     use object_store::path::Path;
+    use parquet::basic::Compression as ParquetCompression;
+    use parquet::file::metadata::RowGroupMetaData;
     use transload_core::secret::NoReferences;
     use transload_core::store::Store;
 
@@ -250,6 +256,23 @@ mod tests {
         let (packed, _) = written(&WriteFormat::Json(Compression::Zstd)).await;
         let unpacked = String::from_utf8(zstd::decode_all(packed.as_slice()).unwrap()).unwrap();
         assert_eq!((unpacked.lines().count(), unpacked.lines().last()), (2000, Some(r#"{"id":1999}"#)));
+    }
+
+    #[test]
+    fn wide_rows_make_row_groups_of_few_rows() {
+        let parquet = ParquetWriting { compression: ParquetCompression::UNCOMPRESSED, row_group_rows: 1_000_000 };
+        let batch = |from: u32| {
+            let texts = (from..from + 10).map(|i| format!("{i:08}").repeat(1 << 17));
+            let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+            RecordBatch::try_from_iter([("text", texts)]).unwrap()
+        };
+        let mut writer =
+            ArrowWriter::try_new(Vec::new(), batch(0).schema(), Some(properties(&parquet, vec![]))).unwrap();
+        (0..15).for_each(|i| writer.write(&batch(i * 10)).unwrap());
+        let metadata = writer.finish().unwrap();
+        let rows: Vec<i64> = metadata.row_groups().iter().map(RowGroupMetaData::num_rows).collect();
+        assert!(rows.len() > 1 && rows.iter().all(|rows| *rows <= 80), "{rows:?}");
+        assert_eq!(rows.iter().sum::<i64>(), 150);
     }
 
     #[tokio::test]
