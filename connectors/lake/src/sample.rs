@@ -111,8 +111,8 @@ impl Estimate {
         u64::try_from(u128::from(bytes).saturating_mul(self.rows) / self.bytes).unwrap_or(u64::MAX)
     }
 
-    /// For how many rows a file of so many bytes counts where splits are made, one of `files` that count so. It takes time
-    /// to open one, too: however small they are, they make several splits.
+    /// For how many rows a file of so many bytes counts where splits are made, one of so many `files`. It takes time to open
+    /// one, too: however small they are, they do not make a single split.
     pub(crate) fn weight(self, bytes: u64, files: usize) -> u64 {
         let each = (1_u64 << 20).div_ceil(u64::try_from(files).unwrap_or(u64::MAX).max(1));
         self.rows(bytes).min(MOST_ROWS) + each

@@ -156,13 +156,11 @@ impl LakeSource {
             true => manifest_schema(found, &folders, read_as),
         };
         let estimate = Estimate::by(opened.iter().copied());
-        let unread = parts.len() - opened.len();
-        let sampled = (unread > 0).then(|| Sampled::of(&parts, estimate));
-        if unread > 0 {
-            for part in &mut parts {
-                if let Part::Closed(file) = part {
-                    file.weight = estimate.weight(file.object.meta.size, unread);
-                }
+        let all = parts.len();
+        let sampled = (opened.len() < all).then(|| Sampled::of(&parts, estimate));
+        for part in &mut parts {
+            if let Part::Closed(file) = part {
+                file.weight = estimate.weight(file.object.meta.size, all);
             }
         }
         let known = |part: Part| {
@@ -171,7 +169,7 @@ impl LakeSource {
         };
         let files = parts.into_iter().map(known).collect::<Result<_>>()?;
         let beside = Fields::from(folders.fields);
-        let divided = if unread > 0 { Divided::Sample } else { Divided::All };
+        let divided = if sampled.is_some() { Divided::Sample } else { Divided::All };
         Ok(Self { sampled, ..Self::assemble(files, divided, in_files, beside, pin(found)) })
     }
 
