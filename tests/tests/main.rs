@@ -28,6 +28,7 @@ mod drift;
 mod exit_codes;
 mod faults;
 mod faulty_io;
+mod footers;
 mod formats;
 mod generate;
 mod harness;

@@ -1,4 +1,5 @@
-//! Parquet files that a table's log says enough of: they are opened when their rows are read.
+//! Parquet files of which enough is known for a plan, by their table's log or by other files: they are opened when their
+//! rows are read.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,6 +13,7 @@ use transload_core::{Error, Result};
 use crate::fit;
 use crate::legacy::as_it_is_meant;
 use crate::parquet::{ParquetFile, PinnedObject};
+use crate::sample::Sample;
 use crate::settings::ParquetReading;
 
 /// What a log says of the values in a file.
@@ -50,7 +52,19 @@ pub(crate) struct ClosedFile {
     pub(crate) object: PinnedObject,
     /// Its rows, as the log says.
     pub(crate) rows: Option<u64>,
+    /// For how many rows it counts where splits are made, if nobody says how many it has.
+    pub(crate) weight: u64,
     pub(crate) reading: ParquetReading,
+    pub(crate) held_to: HeldTo,
+}
+
+/// What a file is held to when it is opened.
+#[derive(Debug, Clone)]
+pub(crate) enum HeldTo {
+    /// What the table's log says.
+    Log,
+    /// What was planned by the footers of other files.
+    Sample(Arc<Sample>),
 }
 
 impl ClosedFile {
@@ -58,11 +72,16 @@ impl ClosedFile {
     ///
     /// # Errors
     /// [`Config`](transload_core::ErrorKind::Config) if it is damaged, nobody can tell what its values mean, or it is not
-    /// what the log says.
+    /// what it is held to.
     pub(crate) async fn open(&self, columns: &Schema) -> Result<ParquetFile> {
         let file = as_it_is_meant(ParquetFile::open(self.object.clone()).await?, self.reading).await?;
-        self.agrees(&file)?;
-        fit::check(&file, columns)?;
+        match &self.held_to {
+            HeldTo::Log => {
+                self.agrees(&file)?;
+                fit::check(&file, columns)?;
+            }
+            HeldTo::Sample(sample) => sample.check(&file, columns).await?,
+        }
         Ok(file)
     }
 
@@ -101,11 +120,19 @@ impl Part {
         }
     }
 
-    /// Its rows; none for a file that must be opened to know.
-    pub(crate) fn rows(&self) -> u64 {
+    /// Its rows, if they are known.
+    pub(crate) fn rows(&self) -> Option<u64> {
         match self {
-            Self::Open(file) => u64::try_from(file.metadata.file_metadata().num_rows()).unwrap_or_default(),
-            Self::Closed(file) => file.rows.unwrap_or_default(),
+            Self::Open(file) => Some(u64::try_from(file.metadata.file_metadata().num_rows()).unwrap_or_default()),
+            Self::Closed(file) => file.rows,
+        }
+    }
+
+    /// For how many rows it counts where splits are made.
+    pub(crate) fn weight(&self) -> u64 {
+        match self {
+            Self::Open(_) => self.rows().unwrap_or_default(),
+            Self::Closed(file) => file.rows.unwrap_or(file.weight),
         }
     }
 }

@@ -19,14 +19,14 @@ use transload_core::connector::{CleanSpec, Orphan, Partition, Source};
 use transload_core::store::Store;
 use transload_core::{CommitKey, Error, LogicalType, Pin, Problem, Result, fault};
 
-use crate::closed::{ClosedFile, Known, Part};
+use crate::closed::{ClosedFile, HeldTo, Known, Part};
 use crate::fit;
 use crate::layout::{typed, values_in_path};
 use crate::names;
 use crate::options::ParquetOptions;
 use crate::parquet::{ParquetFile, PinnedObject, read_as};
-use crate::settings::{self, ParquetReading, ParquetSettings};
-use crate::source::{LakeSource, open_files, schema_of};
+use crate::settings::{self, ParquetSettings};
+use crate::source::{LakeSource, open_those, schema_of};
 use crate::splits::{Divided, is_divided, rows_of, split_rows};
 use crate::stage::{Stager, Written};
 use crate::staging;
@@ -110,7 +110,7 @@ pub async fn open(store: &Store, table: LoggedTable<'_>, settings: &ParquetSetti
     };
     let closed = |file: &TableFile| {
         let object = PinnedObject { store: Arc::clone(store.objects()), meta: in_log(file) };
-        Part::Closed(ClosedFile { object, rows: file.rows, reading })
+        Part::Closed(ClosedFile { object, rows: file.rows, weight: 0, reading, held_to: HeldTo::Log })
     };
     let mut parts: Vec<Part> = files.iter().map(closed).collect();
     let needs_all = only_present || types == Types::Files;
@@ -119,7 +119,7 @@ pub async fn open(store: &Store, table: LoggedTable<'_>, settings: &ParquetSetti
     let known = |(part, file): (&Part, &TableFile)| {
         Ok(Known {
             values: values_of(file, &beside)?,
-            rows: Some(part.rows()),
+            rows: part.rows(),
             statistics: file.statistics.clone(),
             deleted: file.deleted.clone(),
             has_plain_times: reading.is_plain(),
@@ -144,26 +144,6 @@ pub async fn open(store: &Store, table: LoggedTable<'_>, settings: &ParquetSetti
     }
     let files = parts.into_iter().zip(known).collect();
     Ok(Arc::new(LakeSource::assemble(files, Divided::Large, in_files, Fields::from(beside), pin)))
-}
-
-/// Opens some of the files that are not open, which are chosen by their places too.
-async fn open_those(
-    parts: &mut [Part],
-    reading: ParquetReading,
-    is_wanted: impl Fn(usize, &ClosedFile) -> bool,
-) -> Result<()> {
-    let wanted = |(at, part): (usize, &Part)| match part {
-        Part::Closed(file) if is_wanted(at, file) => Some((at, file.clone())),
-        Part::Open(_) | Part::Closed(_) => None,
-    };
-    let (places, files): (Vec<usize>, Vec<ClosedFile>) = parts.iter().enumerate().filter_map(wanted).unzip();
-    let objects = files.iter().map(|file| file.object.clone()).collect();
-    let opened = open_files(objects, reading).await?;
-    for ((at, file), closed) in places.into_iter().zip(opened).zip(&files) {
-        closed.agrees(&file)?;
-        parts[at] = Part::Open(file);
-    }
-    Ok(())
 }
 
 /// The columns with the types that they have in files. One that no file has keeps its own.
@@ -308,5 +288,10 @@ pub async fn clean(store: &Store, spec: &CleanSpec) -> Result<Vec<Orphan>> {
 
 /// Checks the options of Parquet, and fills in the defaults.
 pub fn parquet_settings(options: Option<ParquetOptions>, problems: &mut Vec<Problem>) -> ParquetSettings {
-    settings::parquet_settings(options.unwrap_or_default(), problems)
+    let options = options.unwrap_or_default();
+    if let Some(footers) = &options.footers {
+        let message = "`footers` does nothing here: what a plan needs of the files, the table's log says";
+        problems.push(Problem::new(footers.span, message).hint("remove it"));
+    }
+    settings::parquet_settings(options, problems)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::ScalarValue;
+use object_store::path::Path;
 use transload_core::connector::{DECLARED_TYPE, Transform};
 use transload_core::{Error, LogicalType, Result};
 
@@ -40,7 +41,7 @@ impl FolderColumns {
             }
             return Ok(out);
         }
-        let values = |path: &str| values_in_path(below_root(path, found)).map_err(|e| e.with("path", path));
+        let values = |path: &str| values_in_path(below_root(path, &found.root)).map_err(|e| e.with("path", path));
         let paths: Vec<_> = found.files.iter().map(|f| values(f.location.as_ref())).collect::<Result<_>>()?;
         // The deepest path names every level there is; it need not be the first one.
         let Some(deepest) = paths.iter().max_by_key(|p| p.len()) else { return Ok(out) };
@@ -98,7 +99,7 @@ impl FolderColumns {
     /// [`Config`](transload_core::ErrorKind::Config) if one is not of its type.
     pub(crate) fn values(&self, path: &str, found: &Found) -> Result<Vec<ScalarValue>> {
         let named = |e: Error| e.with("path", path);
-        let values = values_in_path(below_root(path, found)).map_err(named)?;
+        let values = values_in_path(below_root(path, &found.root)).map_err(named)?;
         let value = |(field, ty): (&FieldRef, &LogicalType)| {
             let value = values.iter().find(|(name, _)| name == field.name()).and_then(|(_, v)| v.as_deref());
             typed(value, ty, field.data_type()).map_err(named)
@@ -108,6 +109,6 @@ impl FolderColumns {
 }
 
 /// A path below the table's folder.
-pub(crate) fn below_root<'a>(path: &'a str, found: &Found) -> &'a str {
-    path.strip_prefix(found.root.as_ref()).unwrap_or(path).trim_start_matches('/')
+pub(crate) fn below_root<'a>(path: &'a str, root: &Path) -> &'a str {
+    path.strip_prefix(root.as_ref()).unwrap_or(path).trim_start_matches('/')
 }

@@ -8,6 +8,7 @@ use transload_core::tree::Spanned;
 use transload_core::{LogicalType, Template};
 
 use crate::compress::Compression;
+use crate::footers::Footers;
 use crate::format::Format;
 
 /// Options of a lake connection.
@@ -175,6 +176,9 @@ pub struct ParquetOptions {
     /// The zone whose wall clock INT96 timestamps were taken from: UTC if they are to be read as they are stored, `writer` for the zone that the file names. Default: none, and files of writers that shift them are refused.
     #[serde(default)]
     pub(crate) int96_zone: Option<Spanned<String>>,
+    /// How many footers are read for a plan: of a table with more files those of a sample, and the others when their rows are read. `all` reads every one. Default: 10000.
+    #[serde(default)]
+    pub(crate) footers: Option<Spanned<Footers>>,
     /// Compression. Default: zstd.
     #[serde(default)]
     pub(crate) compression: Option<Spanned<CompressionName>>,

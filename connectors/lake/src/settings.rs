@@ -10,6 +10,7 @@ use transload_core::{LogicalType, Node, Problem, Span, Template};
 
 use crate::compress::Compression;
 use crate::csv::Dialect;
+use crate::footers::Footers;
 use crate::format::Format;
 use crate::options::{
     AvroCompression, BadLine, CompressionName, CsvOptions, JsonOptions, LegacyCalendar, Options, ParquetOptions,
@@ -25,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) csv: CsvReading,
     pub(crate) json: JsonReading,
     pub(crate) parquet: ParquetReading,
+    pub(crate) footers: Footers,
     pub(crate) orc: LegacyCalendar,
     /// How files are written; `None` for a format that can only be read.
     pub(crate) writing: Option<Writing>,
@@ -103,6 +105,7 @@ pub(crate) struct JsonReading {
 #[derive(Debug, Clone)]
 pub struct ParquetSettings {
     pub(crate) reading: ParquetReading,
+    pub(crate) footers: Footers,
     pub(crate) writing: Writing,
     only_for_writing: Vec<(&'static str, Span)>,
 }
@@ -243,6 +246,7 @@ pub(crate) fn parse(node: &Node) -> Result<Settings, Vec<Problem>> {
         },
         json: json_reading,
         parquet: parquet.reading,
+        footers: parquet.footers,
         orc: options.orc.and_then(|orc| orc.value.legacy_calendar).unwrap_or_default(),
         writing: write_format.map(|format| Writing { format, file_bytes }),
         only_for_writing,
@@ -261,6 +265,7 @@ pub(crate) fn parquet_settings(options: ParquetOptions, problems: &mut Vec<Probl
     };
     ParquetSettings {
         reading,
+        footers: footers(&options.footers, problems),
         writing: Writing {
             format: WriteFormat::Parquet(format),
             file_bytes: file_bytes(&options.file_bytes, problems),
@@ -349,6 +354,18 @@ fn int96_zone(option: &Option<Spanned<String>>, problems: &mut Vec<Problem>) -> 
             problems.push(Problem::new(option.span, format!("`{}` is not a time zone", option.value)).hint(hint));
             None
         }
+    }
+}
+
+fn footers(option: &Option<Spanned<Footers>>, problems: &mut Vec<Problem>) -> Footers {
+    match option {
+        Some(Spanned { value: Footers::Most(0 | 1), span }) => {
+            let message = "`footers` must be at least 2";
+            problems.push(Problem::new(*span, message).hint("the first file and the last are always among them"));
+            Footers::default()
+        }
+        Some(footers) => footers.value,
+        None => Footers::default(),
     }
 }
 
@@ -442,6 +459,24 @@ mod tests {
             assert_eq!(zone(known), Vec::<String>::new(), "{known}");
         }
         assert_eq!(zone("Mars"), ["`Mars` is not a time zone"]);
+    }
+
+    #[test]
+    fn footers_are_a_number_or_all_of_them() {
+        let parsed = |footers: serde_json::Value| {
+            let options = serde_json::json!({ "url": "x", "parquet": { "footers": footers } });
+            parse(&serde_json::from_value(options).unwrap())
+        };
+        let read = |footers: serde_json::Value| parsed(footers).unwrap().footers;
+        assert_eq!(read(serde_json::json!("all")), Footers::All);
+        assert_eq!(read(serde_json::json!(2)), Footers::Most(2));
+        let said = |footers: serde_json::Value| parsed(footers).err().unwrap().remove(0).message;
+        assert_eq!(said(serde_json::json!(1)), "`footers` must be at least 2");
+        for wrong in [serde_json::json!("some"), serde_json::json!(-5), serde_json::json!(2.5), serde_json::json!([])] {
+            assert!(said(wrong.clone()).starts_with("expected a number of files or `all`"), "{wrong}");
+        }
+        let default = parse(&serde_json::from_value(serde_json::json!({ "url": "x" })).unwrap()).unwrap();
+        assert_eq!(default.footers, Footers::Most(10_000));
     }
 
     #[test]

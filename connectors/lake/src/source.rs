@@ -10,7 +10,7 @@ use transload_core::connector::{DECLARED_TYPE, Source};
 use transload_core::store::Store;
 use transload_core::{LogicalType, Pin, Result, Split, TableName};
 
-use crate::closed::{Known, Part};
+use crate::closed::{ClosedFile, HeldTo, Known, Part};
 use crate::csv::{self, CsvFile};
 use crate::folders::{FolderColumns, below_root};
 use crate::format::Format;
@@ -19,6 +19,7 @@ use crate::legacy::as_it_is_meant;
 use crate::listing::{self, Found};
 use crate::manifest::{Column, FileFormat, Manifest};
 use crate::parquet::{ParquetFile, PinnedObject, read_as};
+use crate::sample::{Estimate, Sample};
 use crate::scan::{LakeTable, Piece};
 use crate::settings::{ParquetReading, Settings};
 use crate::splits::{Divided, splits_of};
@@ -27,7 +28,7 @@ use crate::typed::{TypedFile, TypedPart};
 use crate::union::union;
 
 /// Footers read at the same time.
-const CONCURRENT_FOOTERS: usize = 16;
+const CONCURRENT_FOOTERS: usize = 32;
 /// Files that are looked at at the same time before the table is read, each with few columns of one row group in memory.
 const CONCURRENT_LOOKS: usize = 4;
 /// Attempts to open a table that is replaced again and again.
@@ -39,6 +40,33 @@ pub(crate) struct LakeSource {
     pin: Pin,
     splits: Vec<Split>,
     table: LakeTable,
+    /// What is known of its files where not all footers were read.
+    sampled: Option<Sampled>,
+}
+
+/// What is said of a table of which not all footers were read.
+struct Sampled {
+    /// About how many rows it has.
+    rows: u64,
+    /// What is taken for granted.
+    assumed: String,
+}
+
+impl Sampled {
+    fn of(parts: &[Part], estimate: Estimate) -> Self {
+        let (mut read, mut rows, mut bytes) = (0_usize, 0u64, 0u64);
+        for part in parts {
+            match part.rows() {
+                Some(own) => (read, rows) = (read + 1, rows.saturating_add(own)),
+                None => bytes = bytes.saturating_add(part.object().meta.size),
+            }
+        }
+        let all = parts.len();
+        Self {
+            rows: rows.saturating_add(estimate.rows(bytes)),
+            assumed: format!("{read} of {all} footers were read; a file that does not fit them stops the run"),
+        }
+    }
 }
 
 impl LakeSource {
@@ -71,7 +99,7 @@ impl LakeSource {
             Some(manifest) => {
                 let columns: Vec<&Column> = manifest.columns.iter().filter(|c| !folders.has(&c.name)).collect();
                 match manifest.file_format {
-                    FileFormat::Parquet => return Self::parquet(objects, folders, settings.parquet, found).await,
+                    FileFormat::Parquet => return Self::parquet(objects, folders, settings, found).await,
                     FileFormat::Avro => return Self::typed(opened(objects, TypedFile::avro).await?, folders, found),
                     FileFormat::Csv(dialect) => {
                         csv_pieces(csv::open_written(objects, dialect, &columns, &folders.as_texts(), &found.root)?)
@@ -82,7 +110,7 @@ impl LakeSource {
                 }
             }
             None => match settings.format {
-                Format::Parquet => return Self::parquet(objects, folders, settings.parquet, found).await,
+                Format::Parquet => return Self::parquet(objects, folders, settings, found).await,
                 Format::Avro => return Self::typed(opened(objects, TypedFile::avro).await?, folders, found),
                 Format::Orc => {
                     let calendar = settings.orc;
@@ -99,32 +127,50 @@ impl LakeSource {
         Ok(Self::files(TableSchema::builder(schema).build(), pieces, found))
     }
 
-    /// A table of Parquet files.
+    /// A table of Parquet files. Of a great many only some are opened, and the others when their rows are read.
     async fn parquet(
         objects: Vec<PinnedObject>,
         folders: FolderColumns,
-        reading: ParquetReading,
+        settings: &Settings,
         found: &Found,
     ) -> Result<Self> {
-        let files = open_files(objects, reading).await?;
-        let mut said_twice = Vec::new();
-        for file in &files {
-            let path = below_root(file.object.meta.location.as_ref(), found);
-            said_twice.extend(Twins::of(file, path, &folders.fields)?);
+        let reading = settings.parquet;
+        let sample = Sample { folders: folders.fields.clone(), root: found.root.clone() };
+        let held_to = HeldTo::Sample(Arc::new(sample));
+        let closed =
+            |object| Part::Closed(ClosedFile { object, rows: None, weight: 0, reading, held_to: held_to.clone() });
+        let mut parts: Vec<Part> = objects.into_iter().map(closed).collect();
+        let chosen = settings.footers.chosen(&found.files);
+        open_those(&mut parts, reading, |at, _| chosen.as_ref().is_none_or(|chosen| chosen.contains(&at))).await?;
+        let mut said_twice = twins_among(&parts, &folders, found)?;
+        if !said_twice.is_empty() {
+            // A file that a condition leaves out by the name of its folder is not opened, so all have to be looked at now.
+            open_those(&mut parts, reading, |_, _| true).await?;
+            said_twice = twins_among(&parts, &folders, found)?;
         }
         let mut looks = futures::stream::iter(said_twice).map(twins::agree).buffered(CONCURRENT_LOOKS);
         while looks.try_next().await?.is_some() {}
-        let in_files = match files.is_empty() {
-            false => schema_of(&files, &folders.fields)?,
+        let opened: Vec<&ParquetFile> = parts.iter().filter_map(Part::opened).collect();
+        let in_files = match opened.is_empty() {
+            false => schema_of(opened.iter().copied(), &folders.fields)?,
             true => manifest_schema(found, &folders, read_as),
         };
-        let known = |file: ParquetFile| {
-            let values = folders.values(file.object.meta.location.as_ref(), found)?;
-            Ok((Part::Open(file), Known { values, ..Known::default() }))
+        let estimate = Estimate::by(opened.iter().copied());
+        let all = parts.len();
+        let sampled = (opened.len() < all).then(|| Sampled::of(&parts, estimate));
+        for part in &mut parts {
+            if let Part::Closed(file) = part {
+                file.weight = estimate.weight(file.object.meta.size, all);
+            }
+        }
+        let known = |part: Part| {
+            let values = folders.values(part.object().meta.location.as_ref(), found)?;
+            Ok((part, Known { values, ..Known::default() }))
         };
-        let files = files.into_iter().map(known).collect::<Result<_>>()?;
+        let files = parts.into_iter().map(known).collect::<Result<_>>()?;
         let beside = Fields::from(folders.fields);
-        Ok(Self::assemble(files, Divided::All, in_files, beside, pin(found)))
+        let divided = if sampled.is_some() { Divided::Sample } else { Divided::All };
+        Ok(Self { sampled, ..Self::assemble(files, divided, in_files, beside, pin(found)) })
     }
 
     /// A table of other files that say themselves what types their columns have.
@@ -160,7 +206,8 @@ impl LakeSource {
         let splits = pieces.iter().map(split).collect();
         let pieces = pieces.into_iter().map(|piece| vec![piece]).collect();
         let table_schema = Arc::clone(schema.table_schema());
-        Self { schema: table_schema, pin: pin(found), splits, table: LakeTable { schema, splits: Arc::new(pieces) } }
+        let table = LakeTable { schema, splits: Arc::new(pieces) };
+        Self { schema: table_schema, pin: pin(found), splits, table, sampled: None }
     }
 
     /// A table of Parquet files, each with what is known of it.
@@ -174,7 +221,8 @@ impl LakeSource {
         let schema = TableSchema::builder(in_files).with_table_partition_cols(beside).build();
         let (splits, pieces) = splits_of(files, divided).into_iter().unzip();
         let table_schema = Arc::clone(schema.table_schema());
-        Self { schema: table_schema, pin, splits, table: LakeTable { schema, splits: Arc::new(pieces) } }
+        let table = LakeTable { schema, splits: Arc::new(pieces) };
+        Self { schema: table_schema, pin, splits, table, sampled: None }
     }
 }
 
@@ -191,9 +239,30 @@ impl Source for LakeSource {
         &self.splits
     }
 
+    fn estimated_rows(&self) -> Option<u64> {
+        match &self.sampled {
+            Some(sampled) => Some(sampled.rows),
+            None => self.splits.iter().map(|s| s.rows).sum(),
+        }
+    }
+
+    fn assumed(&self) -> Option<String> {
+        self.sampled.as_ref().map(|sampled| sampled.assumed.clone())
+    }
+
     fn provider(&self) -> Result<Arc<dyn TableProvider>> {
         Ok(Arc::new(self.table.clone()))
     }
+}
+
+/// The columns that open files and their folders both have.
+fn twins_among(parts: &[Part], folders: &FolderColumns, found: &Found) -> Result<Vec<Twins>> {
+    let mut twins = Vec::new();
+    for file in parts.iter().filter_map(Part::opened) {
+        let path = below_root(file.object.meta.location.as_ref(), &found.root);
+        twins.extend(Twins::of(file, path, &folders.fields)?);
+    }
+    Ok(twins)
 }
 
 fn pin(found: &Found) -> Pin {
@@ -216,11 +285,32 @@ async fn opened<F: Future<Output = Result<TypedFile>>>(
     futures::stream::iter(objects).map(open).buffered(CONCURRENT_LOOKS).try_collect().await
 }
 
-/// Reads the footers of Parquet files, and what else tells the types and the meaning of their columns.
+/// Opens some of the files that are not open, which are chosen by their places too.
 ///
 /// # Errors
-/// [`Config`](transload_core::ErrorKind::Config) if one is damaged, or nobody can tell what its values mean.
-pub(crate) async fn open_files(objects: Vec<PinnedObject>, reading: ParquetReading) -> Result<Vec<ParquetFile>> {
+/// [`Config`](transload_core::ErrorKind::Config) if one is damaged, nobody can tell what its values mean, or it is not what
+/// the table's log says.
+pub(crate) async fn open_those(
+    parts: &mut [Part],
+    reading: ParquetReading,
+    is_wanted: impl Fn(usize, &ClosedFile) -> bool,
+) -> Result<()> {
+    let wanted = |(at, part): (usize, &Part)| match part {
+        Part::Closed(file) if is_wanted(at, file) => Some((at, file.object.clone())),
+        Part::Open(_) | Part::Closed(_) => None,
+    };
+    let (places, objects): (Vec<usize>, Vec<PinnedObject>) = parts.iter().enumerate().filter_map(wanted).unzip();
+    for (at, file) in places.into_iter().zip(open_files(objects, reading).await?) {
+        if let Part::Closed(closed) = &parts[at] {
+            closed.agrees(&file)?;
+        }
+        parts[at] = Part::Open(file);
+    }
+    Ok(())
+}
+
+/// Reads the footers of Parquet files, and what else tells the types and the meaning of their columns.
+async fn open_files(objects: Vec<PinnedObject>, reading: ParquetReading) -> Result<Vec<ParquetFile>> {
     let files: Vec<ParquetFile> =
         futures::stream::iter(objects).map(ParquetFile::open).buffered(CONCURRENT_FOOTERS).try_collect().await?;
     let meant = futures::stream::iter(files).map(move |file| as_it_is_meant(file, reading));

@@ -66,6 +66,7 @@ impl PostgresEndpoint {
             format: "postgres".to_string(),
             columns: relation.columns.iter().map(|c| (c.name.clone(), meant(&c.kind), c.nullable)).collect(),
             rows: None,
+            estimated_rows: None,
             bytes: relation.bytes,
             files: None,
             catalog: Some(CatalogInfo { estimated_rows: relation.rows, ..catalog::info(client, relation).await? }),

@@ -150,7 +150,8 @@ mod tests {
 
     fn table(rows: Option<u64>, bytes: Option<u64>) -> TableInfo {
         let name = TableName::new("t");
-        TableInfo { name, format: String::new(), columns: Vec::new(), rows, bytes, files: None, catalog: None }
+        let (format, columns) = (String::new(), Vec::new());
+        TableInfo { name, format, columns, rows, estimated_rows: None, bytes, files: None, catalog: None }
     }
 
     #[test]
@@ -162,6 +163,8 @@ mod tests {
         assert_eq!(enough(Some(u64::MAX), None), Some(1));
         assert_eq!(enough(None, Some(4 * ENOUGH * ROW_BYTES)), Some(25));
         assert_eq!(enough(None, None), None);
+        let estimated = TableInfo { estimated_rows: Some(2 * ENOUGH), ..table(None, Some(1)) };
+        assert_eq!(Rows::Enough.percent(&estimated), Some(50));
         assert_eq!(Rows::Percent(10).percent(&table(None, None)), Some(10));
         assert_eq!(Rows::Percent(100).percent(&table(None, None)), None);
         assert_eq!(Rows::All.percent(&table(Some(u64::MAX), None)), None);

@@ -128,6 +128,7 @@ mod tests {
             format: "table".to_string(),
             columns: vec![column("id", "int64", false), column("amount", "text", true)],
             rows: None,
+            estimated_rows: None,
             bytes: Some(8192),
             files: None,
             catalog: Some(CatalogInfo {
@@ -186,5 +187,7 @@ mod tests {
             listing(&[&plain], false),
             "a.b  (csv, rows unknown, 1 file)\n  id      int64 not null\n  amount  text\n"
         );
+        let sampled = TableInfo { format: "parquet".to_string(), estimated_rows: Some(70), files: Some(9), ..plain };
+        assert_eq!(listing(&[&sampled], true), "a.b  (parquet, about 70 rows, 9 files)\n");
     }
 }

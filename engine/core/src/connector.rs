@@ -439,6 +439,12 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// What is taken for granted of rows that nobody has looked at, if something is, as half a sentence for the plan. Reading
+    /// fails where it is not so.
+    fn assumed(&self) -> Option<String> {
+        None
+    }
+
     /// The table for the query engine.
     ///
     /// # Behavior

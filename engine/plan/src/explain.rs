@@ -46,6 +46,9 @@ impl fmt::Display for TablePlan {
         let splits = self.splits.len();
         writeln!(f, "│  ├─ pin        {}", self.pin.describe())?;
         writeln!(f, "│  ├─ scan       {splits} split{}, {rows}", if splits == 1 { "" } else { "s" })?;
+        if let Some(assumed) = &self.assumed {
+            writeln!(f, "│  ├─ assumed    {assumed}")?;
+        }
         if let Some(incremental) = &self.incremental {
             let cursor = &incremental.cursor;
             let ties = match self.misses_ties() {

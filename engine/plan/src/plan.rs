@@ -118,6 +118,9 @@ pub struct TablePlan {
     pub reconcile: ReconcilePlan,
     /// Rows expected, if the source knows.
     pub estimated_rows: Option<u64>,
+    /// What is taken for granted of rows that nobody has looked at, if something is: reading fails where it is not so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assumed: Option<String>,
     /// What it belongs to; alerts choose by it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -296,6 +299,7 @@ impl Plan {
             table.splits.clear();
             table.expected = Expected::Anything;
             table.estimated_rows = None;
+            table.assumed = None;
             if let Some(incremental) = &mut table.incremental {
                 incremental.above = None;
                 incremental.backfill = None;

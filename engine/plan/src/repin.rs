@@ -32,6 +32,7 @@ impl TablePlan {
             pin: source.pin().clone(),
             splits: source.splits().to_vec(),
             estimated_rows: source.estimated_rows(),
+            assumed: source.assumed(),
             ..self.clone()
         })
     }

@@ -53,6 +53,7 @@ pub(super) fn table(name: &str) -> TableInfo {
         format: "table".to_string(),
         columns: vec![("id".to_string(), LogicalType::Int(64), false)],
         rows: None,
+        estimated_rows: None,
         bytes: None,
         files: None,
         catalog: Some(CatalogInfo { kind: "table".to_string(), ..CatalogInfo::default() }),

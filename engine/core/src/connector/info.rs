@@ -20,6 +20,9 @@ pub struct TableInfo {
     pub columns: Vec<(String, LogicalType, bool)>,
     /// Number of rows, if known without reading.
     pub rows: Option<u64>,
+    /// About how many rows it has, if only some of its files were looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated_rows: Option<u64>,
     /// Size in bytes, if known.
     pub bytes: Option<u64>,
     /// Number of files, if it has any.
@@ -102,9 +105,10 @@ pub struct ForeignKeyInfo {
 }
 
 impl TableInfo {
-    /// About how many rows it has, if that is known without reading: as counted, or else as its database estimates.
+    /// About how many rows it has, if that is known without reading: as counted, or else by some of its files, or as its
+    /// database estimates.
     pub fn about_rows(&self) -> Option<u64> {
-        self.rows.or_else(|| self.catalog.as_ref()?.estimated_rows)
+        self.rows.or(self.estimated_rows).or_else(|| self.catalog.as_ref()?.estimated_rows)
     }
 
     /// What an open table says about itself.
@@ -123,6 +127,7 @@ impl TableInfo {
             let declared = f.metadata().get(DECLARED_TYPE).and_then(|t| t.parse::<LogicalType>().ok());
             declared.or_else(|| LogicalType::of(f))
         };
+        let rows: Option<u64> = source.splits().iter().map(|s| s.rows).sum();
         Self {
             name,
             format: format.to_string(),
@@ -133,7 +138,8 @@ impl TableInfo {
                 .filter(|f| !is_hidden(f))
                 .filter_map(|f| Some((f.name().clone(), ty(f)?, f.is_nullable())))
                 .collect(),
-            rows: source.splits().iter().map(|s| s.rows).sum(),
+            rows,
+            estimated_rows: source.estimated_rows().filter(|_| rows.is_none()),
             bytes,
             files,
             catalog: None,

@@ -223,6 +223,7 @@ impl Table<'_> {
                 },
             },
             estimated_rows,
+            assumed: source.assumed(),
             replay: None,
             labels: settings
                 .labels

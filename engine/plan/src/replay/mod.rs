@@ -90,6 +90,7 @@ pub fn table(
         expected,
         checks,
         estimated_rows: source.splits().iter().map(|s| s.rows).sum(),
+        assumed: source.assumed(),
         replay: Some(replay),
         ..rules.clone()
     })
