@@ -52,6 +52,7 @@ mod postgres_sink;
 mod postgres_sink_faults;
 mod postgres_sink_tables;
 mod postgres_to_lake;
+mod postgres_too_old;
 mod postgres_wide;
 mod profile;
 mod progress;

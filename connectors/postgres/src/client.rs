@@ -64,6 +64,8 @@ pub(crate) struct ServerInfo {
     pub(crate) id: String,
     /// The name of the database.
     pub(crate) database: String,
+    /// For how many minutes it keeps what a snapshot sees; `None` if for as long as anybody has the snapshot.
+    pub(crate) keeps_minutes: Option<u32>,
     /// Whether the database's texts are UTF-8. Others are converted, but for those of `SQL_ASCII`, which are any bytes.
     pub(crate) is_utf8: bool,
 }

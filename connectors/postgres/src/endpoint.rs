@@ -164,7 +164,7 @@ impl Endpoint for PostgresEndpoint {
     async fn holds(&self, pin: &Pin) -> Result<bool> {
         match pin {
             Pin::Snapshot(pin) => match self.together.as_ref().and_then(OnceCell::get) {
-                Some(own) if own.has_taken(pin) => Ok(!own.is_gone()),
+                Some(own) if own.has_taken(pin) => own.is_readable().await,
                 _ => is_held(&self.access, pin).await,
             },
             Pin::Formula(_) | Pin::Files(_) | Pin::Version(_) => Ok(true),

@@ -22,7 +22,8 @@ SELECT pg_catalog.set_config('transload.session', pg_catalog.concat_ws(' ', pg_c
   d.datname,
   pg_catalog.current_setting('server_encoding'),
   pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
-  (EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8
+  (EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8,
+  coalesce((SELECT setting FROM pg_catalog.pg_settings WHERE name = 'old_snapshot_threshold'), '-1')
 FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
 /// Asks for the name of the session. It is answered without a snapshot, so that a transaction can still be given one.
@@ -89,6 +90,7 @@ impl Session {
             in_recovery: text(told, 2)? == "t",
             id: format!("{system}/{}", text(told, 3)?),
             database: text(told, 4)?.to_string(),
+            keeps_minutes: text(told, 8)?.parse().ok(),
             is_utf8: text(told, 5)? == "UTF8",
         };
         Ok(Self { name, server })

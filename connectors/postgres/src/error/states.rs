@@ -6,7 +6,7 @@
 
 use transload_core::Error;
 
-use super::{AGAIN, LOST_SNAPSHOT, lost_snapshot};
+use super::{AGAIN, LOST_SNAPSHOT, lost_snapshot, old_snapshot};
 
 /// What a server says of an error, as far as anybody may look at it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -112,8 +112,7 @@ fn meaning(said: &Said<'_>) -> Error {
         "55" => state(said),
         "57" => stopped(said),
         "58" => Error::transient("the server has trouble with its files").hint("its log says more"),
-        "72" => Error::transient("the server no longer has the rows as they were when the table was pinned")
-            .hint("raise the server's `old_snapshot_threshold`, then `transload resume` reads the table anew"),
+        "72" => old_snapshot(),
         "HV" => foreign(said),
         "P0" => Error::config("a function or a trigger of the database stopped the statement")
             .hint("its sentence may hold values, so it is not shown here: the server's log has it"),
@@ -526,6 +525,7 @@ mod tests {
             assert!(lost.is_lost_snapshot() && super::super::is_lost(&error), "{lost:?}");
             assert_eq!(error.kind(), Transient);
         }
+        assert!(super::super::is_lost(&explain(&said("72000", "snapshot too old"))));
         for other in [
             of("22023", "invalid value for parameter \"lock_timeout\": \"x\"", Some("parse_and_validate_value")),
             of("42704", "type \"t\" does not exist", Some("typenameType")),
