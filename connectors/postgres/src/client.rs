@@ -131,6 +131,11 @@ impl Client {
         &self.session.server
     }
 
+    /// Whether the session was that of another connection when this one was made.
+    pub(crate) fn has_session_of(&self, other: &Self) -> bool {
+        self.session.was_of(&other.session)
+    }
+
     /// Runs statements that give no rows, one after the other.
     ///
     /// # Errors

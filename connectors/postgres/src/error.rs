@@ -10,7 +10,7 @@ use transload_core::Error;
 use self::states::Said;
 use crate::tls;
 
-pub(crate) use self::states::pooled;
+pub(crate) use self::states::{is_pooled, pooled};
 
 /// What helps against most things that pass.
 const AGAIN: &str = "the same command can be tried again";

@@ -21,6 +21,7 @@ mod pin;
 mod readers;
 mod records;
 mod scan;
+mod sessions;
 mod sink;
 mod source;
 mod splits;

@@ -15,6 +15,7 @@ use crate::names::{Name, literal};
 use crate::options::Settings;
 use crate::readers::{Idle, Readers, Snapshot};
 use crate::records::{Records, Since};
+use crate::sessions::Sessions;
 
 /// How a transaction begins that sees one state of the database, whatever others do.
 pub(crate) const ONE_STATE: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -29,17 +30,18 @@ pub(crate) struct Access {
     pub(crate) resolver: Arc<dyn Resolve>,
     /// The connections that read.
     readers: Arc<Readers>,
+    sessions: Arc<Sessions>,
 }
 
 impl Access {
     pub(crate) fn new(settings: Arc<Settings>, resolver: Arc<dyn Resolve>) -> Self {
         // One more keeps the snapshot.
         let readers = Arc::new(Readers::new(settings.connections.saturating_sub(1)));
-        Self { settings, resolver, readers }
+        Self { settings, resolver, readers, sessions: Arc::new(Sessions::of(Role::Reader)) }
     }
 
-    pub(crate) async fn connect(&self, role: Role) -> Result<Client> {
-        Client::connect(&self.settings, self.resolver.as_ref(), role).await
+    pub(crate) async fn connect(&self) -> Result<Client> {
+        self.sessions.connect(&self.settings, self.resolver.as_ref()).await
     }
 
     /// A connection whose transaction sees a snapshot, and holds no other table than this, for whoever has a permit.
@@ -59,7 +61,7 @@ impl Access {
     /// The same, made now; `None` if this is not the server that the snapshot was taken on.
     async fn new_reader(&self, snapshot: &Snapshot) -> Result<Option<Client>> {
         self.readers.make_room();
-        let client = self.connect(Role::Reader).await?;
+        let client = self.connect().await?;
         if client.server().id != snapshot.server {
             return Ok(None);
         }
@@ -96,7 +98,7 @@ const TAKE_BACK: &str = "ROLLBACK TO SAVEPOINT looked_up";
 impl Exporter {
     /// Takes a snapshot.
     pub(crate) async fn begin(access: &Access) -> Result<Self> {
-        let client = access.connect(Role::Reader).await?;
+        let client = access.connect().await?;
         client.begin(ONE_STATE).await?;
         let position = match client.server().in_recovery {
             true => "pg_catalog.pg_last_wal_replay_lsn()",

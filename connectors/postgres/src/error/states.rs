@@ -8,6 +8,9 @@ use transload_core::Error;
 
 use super::{AGAIN, LOST_SNAPSHOT, lost_snapshot, old_snapshot};
 
+/// The sentence that [`is_pooled`] knows.
+const POOLED: &str = "a pooler stands before the server and gives each transaction another session";
+
 /// What a server says of an error, as far as anybody may look at it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Said<'a> {
@@ -123,8 +126,12 @@ fn meaning(said: &Said<'_>) -> Error {
 
 /// A connection that behaves as one behind a pooler of transactions or statements does.
 pub(crate) fn pooled() -> Error {
-    Error::config("a pooler stands before the server and gives each transaction another session")
-        .hint("connect to the server itself, or to a pool of sessions (`pool_mode = session`)")
+    Error::config(POOLED).hint("connect to the server itself, or to a pool of sessions (`pool_mode = session`)")
+}
+
+/// Whether an error says so.
+pub(crate) fn is_pooled(error: &Error) -> bool {
+    error.message() == POOLED
 }
 
 fn no_database() -> Error {
