@@ -44,6 +44,7 @@ mod postgres_faults;
 mod postgres_incremental;
 mod postgres_moved;
 mod postgres_oracle;
+mod postgres_pgbench;
 mod postgres_pooler;
 mod postgres_references;
 mod postgres_refused;
