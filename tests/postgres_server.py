@@ -9,12 +9,13 @@ of JSON once it answers. Then it does what it is told on standard input, a line 
     start            starts it again, on the same port
     restart [MODE]   both
     standby          makes a hot standby of it, and says its port
+    pooler MODE      puts a PgBouncer before it, for the role `owner`, and says its port
 
 It serves for as long as standard input is open: whoever starts it keeps the other end, so that it ends with the tests,
 however they end.
 
-PostgreSQL is looked for where systems put it. Debian's is installed on first use where that is allowed, which is as root.
-PostgreSQL does not run as root: there it runs as the user `postgres`.
+PostgreSQL is looked for where systems put it, and so is PgBouncer. Debian's are installed on first use where that is allowed,
+which is as root. They do not run as root: there they run as the user `postgres`.
 """
 
 import fcntl
@@ -23,10 +24,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 OLDEST = 15
 PASSWORD = "s3cr3t-of-the-transload-tests"
@@ -63,6 +66,30 @@ SETTINGS = {
     "autovacuum_naptime": "5min",
 }
 
+# It speaks TLS with the server's certificate, and gives sessions away as `pool_mode` says.
+POOLER = """
+[databases]
+* = host=127.0.0.1 port={server}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+pool_mode = {mode}
+auth_type = scram-sha-256
+auth_file = {file}.users
+client_tls_sslmode = allow
+client_tls_key_file = {folder}/server.key
+client_tls_cert_file = {folder}/server.crt
+logfile = {file}.log
+pidfile = {file}.pid
+"""
+
+# None of the system's own, which would be started.
+UNSTARTED = (
+    "mkdir -p /etc/systemd/system && ln -sf /dev/null /etc/systemd/system/pgbouncer.service "
+    "&& echo START=0 > /etc/default/pgbouncer"
+)
+
 
 def version(folder):
     try:
@@ -83,28 +110,42 @@ def installed():
     return max((one for one in found if one[0] >= OLDEST), default=(0, None))[1]
 
 
-def programs():
+# Files that are there already stay as they are, and whoever else installs something is waited for.
+INSTALL = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends",
+           "--option", "Dpkg::Options::=--force-confold", "--option", "DPkg::Lock::Timeout=300"]
+
+
+def found_or_installed(find, steps, wanted):
+    """What `find` finds, if need be once these steps are taken."""
     with open(os.path.join(tempfile.gettempdir(), f"transload-postgres-{os.getuid()}.lock"), "w") as lock:
         # Several may come here at the same time: one installs, the others wait.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder := installed():
-            return folder
+        if found := find():
+            return found
         said = ""
         if os.getuid() == 0 and shutil.which("apt-get"):
-            steps = [["apt-get", "update", "--quiet"],
-                     ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "postgresql-common"],
-                     # No cluster of the system's own, which would be started.
-                     ["sed", "-ri", "s/^#?create_main_cluster.*/create_main_cluster = false/",
-                      "/etc/postgresql-common/createcluster.conf"],
-                     ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "postgresql"]]
-            for step in steps:
+            for step in [["apt-get", "update", "--quiet"], *steps]:
                 done = subprocess.run(step, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                       text=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
                 if done.returncode:
                     said += done.stdout[-2000:]
-        return installed() or sys.exit(
-            f"the tests need PostgreSQL {OLDEST} or newer, and there is none; install it (apt-get install postgresql), or "
-            f"run the tests as root on Debian, where they do it: {said}")
+        return find() or sys.exit(
+            f"the tests need {wanted}, and there is none; install it (apt-get install {steps[-1][-1]}), or run the tests as "
+            f"root on Debian, where they do it: {said}")
+
+
+def programs():
+    # No cluster of the system's own, which would be started.
+    unstarted = ["sed", "-ri", "s/^#?create_main_cluster.*/create_main_cluster = false/",
+                 "/etc/postgresql-common/createcluster.conf"]
+    return found_or_installed(installed, [[*INSTALL, "postgresql-common"], unstarted, [*INSTALL, "postgresql"]],
+                              f"PostgreSQL {OLDEST} or newer")
+
+
+def pgbouncer():
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"])
+    return found_or_installed(lambda: shutil.which("pgbouncer", path=places),
+                              [["sh", "-c", UNSTARTED], [*INSTALL, "pgbouncer"]], "PgBouncer")
 
 
 def free_port():
@@ -189,15 +230,37 @@ class Cluster:
         self.control("start", data=data)
         return {"port": port}
 
+    def pooler(self, mode):
+        port, file = free_port(), f"{self.folder}/pooler-{mode}"
+        self.write(f"pooler-{mode}.users", f'"owner" "{PASSWORD}"\n')
+        self.write(f"pooler-{mode}.ini",
+                   POOLER.format(server=self.port, port=port, mode=mode, file=file, folder=self.folder))
+        self.run(pgbouncer(), "-d", f"{file}.ini")
+        for _ in range(600):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                return {"port": port}
+            except OSError:
+                time.sleep(0.05)
+        sys.exit(f"PgBouncer does not answer: see {file}.log")
+
     def told(self, line):
         verb, *rest = line.split()
         if verb in ("stop", "restart"):
             self.stop(*rest)
         if verb in ("start", "restart"):
             self.start()
-        return self.standby() if verb == "standby" else {}
+        if verb in ("standby", "pooler"):
+            return getattr(self, verb)(*rest)
+        return {}
 
     def end(self):
+        for file in glob.glob(f"{self.folder}/pooler-*.pid"):
+            try:
+                with open(file) as pid:
+                    os.kill(int(pid.read()), signal.SIGTERM)
+            except (OSError, ValueError):
+                pass
         for data in (f"{self.folder}/standby", self.data):
             if os.path.exists(f"{data}/postmaster.pid"):
                 try:

@@ -71,6 +71,11 @@ impl Server {
         port(&self.told("standby"))
     }
 
+    /// The port of a PgBouncer before it, which is started now with a `pool_mode`; a mode is asked for once.
+    pub(crate) fn pooler(&self, mode: &str) -> u16 {
+        port(&self.told(&format!("pooler {mode}")))
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }

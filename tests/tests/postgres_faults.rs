@@ -308,7 +308,7 @@ fn a_change_of_the_table_does_not_change_what_is_being_read() {
 }
 
 /// A process that ends with the test.
-struct Ended(Child);
+pub(crate) struct Ended(pub(crate) Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {

@@ -1,17 +1,14 @@
 //! Removing what commits have staged that will not be made any more.
 
-use std::sync::Arc;
-
 use chrono::DateTime;
 use transload_core::connector::{CleanSpec, Orphan, OrphanKind};
-use transload_core::{CommitKey, Resolve, Result, fault};
+use transload_core::{CommitKey, Result, fault};
 
 use crate::catalog::get;
 use crate::client::Client;
-use crate::connections::{is_in_use, writer};
+use crate::connections::{Connections, is_in_use};
 use crate::error::sqlstate;
 use crate::names::Name;
-use crate::options::Settings;
 use crate::records::Records;
 use crate::staging::{EACH_ANEW, Note, commit_turn, in_turn};
 
@@ -36,12 +33,8 @@ struct Left {
 ///
 /// # Errors
 /// As the server fails. What was removed until then stays removed.
-pub(crate) async fn clean(
-    settings: &Arc<Settings>,
-    resolver: &Arc<dyn Resolve>,
-    spec: &CleanSpec,
-) -> Result<Vec<Orphan>> {
-    let client = writer(settings, resolver.as_ref()).await?;
+pub(crate) async fn clean(connections: &Connections, spec: &CleanSpec) -> Result<Vec<Orphan>> {
+    let (client, settings) = (connections.take().await?, connections.settings());
     let schemas = settings.schemas.as_ref().map(|listed| {
         let mut schemas = listed.clone();
         schemas.push(settings.schema.clone());

@@ -64,6 +64,8 @@ pub(crate) struct ServerInfo {
     pub(crate) id: String,
     /// The name of the database.
     pub(crate) database: String,
+    /// For how many minutes it keeps what a snapshot sees; `None` if for as long as anybody has the snapshot.
+    pub(crate) keeps_minutes: Option<u32>,
     /// Whether the database's texts are UTF-8. Others are converted, but for those of `SQL_ASCII`, which are any bytes.
     pub(crate) is_utf8: bool,
 }
@@ -142,6 +144,11 @@ impl Client {
     /// What the server says of itself.
     pub(crate) fn server(&self) -> &ServerInfo {
         &self.session.server
+    }
+
+    /// Whether the session was that of another connection when this one was made.
+    pub(crate) fn has_session_of(&self, other: &Self) -> bool {
+        self.session.was_of(&other.session)
     }
 
     /// Runs statements that give no rows, one after the other.

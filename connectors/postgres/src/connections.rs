@@ -9,6 +9,7 @@ use transload_core::{Error, Resolve, Result};
 use crate::client::{Client, Role};
 use crate::error::sqlstate;
 use crate::options::Settings;
+use crate::sessions::Sessions;
 
 /// Connections of one endpoint, whatever the tables, no more at the same time than the settings allow. Nobody who has one
 /// waits for another.
@@ -16,6 +17,7 @@ pub(crate) struct Connections {
     settings: Arc<Settings>,
     resolver: Arc<dyn Resolve>,
     permits: Semaphore,
+    sessions: Sessions,
     /// Those that nobody uses now.
     idle: Mutex<Vec<Client>>,
 }
@@ -34,6 +36,7 @@ impl Connections {
             settings: Arc::clone(settings),
             resolver: Arc::clone(resolver),
             permits: Semaphore::new(settings.connections.max(1)),
+            sessions: Sessions::of(Role::Writer),
             idle: Mutex::default(),
         }
     }
@@ -52,7 +55,7 @@ impl Connections {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let client = match idle.filter(|client| !client.is_closed()) {
             Some(client) => client,
-            None => writer(&self.settings, self.resolver.as_ref()).await?,
+            None => self.writer().await?,
         };
         Ok(Lease { client, from: self, _permit: permit })
     }
@@ -60,16 +63,17 @@ impl Connections {
     /// Closes those that nobody uses.
     pub(crate) fn close_idle(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.sessions.close_spare();
     }
-}
 
-/// Connects, to write.
-pub(crate) async fn writer(settings: &Settings, resolver: &dyn Resolve) -> Result<Client> {
-    let client = Client::connect(settings, resolver, Role::Writer).await?;
-    match client.server().in_recovery {
-        true => Err(Error::config("the server takes no changes on this connection: it is a replica")
-            .hint("connect to its primary")),
-        false => Ok(client),
+    /// Connects, to write.
+    async fn writer(&self) -> Result<Client> {
+        let client = self.sessions.connect(&self.settings, self.resolver.as_ref()).await?;
+        match client.server().in_recovery {
+            true => Err(Error::config("the server takes no changes on this connection: it is a replica")
+                .hint("connect to its primary")),
+            false => Ok(client),
+        }
     }
 }
 

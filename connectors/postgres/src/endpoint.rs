@@ -11,7 +11,7 @@ use transload_core::connector::{
 use transload_core::{Error, LogicalType, Pin, Problem, Result, TableName};
 
 use crate::catalog::{self, Relation};
-use crate::client::{Client, Role};
+use crate::client::Client;
 use crate::connections::Connections;
 use crate::names::Name;
 use crate::pin::{Access, Exporter, ONE_STATE, found, is_held};
@@ -53,7 +53,7 @@ impl PostgresEndpoint {
         let name = self.name(table).map_err(Error::config)?;
         let client = match client.filter(|client| !client.is_closed()) {
             Some(client) => client,
-            None => self.access.connect(Role::Reader).await?,
+            None => self.access.connect().await?,
         };
         client.begin(ONE_STATE).await?;
         let relation = found(&client, &self.access.settings, &name).await?;
@@ -119,7 +119,7 @@ impl Endpoint for PostgresEndpoint {
     }
 
     async fn list(&self) -> Result<Vec<TableName>> {
-        let client = self.access.connect(Role::Reader).await?;
+        let client = self.access.connect().await?;
         let names = catalog::names(&client, self.access.settings.schemas.as_deref()).await?;
         let mut names: Vec<TableName> = names.iter().map(Name::shown).collect();
         names.sort();
@@ -169,7 +169,7 @@ impl Endpoint for PostgresEndpoint {
     async fn holds(&self, pin: &Pin) -> Result<bool> {
         match pin {
             Pin::Snapshot(pin) => match self.together.as_ref().and_then(OnceCell::get) {
-                Some(own) if own.has_taken(pin) => Ok(!own.is_gone()),
+                Some(own) if own.has_taken(pin) => own.is_readable().await,
                 _ => is_held(&self.access, pin).await,
             },
             Pin::Formula(_) | Pin::Files(_) | Pin::Version(_) => Ok(true),
@@ -182,6 +182,6 @@ impl Endpoint for PostgresEndpoint {
     }
 
     async fn clean(&self, spec: &CleanSpec) -> Result<Vec<Orphan>> {
-        clean::clean(&self.access.settings, &self.access.resolver, spec).await
+        clean::clean(&self.connections, spec).await
     }
 }

@@ -10,12 +10,13 @@ use transload_core::Error;
 use self::states::Said;
 use crate::tls;
 
-pub(crate) use self::states::pooled;
+pub(crate) use self::states::{is_pooled, pooled};
 
 /// What helps against most things that pass.
 const AGAIN: &str = "the same command can be tried again";
-/// The sentence that [`is_lost`] knows.
+/// The sentences that [`is_lost`] knows.
 const LOST_SNAPSHOT: &str = "the snapshot that the table is read under is gone: the connection that held it has ended";
+const OLD_SNAPSHOT: &str = "the server no longer keeps the rows as they were when the table was pinned";
 
 /// What tokio-postgres calls the kinds of its errors, which it shows in no other way.
 const HANDSHAKE: &str = "error performing TLS handshake";
@@ -44,14 +45,22 @@ pub(crate) fn sqlstate(error: &Error) -> Option<&str> {
     error.context().iter().find(|(what, _)| *what == "sqlstate").map(|(_, code)| code.as_str())
 }
 
-/// Whether an error says that nobody holds a snapshot any more.
+/// Whether an error says that nobody holds a snapshot any more, or that the server does not keep what it sees.
 pub(crate) fn is_lost(error: &Error) -> bool {
-    error.message() == LOST_SNAPSHOT
+    [LOST_SNAPSHOT, OLD_SNAPSHOT].contains(&error.message())
 }
 
 /// What is said of a snapshot that nobody holds any more.
 pub(crate) fn lost_snapshot() -> Error {
     Error::transient(LOST_SNAPSHOT).hint("`transload resume` pins the table anew and reads it from its beginning")
+}
+
+/// What is said of a snapshot that is older than the server keeps what it sees.
+pub(crate) fn old_snapshot() -> Error {
+    Error::transient(OLD_SNAPSHOT).hint(
+        "raise the server's `old_snapshot_threshold`, or set it to -1: it must be longer than reading takes; \
+         then `transload resume` pins the table anew and reads it from its beginning",
+    )
 }
 
 fn on_the_way(error: &tokio_postgres::Error) -> Error {

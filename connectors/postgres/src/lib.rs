@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod age;
 mod catalog;
 mod clean;
 mod client;
@@ -20,6 +21,7 @@ mod pin;
 mod readers;
 mod records;
 mod scan;
+mod sessions;
 mod sink;
 mod source;
 mod splits;

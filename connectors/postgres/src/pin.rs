@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedSemaphorePermit;
 use transload_core::{Error, PinnedPart, PinnedSnapshot, Resolve, Result, TableName};
 
+use crate::age::{is_young, refuse_old};
 use crate::catalog::{self, Relation};
 use crate::client::{Client, Role, ServerInfo};
 use crate::error::{is_lost, lost_snapshot};
@@ -14,6 +15,7 @@ use crate::names::{Name, literal};
 use crate::options::Settings;
 use crate::readers::{Idle, Readers, Snapshot};
 use crate::records::{Records, Since};
+use crate::sessions::Sessions;
 
 /// How a transaction begins that sees one state of the database, whatever others do.
 pub(crate) const ONE_STATE: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -28,17 +30,18 @@ pub(crate) struct Access {
     pub(crate) resolver: Arc<dyn Resolve>,
     /// The connections that read.
     readers: Arc<Readers>,
+    sessions: Arc<Sessions>,
 }
 
 impl Access {
     pub(crate) fn new(settings: Arc<Settings>, resolver: Arc<dyn Resolve>) -> Self {
         // One more keeps the snapshot.
         let readers = Arc::new(Readers::new(settings.connections.saturating_sub(1)));
-        Self { settings, resolver, readers }
+        Self { settings, resolver, readers, sessions: Arc::new(Sessions::of(Role::Reader)) }
     }
 
-    pub(crate) async fn connect(&self, role: Role) -> Result<Client> {
-        Client::connect(&self.settings, self.resolver.as_ref(), role).await
+    pub(crate) async fn connect(&self) -> Result<Client> {
+        self.sessions.connect(&self.settings, self.resolver.as_ref()).await
     }
 
     /// A connection whose transaction sees a snapshot, and holds no other table than this, for whoever has a permit.
@@ -58,7 +61,7 @@ impl Access {
     /// The same, made now; `None` if this is not the server that the snapshot was taken on.
     async fn new_reader(&self, snapshot: &Snapshot) -> Result<Option<Client>> {
         self.readers.make_room();
-        let client = self.connect(Role::Reader).await?;
+        let client = self.connect().await?;
         if client.server().id != snapshot.server {
             return Ok(None);
         }
@@ -73,7 +76,6 @@ pub(crate) struct Exporter {
     server: ServerInfo,
     snapshot: Snapshot,
     position: String,
-    taken: String,
     /// The tables that it has pinned. They stay as they are until it is dropped.
     pinned: Mutex<BTreeMap<Name, Relation>>,
     readers: Arc<Readers>,
@@ -96,7 +98,7 @@ const TAKE_BACK: &str = "ROLLBACK TO SAVEPOINT looked_up";
 impl Exporter {
     /// Takes a snapshot.
     pub(crate) async fn begin(access: &Access) -> Result<Self> {
-        let client = access.connect(Role::Reader).await?;
+        let client = access.connect().await?;
         client.begin(ONE_STATE).await?;
         let position = match client.server().in_recovery {
             true => "pg_catalog.pg_last_wal_replay_lsn()",
@@ -109,15 +111,14 @@ impl Exporter {
         let rows = client.query(&sql, &[]).await?;
         let row = rows.first().ok_or_else(|| Error::internal("the server exports no snapshot"))?;
         let text = |at: usize| catalog::get::<String>(row, at);
-        let snapshot = Snapshot { server: client.server().id.clone(), name: text(0)?, sees: text(1)? };
-        let (position, taken) = (text(2)?, text(3)?);
+        let (server, position) = (client.server().id.clone(), text(2)?);
+        let snapshot = Snapshot { server, name: text(0)?, sees: text(1)?, taken: text(3)? };
         client.run(SAVEPOINT).await?;
         Ok(Self {
             server: client.server().clone(),
             looking: tokio::sync::Mutex::new(Looking { client, is_begun: false }),
             snapshot,
             position,
-            taken,
             pinned: Mutex::default(),
             readers: Arc::clone(&access.readers),
         })
@@ -132,7 +133,7 @@ impl Exporter {
             snapshot: self.snapshot.name.clone(),
             sees: self.snapshot.sees.clone(),
             position: self.position.clone(),
-            taken: self.taken.clone(),
+            taken: self.snapshot.taken.clone(),
             parts: relation.parts.clone(),
         };
         Ok((relation, pin))
@@ -178,6 +179,16 @@ impl Exporter {
     /// Whether it has taken the snapshot of a pin.
     pub(crate) fn has_taken(&self, pin: &PinnedSnapshot) -> bool {
         self.snapshot == Snapshot::of(pin)
+    }
+
+    /// Whether the snapshot can still be read: its connection has not ended, and the server keeps what it sees.
+    ///
+    /// # Errors
+    /// As the server fails.
+    pub(crate) async fn is_readable(&self) -> Result<bool> {
+        let keeps_all = self.server.keeps_minutes.is_none();
+        Ok(!self.is_gone()
+            && (keeps_all || self.look(async |client| is_young(client, &self.snapshot.taken).await).await?))
     }
 
     /// Whether its connection has ended, and the snapshot with it. One that is asked something right now has not.
@@ -245,16 +256,16 @@ impl Reading {
     }
 
     /// Refuses what was read of a part by a connection, if it need not be what the snapshot sees: since another part has its
-    /// name by now, or whoever kept the snapshot and the part as they were is gone. A connection that has the snapshot sees it
-    /// to its end, but nobody could read the table like this again.
+    /// name by now, or whoever kept the snapshot and the part as they were is gone, or the server may have removed some of its
+    /// rows. A connection that has the snapshot sees it to its end, but nobody could read the table like this again.
     ///
     /// # Errors
     /// [`Config`](transload_core::ErrorKind::Config) if the part is another one;
-    /// [`Transient`](transload_core::ErrorKind::Transient) if nobody keeps the snapshot.
+    /// [`Transient`](transload_core::ErrorKind::Transient) if nobody keeps the snapshot, or the server does not.
     pub(crate) async fn confirm(&self, client: &Client, part: &PinnedPart) -> Result<()> {
         self.is_kept()?;
         match is_unmoved(client, std::slice::from_ref(part), &[part.id]).await? {
-            true => Ok(()),
+            true => refuse_old(client, &self.snapshot.taken).await,
             false => {
                 Err(Error::config("the table was replaced or made anew after it was pinned").hint("make a new plan"))
             }
@@ -292,7 +303,7 @@ async fn import(client: &Client, snapshot: &Snapshot) -> Result<()> {
     client.run(&format!("SET TRANSACTION SNAPSHOT {}; SAVEPOINT unread", literal(&snapshot.name))).await?;
     let rows = client.query(&format!("SELECT {SEES}"), &[]).await?;
     match rows.first().is_some_and(|row| row.try_get(0).is_ok_and(|sees: &str| sees == snapshot.sees)) {
-        true => Ok(()),
+        true => refuse_old(client, &snapshot.taken).await,
         // The server was started anew, and somebody else has taken a snapshot of that name.
         false => Err(lost_snapshot()),
     }

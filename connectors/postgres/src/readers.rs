@@ -16,12 +16,19 @@ pub(crate) struct Snapshot {
     pub(crate) name: String,
     /// The transactions that it sees.
     pub(crate) sees: String,
+    /// When it was taken, by the server's clock.
+    pub(crate) taken: String,
 }
 
 impl Snapshot {
     /// That of a pin.
     pub(crate) fn of(pin: &PinnedSnapshot) -> Self {
-        Self { server: pin.server.clone(), name: pin.snapshot.clone(), sees: pin.sees.clone() }
+        Self {
+            server: pin.server.clone(),
+            name: pin.snapshot.clone(),
+            sees: pin.sees.clone(),
+            taken: pin.taken.clone(),
+        }
     }
 }
 
@@ -93,7 +100,8 @@ mod tests {
     use super::*;
 
     fn snapshot(name: &str) -> Snapshot {
-        Snapshot { server: "7/5".to_string(), name: name.to_string(), sees: "1:1:".to_string() }
+        let [server, name, sees, taken] = ["7/5", name, "1:1:", "2026-01-01T00:00:00Z"].map(str::to_string);
+        Snapshot { server, name, sees, taken }
     }
 
     fn give_back(readers: &Readers<u8>, client: u8, snapshot: &Snapshot, table: u32) {

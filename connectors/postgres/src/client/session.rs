@@ -2,7 +2,8 @@
 //!
 //! Settings are made by statements and not when the connection begins, as poolers refuse most of those. A pooler that
 //! gives a session's transactions to any connection of its own to the server would let them run without the settings.
-//! So the session is given a name, which the server makes up, and each transaction asks for it first.
+//! So the session is given a name, which the server makes up, and each transaction asks for it first. A session that has the
+//! name of another connection already, which is there still, belongs to both.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
@@ -22,8 +23,12 @@ SELECT pg_catalog.set_config('transload.session', pg_catalog.concat_ws(' ', pg_c
   d.datname,
   pg_catalog.current_setting('server_encoding'),
   pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
-  (EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8
+  (EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8,
+  coalesce((SELECT setting FROM pg_catalog.pg_settings WHERE name = 'old_snapshot_threshold'), '-1')
 FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
+
+/// Asks for the name that the session has already.
+const BEFORE: &str = "SELECT pg_catalog.current_setting('transload.session', true)";
 
 /// Asks for the name of the session. It is answered without a snapshot, so that a transaction can still be given one.
 const NAME: &str = "SHOW transload.session";
@@ -32,6 +37,8 @@ const NAME: &str = "SHOW transload.session";
 pub(super) struct Session {
     /// What the server has named it.
     name: String,
+    /// What it was named before: by a connection that had it, if a pooler keeps sessions and does not clean them.
+    before: Option<String>,
     pub(super) server: ServerInfo,
 }
 
@@ -70,7 +77,8 @@ impl Session {
         settings: &Settings,
         role: Role,
     ) -> Result<Self, Trouble> {
-        let told = rows(client, &format!("{}; {SERVER}", statements(settings, role))).await?;
+        let told = rows(client, &format!("{BEFORE}; {}; {SERVER}", statements(settings, role))).await?;
+        let before = told.first().ok_or_else(untold)?.try_get(0).ok().flatten().map(str::to_string);
         let told = told.last().ok_or_else(untold)?;
         let name = text(told, 0)?.to_string();
         let system = match text(told, 6)? {
@@ -89,9 +97,15 @@ impl Session {
             in_recovery: text(told, 2)? == "t",
             id: format!("{system}/{}", text(told, 3)?),
             database: text(told, 4)?.to_string(),
+            keeps_minutes: text(told, 8)?.parse().ok(),
             is_utf8: text(told, 5)? == "UTF8",
         };
-        Ok(Self { name, server })
+        Ok(Self { name, before, server })
+    }
+
+    /// Whether another connection has named it before.
+    pub(super) fn was_of(&self, other: &Self) -> bool {
+        self.before.as_ref() == Some(&other.name)
     }
 
     /// Begins a transaction in this session, or says that it is another.

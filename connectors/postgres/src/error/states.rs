@@ -6,7 +6,10 @@
 
 use transload_core::Error;
 
-use super::{AGAIN, LOST_SNAPSHOT, lost_snapshot};
+use super::{AGAIN, LOST_SNAPSHOT, lost_snapshot, old_snapshot};
+
+/// The sentence that [`is_pooled`] knows.
+const POOLED: &str = "a pooler stands before the server and gives each transaction another session";
 
 /// What a server says of an error, as far as anybody may look at it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,6 +48,16 @@ impl Said<'_> {
         }
     }
 
+    /// Whether something is larger than the piece of memory that the server sends or takes it in. Its sentence speaks of
+    /// memory, of which there may be enough.
+    fn is_too_large(&self) -> bool {
+        match self.code {
+            "54000" => self.routine == Some("enlargeStringInfo") || self.has("out of memory"),
+            "XX000" => self.has("invalid memory alloc request size"),
+            _ => false,
+        }
+    }
+
     /// Whether its sentence can be shown: somebody's function may say anything under any code.
     fn is_about_objects(&self) -> bool {
         let file = self.file.and_then(|file| file.rsplit(['/', '\\']).next()).unwrap_or_default();
@@ -54,7 +67,8 @@ impl Said<'_> {
         match (self.class(), self.code) {
             // The words that a statement breaks off at may be a value.
             (_, "42601") => false,
-            ("XX", code) => code != "XX000" || self.has("invalid memory alloc request size"),
+            (_, "54000") => !self.is_too_large(),
+            ("XX", code) => code != "XX000" || self.is_too_large(),
             (class, _) => {
                 ["08", "0A", "25", "26", "3F", "40", "42", "53", "54", "55", "57", "58", "72"].contains(&class)
             }
@@ -101,8 +115,7 @@ fn meaning(said: &Said<'_>) -> Error {
         "55" => state(said),
         "57" => stopped(said),
         "58" => Error::transient("the server has trouble with its files").hint("its log says more"),
-        "72" => Error::transient("the server no longer has the rows as they were when the table was pinned")
-            .hint("raise the server's `old_snapshot_threshold`, then `transload resume` reads the table anew"),
+        "72" => old_snapshot(),
         "HV" => foreign(said),
         "P0" => Error::config("a function or a trigger of the database stopped the statement")
             .hint("its sentence may hold values, so it is not shown here: the server's log has it"),
@@ -113,8 +126,12 @@ fn meaning(said: &Said<'_>) -> Error {
 
 /// A connection that behaves as one behind a pooler of transactions or statements does.
 pub(crate) fn pooled() -> Error {
-    Error::config("a pooler stands before the server and gives each transaction another session")
-        .hint("connect to the server itself, or to a pool of sessions (`pool_mode = session`)")
+    Error::config(POOLED).hint("connect to the server itself, or to a pool of sessions (`pool_mode = session`)")
+}
+
+/// Whether an error says so.
+pub(crate) fn is_pooled(error: &Error) -> bool {
+    error.message() == POOLED
 }
 
 fn no_database() -> Error {
@@ -286,12 +303,23 @@ fn shortage(said: &Said<'_>) -> Error {
 
 fn limit(said: &Said<'_>) -> Error {
     match said.code {
+        "54000" if said.is_too_large() => too_large(),
+        "54000" if said.has("row is too big") || said.routine == Some("RelationGetBufferForTuple") => Error::config(
+            "a row does not fit into one of the server's pages, outside of which only long values are kept",
+        )
+        .hint("leave columns out, or spread them over several tables"),
         "54001" => Error::config("a statement is too deep for the server").hint("raise its `max_stack_depth`"),
         "54011" => Error::config("the table would have more columns than the server allows")
             .hint("leave some out, or spread them over several tables"),
         _ => Error::config("a row, a value or an entry of an index is larger than the server allows")
             .hint("leave the column out, or spread the columns over several tables"),
     }
+}
+
+/// The server sends each row in one piece, and takes each value in one.
+fn too_large() -> Error {
+    Error::config("a row or a value is larger than the server can send or take, which is about a gigabyte")
+        .hint("leave the column out, with `drop: true`, or shorten the value")
 }
 
 fn state(said: &Said<'_>) -> Error {
@@ -338,9 +366,7 @@ fn damaged(said: &Said<'_>) -> Error {
     match said.code {
         "XX001" | "XX002" => Error::config("the server's files of a table or an index are damaged")
             .hint("the server's log says more: restore the table, or rebuild the index"),
-        _ if said.has("invalid memory alloc request size") => {
-            Error::config("a row or a value is larger than the server can send").hint("leave the column out")
-        }
+        _ if said.is_too_large() => too_large(),
         _ => {
             Error::config("the server failed at a statement in a way that it has no name for").hint("its log says more")
         }
@@ -364,7 +390,7 @@ mod tests {
 
     #[test]
     fn what_passes_is_told_from_what_somebody_must_change() {
-        let cases: [(&str, &str, ErrorKind, &str); 36] = [
+        let cases: [(&str, &str, ErrorKind, &str); 39] = [
             ("28P01", "password authentication failed for user \"u\"", Config, "does not take the user's name"),
             (
                 "28000",
@@ -387,8 +413,11 @@ mod tests {
             ("42703", "column \"c\" does not exist", Config, "make a new plan"),
             ("0A000", "cached plan must not change result type", Config, "changed after the plan"),
             ("54000", "row is too big: size 12624, maximum size 8160", Config, "size 12624"),
+            ("54000", "row is too big: size 12624, maximum size 8160", Config, "the server's pages"),
+            ("54000", "index row size 4000 exceeds btree version 4 maximum 2704 for index \"i\"", Config, "an index"),
+            ("54000", "out of memory", Config, "about a gigabyte"),
             ("54011", "tables can have at most 1600 columns", Config, "several tables"),
-            ("XX000", "invalid memory alloc request size 1073741824", Config, "larger than the server can send"),
+            ("XX000", "invalid memory alloc request size 1073741824", Config, "about a gigabyte"),
             ("25006", "cannot execute CREATE TABLE in a read-only transaction", Config, "connect to the primary"),
             ("42601", "syntax error at or near \"x\"", Internal, "does not understand"),
             ("08006", "connection failure", Transient, "gone"),
@@ -418,6 +447,16 @@ mod tests {
             let shown = shown(&said);
             assert!(shown.contains(wanted) && shown.contains(&format!("sqlstate {code}")), "{code} {message}: {shown}");
         }
+    }
+
+    #[test]
+    fn what_is_too_large_is_known_by_where_the_server_notices() {
+        let of = |message, routine| shown(&Said { routine: Some(routine), ..said("54000", message) });
+        let large = of("Speicher aufgebraucht", "enlargeStringInfo");
+        assert!(large.contains("about a gigabyte") && !large.contains("Speicher"), "{large}");
+        assert!(!shown(&said("54000", "out of memory")).contains("out of memory"));
+        let row = of("Zeile ist zu groß: Größe ist 12624, Maximalgröße ist 8160", "RelationGetBufferForTuple");
+        assert!(row.contains("the server's pages") && row.contains("12624"), "{row}");
     }
 
     #[test]
@@ -493,6 +532,7 @@ mod tests {
             assert!(lost.is_lost_snapshot() && super::super::is_lost(&error), "{lost:?}");
             assert_eq!(error.kind(), Transient);
         }
+        assert!(super::super::is_lost(&explain(&said("72000", "snapshot too old"))));
         for other in [
             of("22023", "invalid value for parameter \"lock_timeout\": \"x\"", Some("parse_and_validate_value")),
             of("42704", "type \"t\" does not exist", Some("typenameType")),
