@@ -121,7 +121,7 @@ impl Client {
         })
     }
 
-    async fn open(config: &Config, way: Way, settings: &Settings, role: Role) -> Result<Self> {
+    async fn open(config: &Config, mut way: Way, settings: &Settings, role: Role) -> Result<Self> {
         let (end, lane) = (Arc::new(End::new()), Lane::default());
         let socket = way.address.connect().await?;
         let opened = match &way.encryption {
@@ -274,7 +274,12 @@ fn prepared(settings: &Settings, resolver: &dyn Resolve, role: Role) -> Result<(
     if let Some(password) = password.filter(|password| !password.expose_secret().is_empty()) {
         config.password(password.expose_secret());
     }
-    let address = Address { host: login.host.to_string(), port: login.port, longest_silence: role.longest_silence() };
+    let address = Address {
+        host: login.host.to_string(),
+        port: login.port,
+        longest_silence: role.longest_silence(),
+        answered: None,
+    };
     Ok((config, Way { address, encryption }))
 }
 

@@ -191,14 +191,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bypass<S> {
         let this = self.get_mut();
         let before = out.filled().len();
         loop {
+            if out.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
             this.take_rows()?;
-            let is_answered = out.filled().len() > before;
             let bytes = &this.read[this.unread.clone()];
-            match (this.at, bytes.first_chunk::<HEADER_BYTES>().copied()) {
+            let header = bytes.first_chunk::<HEADER_BYTES>().copied();
+            // Whether something is left to do that waits for nobody. Between rows, whoever wants them may be waited for.
+            let goes_on = match this.at {
+                At::Header => this.to.is_none() && header.is_some(),
+                At::Other(_) => !bytes.is_empty(),
+                At::Row(_) => false,
+            };
+            match (this.at, header) {
                 // What is said here is lost if this then waits.
-                _ if is_answered && (out.remaining() == 0 || !matches!(this.at, At::Other(_)) || bytes.is_empty()) => {
-                    return Poll::Ready(Ok(()));
-                }
+                _ if !goes_on && out.filled().len() > before => return Poll::Ready(Ok(())),
                 _ if this.chunk.len() >= CHUNK_BYTES => ready!(this.poll_hand_on(cx)),
                 (At::Other(0), _) => this.at = At::Header,
                 (At::Other(left), _) if !bytes.is_empty() => {

@@ -60,7 +60,7 @@ impl Drop for CancelGuard {
     }
 }
 
-async fn ask(token: CancelToken, way: Way) {
+async fn ask(token: CancelToken, mut way: Way) {
     let asked = async {
         let socket = way.address.connect().await?;
         let asked = match way.encryption {

@@ -1,6 +1,7 @@
 //! The way to a server, before anything is said on it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,23 +30,30 @@ pub(super) struct Address {
     pub(super) port: u16,
     /// How long what was sent may stay without an answer.
     pub(super) longest_silence: Duration,
+    /// Which of the addresses of its name has answered.
+    pub(super) answered: Option<SocketAddr>,
 }
 
 impl Address {
-    /// Connects to the first of the host's addresses that answers.
+    /// Connects to the first of the host's addresses that answers, and from then on to that one: a name may stand for
+    /// another server a moment later.
     ///
     /// # Errors
     /// As [`unreachable_server`] says.
-    pub(super) async fn connect(&self) -> Result<Socket> {
+    pub(super) async fn connect(&mut self) -> Result<Socket> {
         self.reach().await.map_err(|error| unreachable_server(&error))
     }
 
-    async fn reach(&self) -> io::Result<Socket> {
+    async fn reach(&mut self) -> io::Result<Socket> {
         if is_socket(&self.host) {
             let path = Path::new(&self.host).join(format!(".s.PGSQL.{}", self.port));
             return UnixStream::connect(path).await.map(Either::Right);
         }
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let stream = match self.answered {
+            Some(address) => TcpStream::connect(address).await?,
+            None => TcpStream::connect((self.host.as_str(), self.port)).await?,
+        };
+        self.answered = stream.peer_addr().ok();
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
         #[cfg(target_os = "linux")]

@@ -123,3 +123,17 @@ async fn a_server_that_says_nothing_is_not_waited_for() {
         assert!(error.message().contains("in time") && error.hint_text().is_some(), "{error:?}");
     }
 }
+
+#[tokio::test]
+async fn the_server_that_has_answered_is_found_again_whatever_its_name_stands_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = settings(listener.local_addr().unwrap().port(), r#", "tls": {"mode": "disable"}"#);
+    let (_, way) = prepared(&settings, &Secret, Role::Reader).unwrap();
+    let mut address = way.address;
+    address.connect().await.unwrap();
+    let mut again = Address { host: "elsewhere.invalid".to_string(), ..address };
+    again.connect().await.unwrap();
+    drop(listener);
+    let error = again.connect().await.err().unwrap();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Transient, "no server answers there"));
+}

@@ -133,6 +133,22 @@ fn rows_that_nobody_wants_any_more_are_passed_over() {
 }
 
 #[test]
+fn messages_come_together_where_no_rows_are_between_them() {
+    let answer = message(b'D', b"value").repeat(100);
+    let sent =
+        [&answer[..], &message(COPY_OUT_RESPONSE, b"")[..], &message(COPY_DATA, b"row")[..], &answer[..]].concat();
+    let lane = Lane::default();
+    let _rows = lane.open();
+    let mut bypass = Bypass::new(Pieces::new(&sent, &[sent.len()]), lane);
+    let mut buffer = vec![0; sent.len()];
+    run(async {
+        assert_eq!(bypass.read(&mut []).await.unwrap(), 0, "nothing is asked for");
+        assert_eq!(bypass.read(&mut buffer).await.unwrap(), answer.len() + HEADER_BYTES);
+        assert_eq!(bypass.read(&mut buffer).await.unwrap(), answer.len() / 100);
+    });
+}
+
+#[test]
 fn an_error_ends_the_rows() {
     let sent = [message(COPY_OUT_RESPONSE, b""), message(COPY_DATA, b"row"), message(ERROR_RESPONSE, b"\0")].concat();
     let lane = Lane::default();
