@@ -128,11 +128,16 @@ pub(crate) async fn check_schema(client: &Client, schema: &str) -> Result<()> {
     }
 }
 
-/// Waits until nobody else has the turn that is called so, and keeps it until the transaction ends: as SQL. The parts of
-/// the name have no zero byte.
+/// Waits until nobody else has the turn that is called so, and keeps it until the transaction ends: as SQL. What others have
+/// done in their turns is seen then. The parts of the name have no zero byte.
 pub(crate) fn in_turn(name: &[&str]) -> String {
-    format!("SELECT pg_advisory_xact_lock({})", turn(name))
+    format!("SELECT pg_advisory_xact_lock({}); {CATCH_UP}", turn(name))
 }
+
+/// Makes the server's process hear which tables others have made and removed since the transaction began. That it has waited
+/// for a lock like this does not, and `to_regclass` goes by what was heard; whoever removes a table hears first
+/// (`RemoveRelations`), also if there is none.
+const CATCH_UP: &str = "DROP TABLE IF EXISTS pg_temp.transload_none";
 
 /// The number of a turn.
 fn turn(name: &[&str]) -> i64 {
