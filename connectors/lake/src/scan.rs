@@ -23,6 +23,7 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -247,11 +248,15 @@ impl LakeScan {
                 if let Some(predicate) = predicate {
                     source = source.with_predicate(Arc::clone(predicate)).with_pushdown_filters(while_decoding);
                 }
+                let judged = predicate.map(collect_columns).unwrap_or_default();
+                let is_read = |column: &str| {
+                    schema.column_with_name(column).is_some() || judged.iter().any(|judged| judged.name() == column)
+                };
                 // The store behind this url is never asked: the reader factory has its own.
                 let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
                     .with_file_groups(vec![FileGroup::new(vec![part])])
                     .with_projection_indices(Some(projection.clone()))?
-                    .with_batch_size(Some(batch_rows(&file.metadata, row_groups, batch_size)))
+                    .with_batch_size(Some(batch_rows(&file.metadata, row_groups, &is_read, batch_size)))
                     .with_preserve_order(true)
                     .build();
                 let stream = DataSourceExec::from_data_source(config).execute(0, Arc::clone(context))?;
@@ -442,11 +447,17 @@ fn is_misfit(error: &DataFusionError) -> bool {
     }
 }
 
-/// How many rows a batch of these row groups may have, `most` at most: rows can be wide.
-fn batch_rows(metadata: &ParquetMetaData, row_groups: &Range<usize>, most: usize) -> usize {
+/// How many rows a batch of these row groups may have, `most` at most: what is read of a row can be wide.
+fn batch_rows(
+    metadata: &ParquetMetaData,
+    row_groups: &Range<usize>,
+    is_read: &dyn Fn(&str) -> bool,
+    most: usize,
+) -> usize {
     let widths = metadata.row_groups().get(row_groups.clone()).unwrap_or_default().iter().map(|group| {
-        let (bytes, rows) = (group.total_byte_size().unsigned_abs(), group.num_rows().unsigned_abs());
-        usize::try_from(bytes / rows.max(1)).unwrap_or(usize::MAX)
+        let read = group.columns().iter().filter(|c| c.column_path().parts().first().is_some_and(|name| is_read(name)));
+        let bytes: u64 = read.map(|c| c.uncompressed_size().unsigned_abs()).sum();
+        usize::try_from(bytes / group.num_rows().unsigned_abs().max(1)).unwrap_or(usize::MAX)
     });
     (BATCH_BYTES / widths.max().unwrap_or_default().max(1)).clamp(1, most.max(1))
 }
@@ -462,12 +473,14 @@ mod tests {
     #[test]
     fn a_batch_of_wide_rows_has_few_of_them() {
         let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..6).map(|i| i.to_string().repeat(3 << 20))));
-        let batch = RecordBatch::try_from_iter([("text", texts)]).unwrap();
+        let narrow: ArrayRef = Arc::new(StringArray::from(vec!["x"; 6]));
+        let batch = RecordBatch::try_from_iter([("text", texts), ("narrow", narrow)]).unwrap();
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
         let metadata = writer.finish().unwrap();
-        assert_eq!([8192, 2].map(|most| batch_rows(&metadata, &(0..1), most)), [5, 2]);
-        assert_eq!(batch_rows(&metadata, &(0..0), 8192), 8192);
+        assert_eq!([8192, 2].map(|most| batch_rows(&metadata, &(0..1), &|_| true, most)), [5, 2]);
+        assert_eq!(batch_rows(&metadata, &(0..1), &|column| column == "narrow", 8192), 8192);
+        assert_eq!(batch_rows(&metadata, &(0..0), &|_| true, 8192), 8192);
     }
 
     #[test]

@@ -201,7 +201,8 @@ impl Client {
     /// Begins `COPY … TO STDOUT`. Errors of the stream are for [`explain`](Self::explain).
     ///
     /// # Cancellation
-    /// A stream that is dropped is still sent to its end, and thrown away.
+    /// A stream that is dropped is still sent to its end, and thrown away. Where this future itself is dropped, the client is
+    /// good for nothing more: rows that come late could go to the next stream.
     pub(crate) async fn copy_out(&self, sql: &str) -> Result<Copied> {
         let rows = self.lane.open();
         let end = self.inner.copy_out(sql).await.map_err(|e| self.explain(e))?;

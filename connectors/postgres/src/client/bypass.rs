@@ -132,9 +132,7 @@ impl<S> Bypass<S> {
                 }
                 At::Header => match bytes.first_chunk::<HEADER_BYTES>() {
                     Some(&[COPY_DATA, length @ ..]) => {
-                        let length =
-                            usize::try_from(u32::from_be_bytes(length)).ok().and_then(|all| all.checked_sub(4));
-                        let length = length.ok_or(io::ErrorKind::InvalidData)?;
+                        let length = all_of(length)?.checked_sub(4).ok_or(io::ErrorKind::InvalidData)?;
                         self.unread.start += HEADER_BYTES;
                         self.at = At::Row(length);
                     }
@@ -165,6 +163,11 @@ impl<S> Bypass<S> {
         }
         Poll::Ready(())
     }
+}
+
+/// The length that a header says: that of its own four bytes and of what follows.
+fn all_of(length: [u8; 4]) -> io::Result<usize> {
+    usize::try_from(u32::from_be_bytes(length)).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 impl<S: AsyncRead + Unpin> Bypass<S> {
@@ -224,8 +227,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bypass<S> {
                         }
                         _ => {}
                     }
-                    let length = usize::try_from(u32::from_be_bytes(length)).map_err(|_| io::ErrorKind::InvalidData)?;
-                    this.at = At::Other(length.max(4) + 1);
+                    this.at = At::Other(all_of(length)?.max(4) + 1);
                 }
                 _ if ready!(this.poll_fill(cx))? == 0 => return Poll::Ready(Ok(())),
                 _ => {}
